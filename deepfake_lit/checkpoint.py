@@ -1,0 +1,102 @@
+"""Checkpoint files: written whole or not at all, read as data, and enough on their own to predict with.
+
+A checkpoint is Lightning's own (so that Lightning resumes from it) with one more entry, `deepfake_lit`: the
+configuration, the class names, the preprocessing, the hash and image size of the data, and the code's commit.
+"""
+
+import dataclasses
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from deepfake_lit.config import Config, from_dict, to_dict
+from deepfake_lit.data.datamodule import Preprocess
+from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic
+from deepfake_lit.models import build_model
+from deepfake_lit.results import code_version
+
+ENTRY = "deepfake_lit"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """A crash while writing leaves the checkpoint before it as it was."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options: Any | None = None) -> None:
+        with atomic(Path(path), "wb") as file:
+            torch.save(checkpoint, file)
+
+
+def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
+    """The `deepfake_lit` entry, of plain dicts, lists and scalars."""
+    return {
+        "config": to_dict(cfg),
+        "class_names": list(data.class_names),
+        "preprocess": dataclasses.asdict(Preprocess.from_config(cfg.data)),
+        "data_hash": data.hash,
+        "image_size": list(data.size),
+        "code": code_version(),
+    }
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's tensors and plain values, on the CPU; a file that would run code is refused.
+
+    Raises:
+        UserError: the file does not exist, is truncated, foreign or malicious; the message says which.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} holds more than data and was not opened as a checkpoint: {reason}") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0] or 'empty file'}") from None
+    if not isinstance(checkpoint, dict) or ENTRY not in checkpoint or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of deepfake_lit")
+    return checkpoint
+
+
+@dataclass
+class Trained:
+    """A network out of a checkpoint, in eval mode on the CPU, with all that prediction needs."""
+
+    net: nn.Module
+    preprocess: Preprocess
+    class_names: list[str]
+    image_size: tuple[int, int]  # (height, width) of the files it was trained on
+    config: Config
+    meta: dict[str, Any]
+
+
+def load_trained(path: Path) -> Trained:
+    """
+    Raises:
+        UserError: as `read_checkpoint`, or the weights do not fit the configuration beside them.
+    """
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint[ENTRY]
+    try:
+        config = from_dict(meta["config"])
+        fields = meta["preprocess"] | {key: tuple(meta["preprocess"][key]) for key in ("mean", "std")}
+        preprocess = Preprocess(**fields)
+        class_names = list(meta["class_names"])
+        if hasattr(config.model, "pretrained"):
+            config.model.pretrained = False  # the checkpoint's own weights follow
+        net = build_model(config.model, preprocess.in_channels, len(class_names))
+        prefix = "net."
+        weights = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        net.load_state_dict(weights)
+        height, width = meta["image_size"]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    return Trained(net.eval(), preprocess, class_names, (int(height), int(width)), config, meta)

@@ -1,0 +1,163 @@
+"""Training augmentation of whole batches on the batch's device, with randomness of its own for every sample.
+
+The order is fixed: flips, one warp (rotation, translation, scale, shear, perspective), RandAugment, colour jitter,
+blur, cut-out, erasing; after normalisation CutMix or MixUp. Geometry and occlusion touch every plane, colour
+operations leave alpha alone.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepfake_lit.config import AugmentConfig
+from deepfake_lit.data import colour
+from deepfake_lit.data.channels import colour_planes
+from deepfake_lit.data.randaugment import randaugment
+from deepfake_lit.data.warp import affine, identity, perspective, warp
+from deepfake_lit.randomness import chance, python_random, uniform
+
+
+def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
+    """Everything but CutMix and MixUp.
+
+    Args:
+        images: float (B, C, H, W) in [0, 1], before normalisation.
+        keys: int64 (B,) from `randomness.sample_keys`.
+
+    Returns:
+        A new tensor of the same shape and range.
+    """
+    if cfg.hflip:
+        images = torch.where(_each(chance(keys, "hflip", cfg.hflip)), images.flip(-1), images)
+    if cfg.vflip:
+        images = torch.where(_each(chance(keys, "vflip", cfg.vflip)), images.flip(-2), images)
+    matrices = _matrices(keys, cfg, *images.shape[-2:])
+    if matrices is not None:
+        images = warp(images, matrices, cfg.interpolation, cfg.fill)
+    if cfg.randaugment_ops:
+        images = randaugment(images, keys, cfg.randaugment_ops, cfg.randaugment_magnitude, cfg.interpolation, cfg.fill)
+    planes = colour_planes(images.shape[1])
+    rgb = _blur(_jitter(images[:, :planes], keys, cfg), keys, cfg)
+    images = rgb if planes == images.shape[1] else torch.cat([rgb, images[:, planes:]], 1)
+    return _occlude(images, keys, cfg)
+
+
+def _each(per_sample: Tensor) -> Tensor:
+    return per_sample.view(-1, 1, 1, 1)
+
+
+def _matrices(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor | None:
+    """One matrix a sample for all geometry but flips; None where none is configured."""
+    matrices = None
+    if cfg.rotation or cfg.translate or cfg.shear or cfg.scale != [1.0, 1.0]:
+        matrices = affine(
+            uniform(keys, "rotation", -cfg.rotation, cfg.rotation),
+            uniform(keys, "translate_x", -cfg.translate, cfg.translate) * width,
+            uniform(keys, "translate_y", -cfg.translate, cfg.translate) * height,
+            uniform(keys, "scale", *cfg.scale),
+            uniform(keys, "shear_x", -cfg.shear, cfg.shear),
+            uniform(keys, "shear_y", -cfg.shear, cfg.shear),
+        )
+    if cfg.perspective and cfg.perspective_p:
+        # As in torchvision each corner moves inwards, by at most half of `perspective` times the side.
+        inward_x = torch.stack([uniform(keys, f"corner_x/{i}") for i in range(4)], 1) * (cfg.perspective * width / 2)
+        inward_y = torch.stack([uniform(keys, f"corner_y/{i}") for i in range(4)], 1) * (cfg.perspective * height / 2)
+        x = torch.stack([inward_x[:, 0], width - 1 - inward_x[:, 1], width - 1 - inward_x[:, 2], inward_x[:, 3]], 1)
+        y = torch.stack([inward_y[:, 0], inward_y[:, 1], height - 1 - inward_y[:, 2], height - 1 - inward_y[:, 3]], 1)
+        moved = perspective(torch.stack([x, y], -1), height, width)
+        applied = chance(keys, "perspective", cfg.perspective_p).view(-1, 1, 1)
+        moved = torch.where(applied, moved, identity(keys))
+        matrices = moved if matrices is None else matrices @ moved
+    return matrices
+
+
+def _jitter(rgb: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
+    for name in ("brightness", "contrast", "saturation"):
+        if amount := getattr(cfg, name):
+            rgb = getattr(colour, name)(rgb, uniform(keys, name, max(0.0, 1 - amount), 1 + amount))
+    if cfg.hue:
+        rgb = colour.hue(rgb, uniform(keys, "hue", -cfg.hue, cfg.hue))
+    return rgb
+
+
+def _blur(rgb: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
+    if not cfg.blur_p:
+        return rgb
+    blurred = colour.gaussian_blur(rgb, uniform(keys, "blur_sigma", *cfg.blur_sigma), cfg.blur_kernel)
+    return torch.where(_each(chance(keys, "blur", cfg.blur_p)), blurred, rgb)
+
+
+def _occlude(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
+    height, width = images.shape[-2:]
+    if cfg.cutout_p:
+        side = min(cfg.cutout_size, height, width)
+        box = torch.zeros(height, width, dtype=torch.bool, device=images.device)
+        top, left = (height - side) // 2, (width - side) // 2
+        box[top : top + side, left : left + side] = True
+        images = torch.where(_each(chance(keys, "cutout", cfg.cutout_p)) & box, cfg.occlusion_fill, images)
+    if cfg.erasing_p:
+        box = _each(chance(keys, "erasing", cfg.erasing_p)) & _boxes(keys, cfg, height, width)
+        images = torch.where(box, cfg.occlusion_fill, images)
+    return images
+
+
+def _boxes(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor:
+    """bool (B, 1, H, W), a random rectangle a sample.
+
+    Area and aspect ratio are drawn as in Zhong et al. (arXiv 1708.04896); a side too long for the image is cut to
+    it, where the paper draws again.
+    """
+    area = uniform(keys, "erasing_area", *cfg.erasing_area) * (height * width)
+    ratio = torch.exp(uniform(keys, "erasing_ratio", *(math.log(r) for r in cfg.erasing_ratio)))
+    h = torch.round(torch.sqrt(area * ratio)).clamp(1, height)
+    w = torch.round(torch.sqrt(area / ratio)).clamp(1, width)
+    top = torch.floor(uniform(keys, "erasing_top") * (height - h + 1)).view(-1, 1, 1, 1)
+    left = torch.floor(uniform(keys, "erasing_left") * (width - w + 1)).view(-1, 1, 1, 1)
+    y = torch.arange(height, device=keys.device).view(1, 1, -1, 1)
+    x = torch.arange(width, device=keys.device).view(1, 1, 1, -1)
+    return (y >= top) & (y < top + _each(h)) & (x >= left) & (x < left + _each(w))
+
+
+def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConfig, seed: int, epoch: int, step: int):
+    """CutMix (Yun et al. 2019, arXiv 1905.04899) or MixUp (Zhang et al. 2018, arXiv 1710.09412), or neither.
+
+    The choice, the mixing ratio and CutMix's box are one a batch, drawn on the host from (seed, epoch, step), so the
+    device never waits; each image is mixed with its neighbour, since a batch is in random order already.
+
+    Args:
+        images: float (B, C, H, W), normalised.
+        labels: int64 (B,).
+
+    Returns:
+        (images, soft targets float32 (B, K)).
+    """
+    targets = F.one_hot(labels, num_classes).to(torch.float32)
+    random = python_random(seed, epoch, step, "mix")
+    choice = random.random()
+    if choice < cfg.cutmix_p:
+        ratio = random.betavariate(cfg.cutmix_alpha, cfg.cutmix_alpha)
+        height, width = images.shape[-2:]
+        top, bottom, left, right = cutmix_box(ratio, random.randrange(height), random.randrange(width), height, width)
+        images = images.clone()
+        images[..., top:bottom, left:right] = images.roll(1, 0)[..., top:bottom, left:right]
+        ratio = 1 - (bottom - top) * (right - left) / (height * width)
+    elif choice < cfg.cutmix_p + cfg.mixup_p:
+        ratio = random.betavariate(cfg.mixup_alpha, cfg.mixup_alpha)
+        images = torch.lerp(images.roll(1, 0), images, ratio)
+    else:
+        return images, targets
+    return images, torch.lerp(targets.roll(1, 0), targets, ratio)
+
+
+def cutmix_box(ratio: float, centre_y: int, centre_x: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of a box with 1 - ratio of the image's area, cut off at the image's border."""
+    half = 0.5 * math.sqrt(1 - ratio)
+    half_h, half_w = int(half * height), int(half * width)
+    return (
+        max(centre_y - half_h, 0),
+        min(centre_y + half_h, height),
+        max(centre_x - half_w, 0),
+        min(centre_x + half_w, width),
+    )

@@ -1,0 +1,39 @@
+"""Channel modes: what the network sees of an image's colour and alpha planes."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the configuration checks names against CHANNELS without paying for torch
+    from torch import Tensor
+
+CHANNELS = {"rgb": 3, "rgba": 4, "gray": 1}  # mode -> planes; a new mode needs its line in `compose` too
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's and torchvision's greyscale
+
+
+def compose(mode: str, pixels: "Tensor", transparency: "Tensor | None") -> "Tensor":
+    """Planes of a channel mode in [0, 1].
+
+    Args:
+        pixels: uint8 (B, H, W, 3), RGB as decoded.
+        transparency: uint8 (B, H, W), 255 - alpha; None where every image of the data set is opaque.
+
+    Returns:
+        float32 (B, C, H, W), C = CHANNELS[mode].
+    """
+    import torch
+
+    rgb = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    if mode == "rgb":
+        return rgb
+    if mode == "gray":
+        return sum(weight * rgb[:, i : i + 1] for i, weight in enumerate(LUMA))
+    if transparency is None:
+        alpha = torch.ones_like(rgb[:, :1])
+    else:
+        alpha = 1 - transparency[:, None].to(torch.float32) / 255
+    return torch.cat([rgb, alpha], 1)
+
+
+def colour_planes(mode_channels: int) -> int:
+    """How many of the first planes are colour, which colour operations touch; the rest is alpha."""
+    return min(mode_channels, 3)

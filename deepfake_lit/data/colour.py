@@ -1,0 +1,113 @@
+"""Colour operations on whole batches, each with a parameter per sample, as in torchvision's functional API.
+
+Images are float (B, C, H, W) in [0, 1] with three colour planes (one for grey, where saturation and hue do nothing);
+parameters are (B,). Results are clamped to [0, 1].
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepfake_lit.data.channels import LUMA
+
+
+def grey(images: Tensor) -> Tensor:
+    """(B, 1, H, W), the luma of RGB; grey images as they are."""
+    if images.shape[1] == 1:
+        return images
+    return sum(weight * images[:, i : i + 1] for i, weight in enumerate(LUMA))
+
+
+def blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """factor * images + (1 - factor) * other; factor 1 leaves the image, factors above 1 exaggerate."""
+    return torch.lerp(other.expand_as(images), images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return (images * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    return blend(images, grey(images).mean((-3, -2, -1), keepdim=True), factor)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return blend(images, grey(images), factor)
+
+
+def sharpness(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with a 3x3 smoothed copy whose border is the image's own, as in Pillow."""
+    planes = images.shape[1]
+    kernel = images.new_ones(3, 3)
+    kernel[1, 1] = 5
+    smooth = F.conv2d(images, (kernel / 13).expand(planes, 1, 3, 3), groups=planes)
+    softened = images.clone()
+    softened[..., 1:-1, 1:-1] = smooth
+    return blend(images, softened, factor)
+
+
+def hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by a share of the colour circle, in [-0.5, 0.5]."""
+    if images.shape[1] == 1:
+        return images
+    r, g, b = images.unbind(1)
+    value, low = images.amax(1), images.amin(1)
+    chroma = value - low
+    safe = torch.where(chroma == 0, 1, chroma)
+    turn = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    turn = (turn + 6 * shift.view(-1, 1, 1)) % 6
+    # Each plane is the value minus the chroma times how far its own hue is away (Smith 1978, the hexcone model).
+    planes = []
+    for offset in (5, 3, 1):
+        k = (offset + turn) % 6
+        planes.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
+    return torch.stack(planes, 1).clamp_(0, 1)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
+    """Separable, with reflected borders; sigma in pixels, kernel the odd side of the window."""
+    batch, planes, height, width = images.shape
+    x = torch.arange(kernel, device=images.device, dtype=images.dtype) - kernel // 2
+    weights = torch.exp(-0.5 * (x / sigma.view(-1, 1)) ** 2)
+    weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(planes, 0)[:, None]
+    r = kernel // 2
+    padded = F.pad(images, (r, r, r, r), mode="reflect").view(1, batch * planes, height + 2 * r, width + 2 * r)
+    rows = F.conv2d(padded, weights[:, :, None, :], groups=batch * planes)
+    return F.conv2d(rows, weights[:, :, :, None], groups=batch * planes).view(images.shape)
+
+
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
+    """Keep the upper bits of each 8-bit value; bits float (B,) of whole numbers in 0..8."""
+    step = torch.exp2(8 - bits).view(-1, 1, 1, 1)
+    return torch.floor(_bytes(images) / step) * step / 255
+
+
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
+    """Invert values at or above the threshold, in [0, 1]."""
+    return torch.where(images >= threshold.view(-1, 1, 1, 1), 1 - images, images)
+
+
+def autocontrast(images: Tensor) -> Tensor:
+    """Stretch each plane to [0, 1]; a flat plane stays as it is."""
+    low, high = images.amin((-2, -1), keepdim=True), images.amax((-2, -1), keepdim=True)
+    span = high - low
+    return torch.where(span == 0, images, (images - low) / torch.where(span == 0, 1, span))
+
+
+def equalize(images: Tensor) -> Tensor:
+    """Equalise the histogram of each plane of 8-bit values, with Pillow's rounding."""
+    values = _bytes(images).long().flatten(-2)
+    histogram = torch.zeros(*values.shape[:2], 256, dtype=torch.long, device=images.device)
+    histogram.scatter_add_(-1, values, torch.ones_like(values))
+    total = values.shape[-1]
+    level = torch.arange(256, device=images.device)
+    brightest = torch.where(histogram > 0, level, 0).amax(-1, keepdim=True)
+    step = (total - histogram.gather(-1, brightest)) // 255  # pixels a level, the brightest level left out
+    before = histogram.cumsum(-1) - histogram
+    table = ((before + step // 2) // step.clamp(min=1)).clamp(max=255)
+    table = torch.where(step == 0, level, table)
+    return table.gather(-1, values).view(images.shape).to(images.dtype) / 255
+
+
+def _bytes(images: Tensor) -> Tensor:
+    return torch.round(images * 255)

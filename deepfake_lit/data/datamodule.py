@@ -1,0 +1,198 @@
+"""Batches: uint8 rows from the memory-mapped arrays, turned into the network's input on the device."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from deepfake_lit.config import AugmentConfig, DataConfig
+from deepfake_lit.data.augment import augment, mix_batch
+from deepfake_lit.data.channels import CHANNELS, compose
+from deepfake_lit.data.dataset import ImageData, SplitImages
+from deepfake_lit.randomness import derive, sample_keys
+
+
+class RawBatch(NamedTuple):
+    """What leaves the loader. pixels uint8 (B, H, W, 3); transparency uint8 (B, H, W) or None; labels, indices
+    int64 (B,), indices into the split; epoch and step number the batch in the run."""
+
+    pixels: Tensor
+    transparency: Tensor | None
+    labels: Tensor
+    indices: Tensor
+    epoch: int
+    step: int
+
+
+class Batch(NamedTuple):
+    """What the network sees. images float32 (B, C, H, W), normalised; targets float32 (B, K), soft after CutMix or
+    MixUp; labels int64 (B,)."""
+
+    images: Tensor
+    targets: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From decoded pixels to the network's input; stored in every checkpoint, so prediction repeats it exactly."""
+
+    channels: str
+    image_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_config(cls, cfg: DataConfig) -> "Preprocess":
+        return cls(cfg.channels, cfg.image_size, tuple(cfg.mean), tuple(cfg.std))
+
+    @property
+    def in_channels(self) -> int:
+        return CHANNELS[self.channels]
+
+    def planes(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
+        """float32 (B, C, S, S) in [0, 1], resized (bilinear, antialiased when it shrinks)."""
+        images = compose(self.channels, pixels, transparency)
+        if self.image_size and images.shape[-2:] != (self.image_size, self.image_size):
+            shrinks = min(images.shape[-2:]) > self.image_size
+            size = (self.image_size, self.image_size)
+            images = F.interpolate(images, size, mode="bilinear", antialias=shrinks, align_corners=False)
+        return images
+
+    def normalise(self, images: Tensor) -> Tensor:
+        if len(set(self.mean)) == 1 and len(set(self.std)) == 1:
+            return (images - self.mean[0]) / self.std[0]
+        planes = [(images[:, i] - m) / s for i, (m, s) in enumerate(zip(self.mean, self.std, strict=True))]
+        return torch.stack(planes, 1)
+
+    def __call__(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
+        return self.normalise(self.planes(pixels, transparency))
+
+
+class BatchRows(Dataset):
+    """Whole batches by (epoch, step, indices): one gather instead of B items and a collate."""
+
+    def __init__(self, split: SplitImages):
+        self.split = split
+
+    def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> RawBatch:
+        epoch, step, indices = batch
+        rows = self.split.rows[indices]
+        clear = self.split.transparency
+        return RawBatch(
+            torch.from_numpy(self.split.pixels[rows]),
+            None if clear is None else torch.from_numpy(clear[rows]),
+            torch.from_numpy(self.split.labels[indices]),
+            torch.from_numpy(indices),
+            epoch,
+            step,
+        )
+
+
+class Batches(Sampler):
+    """(epoch, step, indices) of an epoch, for one of `world` processes.
+
+    The order is a function of (seed, epoch). With several processes each takes its share of every global batch; the
+    last batch is filled up from the front of the epoch, so that all processes make the same number of steps.
+
+    Args:
+        weights: float (N,), probability of each image in a draw with replacement; None: a permutation.
+        shuffle: False gives the split's own order, with nothing filled up.
+    """
+
+    def __init__(self, count, batch_size, seed=0, shuffle=True, weights=None, rank=0, world=1):
+        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
+        self.weights, self.rank, self.world = weights, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.count // (self.batch_size * self.world))
+
+    def order(self) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(self.count)
+        generator = np.random.Generator(np.random.PCG64(derive(self.seed, self.epoch, "order")))
+        if self.weights is None:
+            return generator.permutation(self.count)
+        return generator.choice(self.count, self.count, p=self.weights / self.weights.sum())
+
+    def __iter__(self):
+        order = self.order()
+        share = self.batch_size * self.world
+        if self.world > 1 and self.shuffle:
+            order = np.resize(order, -(-self.count // self.world) * self.world)
+        for step in range(len(self)):
+            yield self.epoch, step, order[step * share : (step + 1) * share][self.rank :: self.world]
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Loaders of raw batches, and the step from a raw batch to the network's input on its device.
+
+    Every process evaluates the whole validation split: it is small, and the figures need no synchronisation.
+    """
+
+    def __init__(
+        self, data: ImageData, cfg: DataConfig, augment_cfg: AugmentConfig, seed: int, channels_last: bool = False
+    ):
+        super().__init__()
+        self.data, self.cfg, self.augment_cfg, self.seed = data, cfg, augment_cfg, seed
+        self.preprocess = Preprocess.from_config(cfg)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.data.class_names)
+
+    def train_dataloader(self) -> DataLoader:
+        split = self.data.splits["train"]
+        weights = None
+        if self.cfg.class_sampling:
+            weights = np.asarray(self.cfg.class_sampling)[split.labels]
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return self._loader(split, Batches(len(split), self.cfg.batch_size, self.seed, True, weights, rank, world))
+
+    def val_dataloader(self) -> DataLoader:
+        split = self.data.splits["validation"]
+        return self._loader(split, Batches(len(split), self.cfg.eval_batch_size, shuffle=False))
+
+    def _loader(self, split: SplitImages, batches: Batches) -> DataLoader:
+        return DataLoader(
+            BatchRows(split),
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.cfg.workers,
+            persistent_workers=self.cfg.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Batch:
+        return self.training_batch(batch) if self.trainer.training else self.evaluation_batch(batch)
+
+    def training_batch(self, batch: RawBatch) -> Batch:
+        """Augmented: a function of the pixels and of (seed, epoch, index or step) alone."""
+        images = self.preprocess.planes(batch.pixels, batch.transparency)
+        images = augment(images, sample_keys(self.seed, batch.epoch, batch.indices), self.augment_cfg)
+        images, targets = mix_batch(
+            self.preprocess.normalise(images),
+            batch.labels,
+            self.num_classes,
+            self.augment_cfg,
+            self.seed,
+            batch.epoch,
+            batch.step,
+        )
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, batch.labels)
+
+    def evaluation_batch(self, batch: RawBatch) -> Batch:
+        images = self.preprocess(batch.pixels, batch.transparency)
+        targets = F.one_hot(batch.labels, self.num_classes).to(torch.float32)
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, batch.labels)

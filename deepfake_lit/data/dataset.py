@@ -1,0 +1,141 @@
+"""A checked data set in memory-mapped form: manifest + decoded images + every check, before anything trains."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepfake_lit.config import DataConfig
+from deepfake_lit.console import warn
+from deepfake_lit.data.cache import Pixels, open_pixels
+from deepfake_lit.data.decode import MODES, Facts
+from deepfake_lit.data.manifest import Manifest, Split, read_manifest
+from deepfake_lit.data.problems import KINDS, DataError, Problems
+
+
+@dataclass
+class SplitImages:
+    """One split, ready to index.
+
+    `labels` int64 (N,) or None; `rows` int64 (N,) are the rows of `pixels` uint8 (M, H, W, 3) and of `transparency`
+    uint8 (M, H, W) or None that the N images lie in: dropped images stay in the arrays but not in `rows`.
+    """
+
+    name: str
+    ids: list[str]
+    labels: np.ndarray | None
+    files: list[str]
+    rows: np.ndarray
+    pixels: np.ndarray
+    transparency: np.ndarray | None
+    facts: list[Facts]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class ImageData:
+    """The checked splits. `hash` is the content's: it changes with any pixel, label, id or split, not with paths."""
+
+    root: str
+    splits: dict[str, SplitImages]
+    class_names: list[str]
+    size: tuple[int, int]  # (height, width)
+    hash: str
+    warnings: list[str]
+
+
+def open_data(
+    cfg: DataConfig,
+    cache_dir: Path,
+    splits: tuple[str, ...] = ("train", "validation"),
+    *,
+    strict: bool = True,
+) -> ImageData:
+    """Read, decode (or open the cache) and check a data set.
+
+    Args:
+        strict: False turns every problem that can be tolerated into a warning, as `audit` needs.
+
+    Raises:
+        DataError: one message with every problem that `cfg.tolerate` does not name.
+    """
+    problems = Problems()
+    manifest = read_manifest(cfg, problems, splits)
+    size = (cfg.decode_size, cfg.decode_size) if cfg.decode_size else None
+    decoded: dict[str, Pixels] = {}
+    for name, split in manifest.splits.items():
+        if split.files:
+            decoded[name] = open_pixels(manifest.source, split.files, name, cache_dir, size, cfg.decode_workers)
+            size = size or decoded[name].pixels.shape[1:3]  # the first split's, so train's, decides
+    _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
+    tolerate = cfg.tolerate if strict else [kind for kind in KINDS if KINDS[kind].when_tolerated]
+    warnings = problems.settle(str(cfg.root), tolerate)
+    if warnings and strict:
+        warn("\n".join(["the data have problems that data.tolerate lets pass:", *warnings]))
+
+    images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
+    _check_left(images, splits, manifest.class_names)
+    return ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), warnings)
+
+
+def _check_images(
+    manifest: Manifest, decoded: dict[str, Pixels], expected: tuple[int, int] | None, problems: Problems
+) -> None:
+    first_with: dict[str, tuple[str, str]] = {}  # pixel hash -> (split, file)
+    for name, pixels in decoded.items():
+        for file, fact in zip(manifest.splits[name].files, pixels.facts, strict=True):
+            if fact.error:
+                kind, detail = fact.error
+                problems.add(kind, f"{file} ({detail})")
+                continue
+            if expected and (fact.height, fact.width) != expected:
+                problems.add("wrong_size", f"{file} ({fact.width} x {fact.height}, not {expected[1]} x {expected[0]})")
+            if fact.mode not in MODES:
+                problems.add("odd_mode", f"{file} (mode {fact.mode})")
+            if fact.frames > 1:
+                problems.add("animated", f"{file} ({fact.frames} frames)")
+            if fact.pixel_hash in first_with:
+                other_split, other = first_with[fact.pixel_hash]
+                problems.add("same_pixels" if other_split == name else "leaked_pixels", f"{file} = {other}")
+            else:
+                first_with[fact.pixel_hash] = (name, file)
+
+
+def _check_left(images: dict[str, SplitImages], wanted: tuple[str, ...], class_names: list[str]) -> None:
+    """Dropping rows that were tolerated must leave something to train on and to validate with."""
+    for name in wanted:
+        if name != "test" and not (name in images and len(images[name])):
+            raise DataError(f"no usable image is left in the split {name}", {"class_count"})
+    if "train" in wanted:
+        empty = set(range(len(class_names))) - set(images["train"].labels.tolist())
+        if empty:
+            names = ", ".join(class_names[i] for i in sorted(empty))
+            raise DataError(f"no usable training image is left of class {names}", {"class_count"})
+
+
+def _assemble(split: Split, pixels: Pixels) -> SplitImages:
+    rows = np.array([i for i, fact in enumerate(pixels.facts) if fact.error is None], np.int64)
+    labels = None if split.labels is None else np.array(split.labels, np.int64)[rows]
+    return SplitImages(
+        split.name,
+        [split.ids[i] for i in rows],
+        labels,
+        [split.files[i] for i in rows],
+        rows,
+        pixels.pixels,
+        pixels.transparency,
+        [pixels.facts[i] for i in rows],
+    )
+
+
+def _content_hash(splits: dict[str, SplitImages]) -> str:
+    digest = hashlib.sha256()
+    for name in ("train", "validation"):
+        if split := splits.get(name):
+            for image_id, label, fact in zip(split.ids, split.labels, split.facts, strict=True):
+                digest.update(f"{name},{image_id},{label},{fact.pixel_hash}\n".encode())
+            digest.update(str(split.pixels.shape[1:]).encode())
+    return digest.hexdigest()[:24]

@@ -1,0 +1,39 @@
+"""Files that are either whole or not there: written beside the target, flushed to the disk, then renamed."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
+    """Open a temporary file that becomes `path` when the block ends without an exception.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `path` is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = Path(name)
+    try:
+        options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        with os.fdopen(fd, mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # mkstemp makes private files; these are for everyone who may read the folder
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, tree: Any) -> None:
+    with atomic(path) as file:
+        json.dump(tree, file, indent=1)
+        file.write("\n")

@@ -1,0 +1,52 @@
+"""From a network and decoded pixels to probabilities, with test-time augmentation."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from deepfake_lit.data.datamodule import Preprocess
+from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.hardware import Hardware
+from deepfake_lit.views import VIEWS
+
+
+@torch.inference_mode()
+def probabilities(
+    net: nn.Module,
+    preprocess: Preprocess,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    views: list[str],
+    hardware: Hardware,
+) -> Iterator[Tensor]:
+    """Softmax of each view of each batch, on the CPU.
+
+    Args:
+        net: in eval mode, on the hardware's device.
+        batches: (pixels uint8 (B, H, W, 3), transparency uint8 (B, H, W) or None).
+
+    Yields:
+        float32 (V, B, K).
+    """
+    device = torch.device(hardware.device)
+    memory_format = torch.channels_last if hardware.channels_last else torch.contiguous_format
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[hardware.precision]
+    for pixels, transparency in batches:
+        images = preprocess(
+            pixels.to(device, non_blocking=True),
+            None if transparency is None else transparency.to(device, non_blocking=True),
+        )
+        outputs = []
+        for view in views:
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                logits = net(VIEWS[view](images).contiguous(memory_format=memory_format))
+            outputs.append(torch.softmax(logits.float(), 1))
+        yield torch.stack(outputs).cpu()
+
+
+def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """A split's images in order, as `probabilities` takes them."""
+    for start in range(0, len(split), size):
+        rows = split.rows[start : start + size]
+        clear = split.transparency
+        yield torch.from_numpy(split.pixels[rows]), None if clear is None else torch.from_numpy(clear[rows])

@@ -1,0 +1,44 @@
+"""The networks: plain modules that turn images (B, C, H, W) into logits (B, K)."""
+
+from torch import nn
+
+from deepfake_lit.errors import UserError
+
+
+def build_model(config, in_channels: int, num_classes: int) -> nn.Module:
+    """The network of one of the configuration's model dataclasses, randomly initialised from torch's generator.
+
+    Raises:
+        UserError: timm has no model of that name.
+    """
+    if config.kind == "deepfake_net":
+        from deepfake_lit.models.deepfake_net import DeepFakeNet
+
+        return DeepFakeNet(in_channels, num_classes, config.width, config.dropout)
+    if config.kind == "residual_cnn":
+        from deepfake_lit.models.residual_cnn import ResidualCNN
+
+        return ResidualCNN(in_channels, num_classes, config.width, config.dropout)
+    if config.kind == "vgg16":
+        from deepfake_lit.models.vgg import VGG16
+
+        return VGG16(in_channels, num_classes, config.width, config.dropout)
+    if config.kind == "timm":
+        import timm
+
+        if not timm.is_model(config.name):
+            near = ", ".join(timm.list_models(f"*{config.name}*")[:5]) or "see timm.list_models()"
+            raise UserError(f"timm has no model named {config.name!r}; similar: {near}")
+        return timm.create_model(
+            config.name,
+            pretrained=config.pretrained,
+            in_chans=in_channels,
+            num_classes=num_classes,
+            drop_rate=config.dropout,
+        )
+    raise UserError(f"unknown model kind {config.kind!r}")
+
+
+def scaled(channels: int, width: float) -> int:
+    """A layer's channels at a width multiplier: a multiple of 8, at least 8, and exactly `channels` at width 1."""
+    return channels if width == 1 else max(8, round(channels * width / 8) * 8)

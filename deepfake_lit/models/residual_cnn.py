@@ -1,0 +1,54 @@
+"""The residual CNN of report B: a stem and three stages of two blocks, 11,087,749 parameters at 4 channels.
+
+The report's table gives stage 3 as 512 x 12 x 12; a 3x3 convolution of stride 2 and padding 1 takes 25 to 13.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepfake_lit.models import scaled
+
+
+def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a skip, which is a 1x1 convolution where the shapes differ."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.first = _conv_bn(inputs, outputs, 3, stride)
+        self.second = _conv_bn(outputs, outputs, 3)
+        same = inputs == outputs and stride == 1
+        self.skip = nn.Identity() if same else _conv_bn(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(F.relu(self.first(x), inplace=True)) + self.skip(x), inplace=True)
+
+
+class ResidualCNN(nn.Module):
+    def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout: float = 0.3):
+        super().__init__()
+        stem, *stages = (scaled(c, width) for c in (64, 128, 256, 512))
+        hidden = scaled(128, width)
+        self.stem = nn.Sequential(_conv_bn(in_channels, stem, 3), nn.ReLU(inplace=True))
+        inputs = [stem, *stages]
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(Block(inputs[i], outputs, stride=2), Block(outputs, outputs, stride=1))
+                for i, outputs in enumerate(stages)
+            )
+        )
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(stages[-1], hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.stages(self.stem(images)))

@@ -1,0 +1,52 @@
+"""VGG16 with batch norm (Simonyan and Zisserman 2015, arXiv 1409.1556), from scratch, as in report A.
+
+At width 1 and 3 channels it is torchvision's `vgg16_bn` layer for layer (a test holds them against each other), which
+has neither a width nor another channel count.
+"""
+
+from torch import Tensor, nn
+
+from deepfake_lit.models import scaled
+
+GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class VGG16(nn.Module):
+    """Images of at least 32 pixels a side; the report resizes to 128x128.
+
+    Args:
+        width: multiplies the channels of the convolutions and the 4096 units of the two hidden layers.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout: float = 0.5):
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = in_channels
+        for group in GROUPS:
+            for channels in group:
+                outputs = scaled(channels, width)
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        hidden = scaled(4096, width)
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.classifier = nn.Sequential(
+            nn.Linear(inputs * 49, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.avgpool(self.features(images)).flatten(1))

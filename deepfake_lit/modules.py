@@ -1,0 +1,118 @@
+"""LightningModules: the training of one classifier."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from deepfake_lit.config import Config, metric_mode
+from deepfake_lit.data.datamodule import Batch
+from deepfake_lit.losses import soft_cross_entropy
+from deepfake_lit.metrics import classification_metrics
+
+
+class Classifier(pl.LightningModule):
+    """A network under the configuration's loss, optimizer and scheduler.
+
+    Logs once an epoch: train/loss (of the augmented, mixed batches), train/accuracy (against the first label of mixed
+    images), val/loss (without class weights or smoothing, comparable between configurations), val/accuracy, val/f1,
+    val/calibration_error and val/recall_<class>.
+
+    Args:
+        net: images (B, C, H, W) to logits (B, K).
+        class_weights: of the training loss, one a class, or None.
+        channels_last: the memory format of the network's weights.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        cfg: Config,
+        class_names: list[str],
+        class_weights: list[float] | None = None,
+        channels_last: bool = False,
+    ):
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.cfg, self.class_names = cfg, class_names
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.train_loss = MeanMetric()
+        self.train_accuracy = MulticlassAccuracy(len(class_names), average="micro")
+        self.val_loss = MeanMetric()
+        self.val_metrics = classification_metrics(len(class_names))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self.net(batch.images)
+        loss = soft_cross_entropy(logits, batch.targets, self.class_weights, self.cfg.loss.label_smoothing)
+        self.train_loss.update(loss.detach(), len(batch.labels))
+        self.train_accuracy.update(logits.detach(), batch.labels)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._log_and_reset({"train/loss": self.train_loss, "train/accuracy": self.train_accuracy})
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.net(batch.images).float()
+        self.val_loss.update(soft_cross_entropy(logits, batch.targets), len(batch.labels))
+        self.val_metrics.update(logits, batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        computed = self.val_metrics.compute()
+        values = {f"val/{name}": computed[name] for name in ("accuracy", "f1", "calibration_error")}
+        values |= {f"val/recall_{name}": r for name, r in zip(self.class_names, computed["recall_of"], strict=True)}
+        self.log_dict(values | {"val/loss": self.val_loss.compute()})
+        self.val_metrics.reset()
+        self.val_loss.reset()
+
+    def _log_and_reset(self, metrics: dict[str, Any]) -> None:
+        self.log_dict({name: metric.compute() for name, metric in metrics.items()})
+        for metric in metrics.values():
+            metric.reset()
+
+    def configure_optimizers(self):
+        optimizer = build_optimizer(self.cfg.optimizer, self.net)
+        if self.cfg.scheduler.kind == "constant":
+            return optimizer
+        total = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": build_scheduler(self.cfg.scheduler, optimizer, total)}
+
+
+def build_optimizer(cfg, net: nn.Module) -> torch.optim.Optimizer:
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    if cfg.kind == "sgd":
+        return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov)
+    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
+    return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay)
+
+
+def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
+    """Lightning's description of a scheduler: plateau once an epoch on what it watches, the others every step."""
+    if cfg.kind == "plateau":
+        mode = metric_mode(cfg.monitor)
+        scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=cfg.factor, patience=cfg.patience)
+        return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
+    if cfg.kind == "onecycle":
+        scheduler = OneCycleLR(
+            optimizer,
+            max_lr=optimizer.param_groups[0]["lr"],
+            total_steps=total_steps,
+            pct_start=cfg.warmup,
+            div_factor=cfg.div_factor,
+            final_div_factor=cfg.final_div_factor,
+        )
+        return {"scheduler": scheduler, "interval": "step"}
+    warmup = round(cfg.warmup * total_steps)
+    floor = optimizer.param_groups[0]["lr"] * cfg.final_lr_factor
+    cosine = CosineAnnealingLR(optimizer, max(1, total_steps - warmup), floor)
+    if not warmup:
+        return {"scheduler": cosine, "interval": "step"}
+    rise = LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup)
+    return {"scheduler": SequentialLR(optimizer, [rise, cosine], [warmup]), "interval": "step"}

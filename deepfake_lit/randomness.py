@@ -1,0 +1,77 @@
+"""Randomness that is derived, not stored.
+
+Every random number of a run is a function of (seed, epoch, sample or step, stream). There is no generator whose
+state a checkpoint would have to carry, a sample gets the same augmentation in whatever batch, worker or device it
+is, and a run that was stopped goes on as if it had not been. The mixing function is the finaliser of splitmix64
+(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+"""
+
+import random
+
+import torch
+from torch import Tensor
+
+MASK = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix(x: int) -> int:
+    """splitmix64's finaliser on Python integers: 64 bits in, 64 bits out."""
+    x &= MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
+def derive(*parts: int | str) -> int:
+    """A 64-bit number from a path of integers and names, such as derive(seed, epoch, "shuffle")."""
+    state = 0
+    for part in parts:
+        if isinstance(part, str):
+            part = int.from_bytes(part.encode(), "big")
+        while True:  # 64 bits at a time, so that no part of a long name is lost
+            state = mix(state + GOLDEN + (part & MASK))
+            part >>= 64
+            if part <= 0:
+                break
+    return state
+
+
+def python_random(*parts: int | str) -> random.Random:
+    return random.Random(derive(*parts))
+
+
+def _signed(x: int) -> int:
+    return x - 2**64 if x >= 2**63 else x
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64, where torch's is arithmetic."""
+    return (x >> bits) & (2 ** (64 - bits) - 1)
+
+
+def mix_tensor(x: Tensor) -> Tensor:
+    """`mix` on int64 tensors of any device; products wrap around."""
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift(x, 31)
+
+
+def sample_keys(seed: int, epoch: int, indices: Tensor) -> Tensor:
+    """One int64 key a sample, on the indices' device.
+
+    Args:
+        indices: int64 (B,), positions in the data set.
+    """
+    return mix_tensor(indices * _signed(GOLDEN) + _signed(derive(seed, epoch, "sample")))
+
+
+def uniform(keys: Tensor, stream: str, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """float32 (B,) in [low, high), one a key; streams of different names are independent."""
+    bits = _shift(mix_tensor(keys + _signed(derive(stream))), 40)  # 24 bits: what float32 holds exactly
+    return bits.to(torch.float32) * (2.0**-24 * (high - low)) + low
+
+
+def chance(keys: Tensor, stream: str, p: float) -> Tensor:
+    """bool (B,), true with probability p."""
+    return uniform(keys, stream) < p

@@ -1,0 +1,105 @@
+"""What a run leaves: `result.json` and `predictions.npz`, how they are written, and how they are read as data."""
+
+import json
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import deepfake_lit
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic, write_json
+
+SCHEMA = 1
+REQUIRED = ("schema", "name", "fingerprint", "config", "seed", "data", "code", "hardware", "best", "last")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "torchmetrics",
+    "scikit-learn",
+    "timm",
+    "pillow",
+    "numpy",
+)
+
+
+def write_result(folder: Path, result: dict[str, Any], predictions: dict[str, np.ndarray]) -> None:
+    """`predictions.npz` first: a `result.json` says that everything is there.
+
+    Args:
+        predictions: `ids` (N,) str, `labels` int64 (N,), `probabilities` float32 (N, K) of the selected checkpoint, and
+            `probabilities_tta`, `probabilities_last`, `probabilities_last_tta` of the same shape.
+    """
+    with atomic(folder / "predictions.npz", "wb") as file:
+        np.savez_compressed(file, **predictions)
+    write_json(folder / "result.json", {"schema": SCHEMA, **result})
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The finished result in a run's folder; None where there is none yet.
+
+    Raises:
+        UserError: the file is no result of this program, or of a newer version of it.
+    """
+    path = folder / "result.json"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away and run again") from None
+    missing = [key for key in REQUIRED if not isinstance(tree, dict) or key not in tree]
+    if missing:
+        raise UserError(f"{path} is not a result of deepfake_lit: it lacks {', '.join(missing)}")
+    if tree["schema"] > SCHEMA:
+        raise UserError(f"{path} was written by a newer version of deepfake_lit (schema {tree['schema']})")
+    return tree
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `predictions.npz`; pickled objects are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read as predictions ({error})") from None
+    if not {"ids", "labels", "probabilities"} <= found.keys():
+        raise UserError(f"{path} holds no ids, labels and probabilities")
+    return found
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """Version and, in a checkout, commit of this package, and whether the tree differed from that commit."""
+    code = {"version": deepfake_lit.__version__, "commit": None, "modified": None}
+    top = Path(deepfake_lit.__file__).parent.parent
+    if not (top / ".git").exists():
+        return code
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True, timeout=30)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        code["commit"] = git("rev-parse", "HEAD") or None
+        code["modified"] = bool(git("status", "--porcelain", "--", "deepfake_lit", "conf"))
+    except (OSError, subprocess.SubprocessError):
+        pass  # no git here: the commit stays unknown
+    return code

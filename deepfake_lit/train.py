@@ -1,0 +1,223 @@
+"""One run, from a configuration to its result. Read from top to bottom."""
+
+import contextlib
+import logging
+import time
+import traceback
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from filelock import FileLock, Timeout
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from deepfake_lit import console, hardware
+from deepfake_lit.callbacks import CheckpointDescription, DerivedRandomness, History, checkpoints
+from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, load_trained, read_checkpoint
+from deepfake_lit.config import Config, fingerprint, to_dict
+from deepfake_lit.data.channels import CHANNELS
+from deepfake_lit.data.datamodule import ImageDataModule
+from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import write_json
+from deepfake_lit.inference import probabilities, split_batches
+from deepfake_lit.losses import resolve_class_weights
+from deepfake_lit.metrics import evaluate
+from deepfake_lit.models import build_model
+from deepfake_lit.modules import Classifier
+from deepfake_lit.randomness import derive
+from deepfake_lit.results import code_version, read_result, versions, write_result
+
+
+def run(cfg: Config) -> dict[str, Any]:
+    """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`.
+
+    The same configuration on the same data is the same run: a finished one is returned at once, an unfinished one
+    goes on from its last checkpoint.
+
+    Returns:
+        The content of `result.json`, and `folder`, where it lies.
+
+    Raises:
+        UserError: the data or the configuration cannot be used, or another process is in this run.
+    """
+    data = open_data(cfg.data, cache_dir(cfg))
+    folder = Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            result = read_result(folder)
+            if result is not None:
+                console.note(f"finished before: {folder}")
+            else:
+                with _failure_recorded(folder):
+                    result = _train_and_evaluate(cfg, data, folder)
+    except Timeout:
+        raise UserError(f"another process is in this run: {folder}") from None
+    return {**result, "folder": str(folder)}
+
+
+def cache_dir(cfg: Config) -> Path:
+    return Path(cfg.data.cache_dir or Path(cfg.output_dir) / "cache")
+
+
+def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str, Any]:
+    machine = hardware.resolve(cfg.trainer)
+    hardware.keep_freed_memory()
+    if cfg.trainer.threads:
+        torch.set_num_threads(cfg.trainer.threads)
+
+    datamodule = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last)
+    module = build_classifier(cfg, data, machine)
+    history = History(folder / "history.csv")
+    trainer = build_trainer(cfg, machine, folder, history, describe(cfg, data))
+    with _quiet_lightning():
+        trainer.fit(module, datamodule, ckpt_path=_resume_from(folder), weights_only=True)
+
+    views = list(dict.fromkeys(["identity", *cfg.evaluate.views]))
+    chosen = [views.index(view) for view in cfg.evaluate.views]
+    split = data.splits["validation"]
+    figures, predictions = {}, {}
+    for which in ("best", "last"):
+        by_view = _predict(folder / f"{which}.ckpt", split, views, machine, cfg.data.eval_batch_size)
+        for name, p in ((which, by_view[0]), (f"{which}_tta", by_view[chosen].mean(0))):
+            figures[name] = evaluate(p, torch.from_numpy(split.labels))
+            predictions[name] = p.numpy()
+
+    result = {
+        "name": cfg.name,
+        "fingerprint": folder.name,
+        "config": to_dict(cfg),
+        "seed": cfg.seed,
+        "data": {
+            "hash": data.hash,
+            "class_names": data.class_names,
+            "image_size": list(data.size),
+            "images": {name: len(s) for name, s in data.splits.items()},
+            "warnings": data.warnings,
+        },
+        "code": code_version(),
+        "versions": versions(),
+        "hardware": machine.to_dict() | {"threads": torch.get_num_threads(), "processes": trainer.world_size},
+        "parameters": sum(p.numel() for p in module.net.parameters()),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": sum(row["seconds"] for row in history.rows),
+        "images_per_second": float(np.median([row["images_per_second"] for row in history.rows])),
+        "selected_on": cfg.monitor,
+        "history": history.rows,
+        **figures,
+    }
+    arrays = {
+        "ids": np.array(split.ids),
+        "labels": split.labels,
+        "probabilities": predictions["best"],
+        "probabilities_tta": predictions["best_tta"],
+        "probabilities_last": predictions["last"],
+        "probabilities_last_tta": predictions["last_tta"],
+    }
+    if trainer.is_global_zero:
+        write_result(folder, result, arrays)
+    return result
+
+
+def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
+    """The network, initialised from (seed, "init") alone, under its loss."""
+    counts = np.bincount(data.splits["train"].labels, minlength=len(data.class_names)).tolist()
+    weights = resolve_class_weights(cfg.loss.class_weights, counts)
+    torch.manual_seed(derive(cfg.seed, "init") >> 1)
+    net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
+    return Classifier(net, cfg, data.class_names, weights, machine.channels_last)
+
+
+def build_trainer(
+    cfg: Config, machine: hardware.Hardware, folder: Path, history: History, description: dict[str, Any]
+) -> pl.Trainer:
+    t = cfg.trainer
+    callbacks = [
+        DerivedRandomness(cfg.seed),
+        CheckpointDescription(description),
+        history,
+        checkpoints(folder, cfg.monitor),
+    ]
+    if show_bar := t.progress_bar and console.err.is_terminal:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator=t.accelerator,
+        devices=t.devices,
+        num_nodes=t.num_nodes,
+        strategy=t.strategy,
+        precision=machine.lightning_precision,
+        max_epochs=t.max_epochs,
+        gradient_clip_val=t.gradient_clip,
+        accumulate_grad_batches=t.accumulate_grad_batches,
+        limit_train_batches=t.limit_train_batches,
+        limit_val_batches=t.limit_val_batches,
+        deterministic=t.deterministic,
+        log_every_n_steps=t.log_every_n_steps,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # Batches shares an epoch out among processes itself
+        enable_progress_bar=show_bar,
+        enable_model_summary=False,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        plugins=[AtomicCheckpointIO()],
+    )
+
+
+def _resume_from(folder: Path) -> Path | None:
+    """The last checkpoint if it can be read. An unreadable one is put aside under another name, and said."""
+    last = folder / "last.ckpt"
+    if not last.exists():
+        return None
+    try:
+        read_checkpoint(last)
+    except UserError as error:
+        aside = last.with_name(f"last.unreadable-{int(time.time())}.ckpt")
+        last.rename(aside)
+        console.warn(f"{error}; it is kept as {aside.name}, and training starts from the beginning")
+        return None
+    console.note(f"goes on from {last}")
+    return last
+
+
+def _predict(checkpoint: Path, split: SplitImages, views: list[str], machine: hardware.Hardware, batch_size: int):
+    """float32 (V, N, K) on the whole split, from the file itself: what `predict` will give for this checkpoint."""
+    trained = load_trained(checkpoint)
+    net = trained.net.to(machine.device)
+    if machine.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    return torch.cat(list(probabilities(net, trained.preprocess, split_batches(split, batch_size), views, machine)), 1)
+
+
+@contextlib.contextmanager
+def _failure_recorded(folder: Path):
+    """Leaves `failure.json` when the run ends in an exception; a later success removes it."""
+    try:
+        yield
+    except Exception as error:
+        report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+        raise
+    (folder / "failure.json").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet_lightning():
+    """Lightning's start-up lines and its advice on workers say nothing that the run's own lines do not."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+            yield
+    finally:
+        logger.setLevel(level)

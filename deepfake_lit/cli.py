@@ -76,6 +76,26 @@ def compose(overrides: list[str]):
         return load(hydra.compose("train", overrides))
 
 
+def settings(arguments: list[str], schema: type):
+    """(plain arguments, settings): what has no `=`, or is an existing path, is a plain argument.
+
+    Raises:
+        UserError: an unknown setting, a wrong type, or one that must be given and is not.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from deepfake_lit.config import explain
+    from deepfake_lit.errors import UserError
+
+    plain = [a for a in arguments if "=" not in a or Path(a).exists()]
+    try:
+        given = OmegaConf.from_dotlist([a for a in arguments if a not in plain])
+        return plain, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error, schema)) from None
+
+
 def train(arguments: list[str]) -> None:
     import hydra
 
@@ -89,23 +109,67 @@ def train(arguments: list[str]) -> None:
         from deepfake_lit.train import run  # after the check: a typing error costs no import of torch
 
         result = run(cfg)
-        _print_result(result)
+        show.result(result)
         return result["best"]["accuracy"]
+
+    from deepfake_lit import show
 
     sys.argv = ["deepfake-lit train", *arguments]
     job()
 
 
-def _print_result(result: dict) -> None:
-    print(result["folder"])
-    for which in ("best", "best_tta", "last", "last_tta"):
-        figures = result[which]
-        low, high = figures["interval"]
-        print(f"  {which:9} validation accuracy {figures['accuracy']:.4f} (95 % over images {low:.4f} to {high:.4f})")
+def audit(arguments: list[str]) -> int:
+    cfg = compose(arguments)
+    from deepfake_lit import show
+    from deepfake_lit.data.audit import audit as examine
+
+    output = Path(cfg.output_dir)
+    found = examine(cfg.data, Path(cfg.data.cache_dir or output / "cache"), output / "audit")
+    show.audit(found, cfg.data.tolerate)
+    return 2 if set(found.findings["problems"]) - set(cfg.data.tolerate) else 0
 
 
-COMMANDS = {"train": train}
+def evaluate(arguments: list[str]) -> None:
+    from deepfake_lit.evaluate import EvaluateConfig, evaluate
+
+    checkpoints, cfg = settings(arguments, EvaluateConfig)
+    from deepfake_lit import show
+
+    show.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
 
 
-if __name__ == "__main__":
-    main()
+def predict(arguments: list[str]) -> int:
+    from deepfake_lit.predict import PredictConfig, predict
+
+    checkpoints, cfg = settings(arguments, PredictConfig)
+    from deepfake_lit import show
+
+    return show.predictions(predict(checkpoints, cfg), Path(cfg.output))
+
+
+def samples(arguments: list[str]) -> None:
+    from deepfake_lit.data.samples import SamplesConfig, write_samples
+
+    folders, cfg = settings(arguments, SamplesConfig)
+    if len(folders) != 1:
+        from deepfake_lit.errors import UserError
+
+        raise UserError("name one folder to write the made-up images to, as in: samples /tmp/images train=1500")
+    write_samples(Path(folders[0]), **vars(cfg))
+    print(f"made-up images: {folders[0]}")
+
+
+def demo(arguments: list[str]) -> None:
+    from deepfake_lit.demo import DemoConfig, demo
+
+    demo(settings(arguments, DemoConfig)[1])
+
+
+COMMANDS = {
+    "demo": demo,
+    "audit": audit,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "samples": samples,
+}

@@ -261,13 +261,17 @@ def load(composed: DictConfig) -> Config:
     return cfg
 
 
-def explain(error: OmegaConfBaseException) -> str:
-    """One line for a configuration error, with the nearest existing name where a key is unknown."""
+def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
+    """One line for a configuration error, with the nearest existing name where a key is unknown.
+
+    Args:
+        schema: the dataclass that was merged onto; None: the configuration of a run.
+    """
     reason = str(error).splitlines()[0]
     key = error.full_key or ""
     if isinstance(error, ConfigKeyError) or "is not in struct" in reason or "not in '" in reason:
         leaf = key.rpartition(".")[2]
-        guess = difflib.get_close_matches(leaf, _all_names(), n=1)
+        guess = difflib.get_close_matches(leaf, _names(schema), n=1)
         hint = f"; did you mean {key.rpartition('.')[0] + '.' if '.' in key else ''}{guess[0]}?" if guess else ""
         return f"there is no setting {key}{hint}"
     if "MISSING" in type(error).__name__.upper() or "Missing mandatory value" in reason:
@@ -275,9 +279,10 @@ def explain(error: OmegaConfBaseException) -> str:
     return f"{key}: {reason}" if key else reason
 
 
-def _all_names() -> list[str]:
-    classes = [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, EvaluateConfig]
-    classes += [cls for kinds in KINDS.values() for cls in kinds]
+def _names(schema: type | None) -> list[str]:
+    classes = [schema] if schema else [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, EvaluateConfig]
+    if not schema:
+        classes += [cls for kinds in KINDS.values() for cls in kinds]
     return sorted({f.name for cls in classes for f in dataclasses.fields(cls)})
 
 

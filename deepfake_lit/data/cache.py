@@ -80,12 +80,12 @@ def open_pixels(
 
 
 def decode_stream(
-    source: Source, files: list[str], size: tuple[int, int], workers: int | None = None
+    source: Source, files: list[str], size: tuple[int, int], chunk: int = CHUNK, workers: int | None = None
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
     """Chunks of (files, pixels, transparency, facts) in order, for data too many to keep: nothing is cached."""
-    tasks = _chunks(files)
-    for chunk, (facts, pixels, transparency) in zip(tasks, _run(source, tasks, size, None, workers), strict=True):
-        yield chunk, pixels, transparency, facts
+    tasks = _chunks(files, chunk)
+    for names, (facts, pixels, transparency) in zip(tasks, _run(source, tasks, size, None, workers), strict=True):
+        yield names, pixels, transparency, facts
 
 
 def _open(cache_dir: Path, stat_key: str, count: int) -> Pixels | None:
@@ -194,8 +194,8 @@ def _commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
     return sizes.most_common(1)[0][0] if sizes else (1, 1)
 
 
-def _chunks(files: list[str]) -> list[list[str]]:
-    return [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
+def _chunks(files: list[str], chunk: int = CHUNK) -> list[list[str]]:
+    return [files[i : i + chunk] for i in range(0, len(files), chunk)]
 
 
 def _run(source: Source, tasks: list[list[str]], size: tuple[int, int], targets, workers: int | None) -> Iterator:

@@ -44,7 +44,7 @@ class ImageData:
     class_names: list[str]
     size: tuple[int, int]  # (height, width)
     hash: str
-    warnings: list[str]
+    problems: Problems  # all of them tolerated
 
 
 def open_data(
@@ -72,13 +72,13 @@ def open_data(
             size = size or decoded[name].pixels.shape[1:3]  # the first split's, so train's, decides
     _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
     tolerate = cfg.tolerate if strict else [kind for kind in KINDS if KINDS[kind].when_tolerated]
-    warnings = problems.settle(str(cfg.root), tolerate)
-    if warnings and strict:
-        warn("\n".join(["the data have problems that data.tolerate lets pass:", *warnings]))
+    problems.settle(str(cfg.root), tolerate)
+    if problems.kinds and strict:
+        warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))
 
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     _check_left(images, splits, manifest.class_names)
-    return ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), warnings)
+    return ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), problems)
 
 
 def _check_images(

@@ -88,7 +88,7 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
     by_id: dict[str, list[str]] = {}
     for file in source.images.get(folder, []):
         by_id.setdefault(PurePosixPath(file).stem, []).append(file)
-    for image_id, files in by_id.items():
+    for files in by_id.values():
         if len(files) > 1:
             problems.add("ambiguous_file", ", ".join(files))
 
@@ -157,6 +157,18 @@ def _read_csv(source: Source, name: str, labelled: bool, problems: Problems):
     if reader.line_num <= 1:
         problems.add("csv", f"{name} has a header but no rows")
     return rows
+
+
+def image_ids(source: Source, csv_name: str) -> list[str]:
+    """The image ids of a CSV, such as test.csv or sample_submission.csv.
+
+    Raises:
+        DataError: the file cannot be read as one.
+    """
+    problems = Problems()
+    rows = _read_csv(source, csv_name, False, problems)
+    problems.settle(csv_name, [])
+    return [image_id for _, image_id, _ in rows]
 
 
 def _read_folders(source: Source, validation_fraction: float) -> tuple[dict[str, Split], list[str]]:

@@ -68,21 +68,24 @@ class Problems:
             lines.append(f"      {'; '.join(entries[:SHOWN])}{more}")
         return lines
 
-    def settle(self, root: str, tolerate: list[str]) -> list[str]:
-        """Warnings for the tolerated kinds.
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that were found, in a fixed order."""
+        return [kind for kind in KINDS if self.found.get(kind)]
 
-        Raises:
-            DataError: one message with every problem of the other kinds.
+    def settle(self, root: str, tolerate: list[str]) -> None:
         """
-        present = [kind for kind in KINDS if self.found.get(kind)]
-        fatal = [kind for kind in present if kind not in tolerate]
-        if fatal:
-            count = sum(len(self.found[kind]) for kind in fatal)
-            message = [f"{count} problem{'s' if count > 1 else ''} in the data {root}; nothing was trained.".strip()]
-            message += self.lines(fatal)
-            tolerable = [kind for kind in fatal if KINDS[kind].when_tolerated]
-            if tolerable:
-                message.append(f"Mend the files, or go on in spite of them with data.tolerate=[{','.join(tolerable)}]")
-                message += [f"      {kind}: {KINDS[kind].when_tolerated}" for kind in tolerable]
-            raise DataError("\n".join(message), set(fatal))
-        return self.lines(present, tolerated=True)
+        Raises:
+            DataError: one message with every problem whose kind is not tolerated.
+        """
+        fatal = [kind for kind in self.kinds if kind not in tolerate]
+        if not fatal:
+            return
+        count = sum(len(self.found[kind]) for kind in fatal)
+        message = [f"{count} problem{'s' if count > 1 else ''} in the data {root}; nothing was done with them."]
+        message += self.lines(fatal)
+        tolerable = [kind for kind in fatal if KINDS[kind].when_tolerated]
+        if tolerable:
+            message.append(f"Mend the files, or go on in spite of them with data.tolerate=[{','.join(tolerable)}]")
+            message += [f"      {kind}: {KINDS[kind].when_tolerated}" for kind in tolerable]
+        raise DataError("\n".join(message), set(fatal))

@@ -1,0 +1,125 @@
+"""What is in a data set: counts, sizes, modes, alpha, duplicates, colour statistics, spectra."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import fft
+
+from deepfake_lit import plots
+from deepfake_lit.config import DataConfig
+from deepfake_lit.console import progress
+from deepfake_lit.data.channels import LUMA
+from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
+from deepfake_lit.data.manifest import SPLITS
+from deepfake_lit.files import write_json
+
+SHEET = 8  # images a class in the contact sheet
+CHUNK = 500  # images worked on at once
+
+
+@dataclass
+class Audit:
+    """The findings as plain data, and the files they were written to."""
+
+    findings: dict[str, Any]
+    folder: Path
+
+
+def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
+    """Examine every split and write `audit.json`, `contact_sheet.png` and `spectra.png` below `output`.
+
+    Problems that a run could be told to tolerate are findings here; others stop it.
+
+    Raises:
+        DataError: the data set cannot be read as one.
+    """
+    data = open_data(cfg, cache_dir, SPLITS, strict=False)
+    folder = output / data.hash
+    train = data.splits["train"]
+    findings = {
+        "root": data.root,
+        "data_hash": data.hash,
+        "class_names": data.class_names,
+        "image_size": list(data.size),
+        "splits": {name: _describe(split, len(data.class_names)) for name, split in data.splits.items()},
+        "alpha": alpha_finding(data),
+        "train_pixels": pixel_statistics(train, len(data.class_names)),
+        "problems": {kind: data.problems.found[kind] for kind in data.problems.kinds},
+    }
+    write_json(folder / "audit.json", findings)
+    examples = [np.flatnonzero(train.labels == c)[:SHEET] for c in range(len(data.class_names))]
+    plots.contact_sheet(
+        folder / "contact_sheet.png", [train.pixels[train.rows[rows]] for rows in examples], data.class_names
+    )
+    plots.spectra(folder / "spectra.png", mean_log_spectra(train, len(data.class_names)), data.class_names)
+    return Audit(findings, folder)
+
+
+def _describe(split: SplitImages, num_classes: int) -> dict[str, Any]:
+    return {
+        "images": len(split),
+        "per_class": None if split.labels is None else np.bincount(split.labels, minlength=num_classes).tolist(),
+        "sizes": dict(Counter(f"{f.width} x {f.height}" for f in split.facts).most_common()),
+        "modes": dict(Counter(f.mode for f in split.facts).most_common()),
+    }
+
+
+def alpha_finding(data: ImageData) -> dict[str, Any]:
+    """Whether a fourth channel could carry anything. A file without alpha counts as one with 255 everywhere."""
+    facts = [fact for split in data.splits.values() for fact in split.facts]
+    opaque = sum(fact.alpha is None or fact.alpha == (255, 255) for fact in facts)
+    with_plane = sum(fact.alpha is not None for fact in facts)
+    if opaque == len(facts):
+        verdict = f"alpha is constant 255 in {opaque:,} of {len(facts):,} images: RGBA carries no image information"
+    else:
+        verdict = f"alpha is not 255 everywhere in {len(facts) - opaque:,} of {len(facts):,} images"
+    return {"opaque": opaque, "with_alpha_plane": with_plane, "images": len(facts), "verdict": verdict}
+
+
+def pixel_statistics(split: SplitImages, num_classes: int) -> dict[str, Any]:
+    """Mean and standard deviation of R, G and B in [0, 1] over all pixels, of the whole split and of each class."""
+    sums, squares = np.zeros((2, num_classes, 3))
+    values = np.arange(256, dtype=np.float64) / 255
+    for start in progress(range(0, len(split), CHUNK), "colour statistics", len(split), CHUNK):
+        pixels = split.pixels[split.rows[start : start + CHUNK]]
+        labels = split.labels[start : start + CHUNK]
+        for c in np.unique(labels):
+            planes = pixels[labels == c].reshape(-1, 3)
+            for plane in range(3):  # a histogram is exact, and faster than sums of squares in float64
+                histogram = np.bincount(planes[:, plane], minlength=256)
+                sums[c, plane] += histogram @ values
+                squares[c, plane] += histogram @ values**2
+    counts = np.bincount(split.labels, minlength=num_classes)[:, None] * np.prod(split.pixels.shape[1:3])
+
+    def moments(total, square, count) -> dict[str, list[float]]:
+        mean = total / count
+        return {"mean": mean.tolist(), "std": np.sqrt(np.maximum(square / count - mean**2, 0)).tolist()}
+
+    return {
+        "all": moments(sums.sum(0), squares.sum(0), counts.sum()),
+        "per_class": [moments(*row) for row in zip(sums, squares, counts, strict=True)],
+    }
+
+
+def mean_log_spectra(split: SplitImages, num_classes: int) -> np.ndarray:
+    """float64 (K, H, W): mean over a class of log10 of the luma's power spectrum, zero frequency in the centre.
+
+    The mean is taken off and a Hann window put on before the transform, so that the cross of an image's borders does
+    not hide the generators' traces.
+    """
+    height, width = split.pixels.shape[1:3]
+    window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
+    total = np.zeros((num_classes, height, width))
+    for start in progress(range(0, len(split), CHUNK), "spectra", len(split), CHUNK):
+        luma = split.pixels[split.rows[start : start + CHUNK]].astype(np.float32) @ np.array(LUMA, np.float32) / 255
+        luma = (luma - luma.mean((1, 2), keepdims=True)) * window
+        power = np.abs(fft.fft2(luma, workers=-1)) ** 2
+        spectrum = np.log10(power + 1e-8)
+        labels = split.labels[start : start + CHUNK]
+        for c in np.unique(labels):
+            total[c] += spectrum[labels == c].sum(0)
+    counts = np.bincount(split.labels, minlength=num_classes)
+    return fft.fftshift(total / counts[:, None, None], axes=(1, 2))

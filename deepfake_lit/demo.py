@@ -1,0 +1,62 @@
+"""The whole path on made-up images: the commands that a user would type, one after the other."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake_lit.console import out
+
+
+@dataclass
+class DemoConfig:
+    output_dir: str = "outputs/demo"
+    train: int = 1500  # images
+    validation: int = 300
+    test: int = 100
+    image_size: int = 64
+    seed: int = 0
+    max_epochs: int = 8
+
+
+def demo(cfg: DemoConfig) -> None:
+    from deepfake_lit.cli import COMMANDS, compose
+    from deepfake_lit.config import fingerprint
+    from deepfake_lit.data.dataset import open_data
+    from deepfake_lit.train import cache_dir
+
+    start = time.monotonic()
+    output = Path(cfg.output_dir)
+    images = output / "images"
+
+    def command(name: str, *arguments: str) -> None:
+        out.print(f"\n$ deepfake-lit {name} {' '.join(arguments)}", style="bold", markup=False)
+        COMMANDS[name](list(arguments))
+
+    sizes = [f"{key}={getattr(cfg, key)}" for key in ("train", "validation", "test", "image_size", "seed")]
+    settings = [
+        "experiment=demo",
+        f"data.root={images}",
+        f"output_dir={output}",
+        f"seed={cfg.seed}",
+        f"trainer.max_epochs={cfg.max_epochs}",
+    ]
+    command("samples", str(images), *sizes)
+    command("audit", f"data.root={images}", f"output_dir={output}")
+    command("train", *settings)
+
+    run = compose(settings)
+    data = open_data(run.data, cache_dir(run))
+    folder = output / "runs" / run.name / fingerprint(run, data.hash)
+    best = str(folder / "best.ckpt")
+    command("evaluate", best, f"data.root={images}", f"output={output / 'evaluation'}")
+    command("predict", best, f"images={images}", f"output={output / 'predictions'}")
+
+    out.print(f"\nDone in {time.monotonic() - start:.0f} s. What there is now:", style="bold")
+    for path, what in (
+        (images, "the made-up data set"),
+        (output / "audit" / data.hash, "audit: contact sheet, spectra of the classes"),
+        (folder, "the run: result.json, predictions.npz, history.csv, best.ckpt, last.ckpt"),
+        (output / "evaluation", "evaluation: figures with and without TTA, confusion.png"),
+        (output / "predictions", "predictions of the test images: submission.csv, probabilities.csv"),
+    ):
+        out.print(f"  {path}  {what}", markup=False)

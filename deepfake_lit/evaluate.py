@@ -1,0 +1,72 @@
+"""Checkpoints on a labelled split: figures, stored probabilities, a confusion matrix."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepfake_lit import plots
+from deepfake_lit.config import DataConfig
+from deepfake_lit.console import warn
+from deepfake_lit.data.dataset import open_data
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic, write_json
+from deepfake_lit.metrics import evaluate as figures_of
+from deepfake_lit.predict import Ensemble
+
+
+@dataclass
+class EvaluateConfig:
+    data: DataConfig = field(default_factory=DataConfig)  # data.root and how to read it; the rest is the checkpoint's
+    split: str = "validation"
+    views: list[str] = field(default_factory=lambda: ["identity", "hflip"])
+    batch_size: int = 250
+    output: str = "outputs/evaluation"
+    accelerator: str = "auto"
+    precision: str = "auto"
+
+
+def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
+    """Figures without (`plain`) and with test-time augmentation (`tta`), also written to `cfg.output`.
+
+    Several checkpoints are evaluated as one ensemble, the mean of their probabilities. Writes `evaluation.json`,
+    `predictions.npz` and `confusion.png`.
+
+    Raises:
+        UserError: checkpoints or data cannot be read, or have different classes.
+    """
+    ensemble = Ensemble.load(checkpoints, cfg.accelerator, cfg.precision)
+    if cfg.split not in ("train", "validation"):
+        raise UserError(f"split is {cfg.split!r}; labels exist in train and validation")
+    output = Path(cfg.output)
+    cache = Path(cfg.data.cache_dir or output.parent / "cache")
+    data = open_data(cfg.data, cache)
+    if len(data.class_names) != len(ensemble.class_names):
+        raise UserError(f"the data have {len(data.class_names)} classes, the checkpoint {len(ensemble.class_names)}")
+    if cfg.split == "train" and any(m.meta["data_hash"] == data.hash for m in ensemble.members):
+        warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
+
+    split = data.splits[cfg.split]
+    views = list(dict.fromkeys(["identity", *cfg.views]))
+    by_view = ensemble.on_split(split, views, cfg.batch_size)
+    tta = by_view[[views.index(view) for view in cfg.views]].mean(0)
+    labels = torch.from_numpy(split.labels)
+    report = {
+        "checkpoints": list(checkpoints),
+        "data": {"root": data.root, "hash": data.hash, "split": cfg.split},
+        "class_names": ensemble.class_names,
+        "views": list(cfg.views),
+        "hardware": ensemble.hardware.to_dict(),
+        "plain": figures_of(by_view[0], labels),
+        "tta": figures_of(tta, labels),
+    }
+    write_json(output / "evaluation.json", report)
+    arrays = {"ids": np.array(split.ids), "labels": split.labels}
+    with atomic(output / "predictions.npz", "wb") as file:
+        np.savez_compressed(file, **arrays, probabilities=by_view[0].numpy(), probabilities_tta=tta.numpy())
+    accuracy = report["plain"]["accuracy"]
+    title = f"{cfg.split}, {len(split):,} images: {accuracy:.2%}"
+    plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], ensemble.class_names, title)
+    return report

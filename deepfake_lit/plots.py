@@ -1,0 +1,106 @@
+"""Pictures of results and data, as PNG files."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first: no display is needed)
+
+
+def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:
+    """Counts in the cells, shaded by the share of the true class.
+
+    Args:
+        counts: int (K, K), rows true, columns predicted.
+    """
+    counts = np.asarray(counts)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    k = len(class_names)
+    side = max(4.2, 0.55 * k + 1.5)
+    figure, axes = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if k <= 30:
+        for i, j in np.ndindex(k, k):
+            colour = "white" if share[i, j] > 0.55 else "black"
+            axes.text(j, i, counts[i, j], ha="center", va="center", color=colour, fontsize=10 if k <= 12 else 6)
+    axes.set_xticks(range(k), class_names, rotation=0 if max(map(len, class_names)) < 4 else 45)
+    axes.set_yticks(range(k), class_names)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    _save(figure, path)
+
+
+def contact_sheet(path: Path, rows: list[np.ndarray], class_names: list[str]) -> None:
+    """A row of images for each class, magnified to whole multiples so that every pixel is seen.
+
+    Args:
+        rows: for each class uint8 (n, H, W, 3).
+    """
+    columns = max(len(row) for row in rows)
+    figure, grid = plt.subplots(
+        len(rows), columns, figsize=(1.25 * columns + 0.8, 1.3 * len(rows) + 0.2), squeeze=False, layout="constrained"
+    )
+    for axes_row, images, name in zip(grid, rows, class_names, strict=True):
+        for i, axes in enumerate(axes_row):
+            axes.set(xticks=[], yticks=[])
+            axes.set_frame_on(False)
+            if i < len(images):
+                axes.imshow(images[i], interpolation="nearest")
+        axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
+    _save(figure, path, dpi=150)
+
+
+def spectra(path: Path, mean_log: np.ndarray, class_names: list[str]) -> None:
+    """Mean log-spectrum of each class, what it has beyond the mean of all classes, and the radial average of that.
+
+    Args:
+        mean_log: float (K, H, W), mean of log10 of the power, zero frequency in the centre.
+    """
+    k = len(class_names)
+    beyond = mean_log - mean_log.mean(0)
+    limit = np.abs(beyond).max() or 1
+    figure = plt.figure(figsize=(2.2 * k + 1, 7.4), layout="constrained")
+    grid = figure.add_gridspec(3, k, height_ratios=(1, 1, 1.15))
+    low, high = np.percentile(mean_log, (1, 99.8))
+    for row, (images, style, label) in enumerate(
+        (
+            (mean_log, {"cmap": "magma", "vmin": low, "vmax": high}, "log10 power"),
+            (beyond, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "beyond the mean of classes"),
+        )
+    ):
+        axes_row = [figure.add_subplot(grid[row, i]) for i in range(k)]
+        for i, axes in enumerate(axes_row):
+            shown = axes.imshow(images[i], extent=(-0.5, 0.5, 0.5, -0.5), **style)
+            axes.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5) if i == 0 else ())
+            axes.tick_params(labelsize=7)
+            if row == 0:
+                axes.set_title(f"class {class_names[i]}")
+        figure.colorbar(shown, ax=axes_row, label=label, shrink=0.85)
+    axes = figure.add_subplot(grid[2, :])
+    for name, image in zip(class_names, beyond, strict=True):
+        axes.plot(*radial_average(image), label=f"class {name}", linewidth=1.6)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set(xlabel="spatial frequency (cycles a pixel)", ylabel="log10 power beyond the mean", xlim=(0, 0.5))
+    axes.legend(ncols=k, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
+    _save(figure, path, dpi=130)
+
+
+def radial_average(image: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """(frequencies in cycles a pixel, mean over the ring) of an (H, W) spectrum with zero frequency in the centre."""
+    fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in image.shape)
+    radius = np.hypot(fy[:, None], fx[None, :])
+    edges = np.linspace(0, 0.5, bins + 1)
+    which = np.digitize(radius.ravel(), edges[1:-1])
+    inside = radius.ravel() <= 0.5
+    sums = np.bincount(which[inside], image.ravel()[inside], bins)
+    counts = np.bincount(which[inside], minlength=bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    return centres[counts > 0], sums[counts > 0] / counts[counts > 0]
+
+
+def _save(figure, path: Path, dpi: int = 130) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)
+    plt.close(figure)

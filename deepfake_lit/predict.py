@@ -1,0 +1,191 @@
+"""Checkpoints on new images: probabilities, labels, a submission; and on labelled ones: figures."""
+
+import csv
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+
+from deepfake_lit import console, hardware
+from deepfake_lit.checkpoint import Trained, load_trained
+from deepfake_lit.config import TrainerConfig
+from deepfake_lit.data.cache import decode_stream
+from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.manifest import image_ids
+from deepfake_lit.data.source import Source
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic
+from deepfake_lit.inference import probabilities, split_batches
+
+
+@dataclass
+class PredictConfig:
+    images: str = "???"  # folder, .zip, or a CSV with image_id whose files lie in a folder of its name beside it
+    output: str = "outputs/predictions"
+    views: list[str] = field(default_factory=lambda: ["identity", "hflip"])
+    batch_size: int = 250
+    accelerator: str = "auto"
+    precision: str = "auto"
+    decode_workers: int | None = None
+
+
+@dataclass
+class Ensemble:
+    """Checkpoints that predict together: the mean of their probabilities over members and views.
+
+    Members may differ in network, channel mode and input size; each does its own preprocessing.
+    """
+
+    members: list[Trained]
+    hardware: hardware.Hardware
+
+    @classmethod
+    def load(cls, checkpoints: list[str], accelerator: str = "auto", precision: str = "auto") -> "Ensemble":
+        """
+        Raises:
+            UserError: no checkpoint, an unreadable one, or members with different classes.
+        """
+        if not checkpoints:
+            raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
+        members = [load_trained(Path(path)) for path in checkpoints]
+        first = members[0]
+        machine = hardware.resolve(TrainerConfig(accelerator=accelerator, precision=precision))
+        hardware.keep_freed_memory()
+        for path, member in zip(checkpoints, members, strict=True):
+            if member.class_names != first.class_names:
+                raise UserError(
+                    f"{path} knows the classes {member.class_names}, {checkpoints[0]} {first.class_names}; "
+                    "they cannot predict together"
+                )
+            if not member.preprocess.image_size and member.image_size != first.image_size:
+                if len(set(member.image_size)) > 1:
+                    raise UserError(f"{path} was trained on files of {member.image_size}, which are not square")
+                member.preprocess = dataclasses.replace(member.preprocess, image_size=member.image_size[0])
+            member.net.to(machine.device)
+            if machine.channels_last:
+                member.net.to(memory_format=torch.channels_last)
+        return cls(members, machine)
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.members[0].class_names
+
+    def by_view(self, batches: list, views: list[str]) -> torch.Tensor:
+        """float32 (V, N, K), the mean over members.
+
+        Args:
+            batches: (pixels uint8 (B, H, W, 3), transparency uint8 (B, H, W) or None).
+        """
+        total = None
+        for member in self.members:
+            parts = list(probabilities(member.net, member.preprocess, batches, views, self.hardware))
+            total = torch.cat(parts, 1) if total is None else total + torch.cat(parts, 1)
+        return total / len(self.members)
+
+    def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> torch.Tensor:
+        """float32 (V, N, K) of a labelled split, batch by batch under a progress bar."""
+        batches = split_batches(split, batch_size)
+        steps = -(-len(split) // batch_size)
+        return torch.cat([self.by_view([b], views) for b in console.progress(batches, "evaluating", steps)], 1)
+
+
+@dataclass
+class Predictions:
+    """`probabilities` float32 (N, K) of the `ids` that could be read; `unreadable` (id, file, reason)."""
+
+    ids: list[str]
+    probabilities: np.ndarray
+    unreadable: list[tuple[str, str, str]]
+    resized: int  # images of another size than the network was trained on
+
+
+def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
+    """Probabilities of every image, written to `cfg.output`.
+
+    Writes `submission.csv` (`image_id,label`), `probabilities.csv` (one column a class) and, where images could not be
+    read, `unreadable.csv`. The order is that of `sample_submission.csv` or the CSV, else by file name. Images are
+    decoded as they are needed: memory does not grow with their number.
+
+    Raises:
+        UserError: the checkpoints or the images cannot be found or do not fit each other.
+    """
+    ensemble = Ensemble.load(checkpoints, cfg.accelerator, cfg.precision)
+    source, ids, files = find_images(Path(cfg.images))
+    unreadable = [(i, "", "no such file") for i, f in zip(ids, files, strict=True) if f is None]
+    present = {f: i for i, f in zip(ids, files, strict=True) if f is not None}
+    size = ensemble.members[0].image_size
+
+    done: list[str] = []
+    parts: list[np.ndarray] = []
+    resized = 0
+    stream = decode_stream(source, list(present), size, cfg.batch_size, cfg.decode_workers)
+    for chunk, pixels, transparency, facts in console.progress(stream, "predicting", len(present), cfg.batch_size):
+        good = [i for i, fact in enumerate(facts) if fact.error is None]
+        unreadable += [(present[f], f, fact.error[1]) for f, fact in zip(chunk, facts, strict=True) if fact.error]
+        if not good:
+            continue
+        resized += sum((facts[i].height, facts[i].width) != size for i in good)
+        clear = None if transparency is None else torch.from_numpy(transparency[good])
+        by_view = ensemble.by_view([(torch.from_numpy(pixels[good]), clear)], cfg.views)
+        parts.append(by_view.mean(0).numpy())
+        done += [present[chunk[i]] for i in good]
+
+    p = np.concatenate(parts) if parts else np.zeros((0, len(ensemble.class_names)), np.float32)
+    result = Predictions(done, p, unreadable, resized)
+    write_predictions(Path(cfg.output), result, ensemble.class_names)
+    return result
+
+
+def find_images(path: Path) -> tuple[Source, list[str], list[str | None]]:
+    """Where the images are, their ids in the order of the answer, and their files (None: there is no file).
+
+    Raises:
+        UserError: nothing there, or two files with the same id.
+    """
+    if path.suffix.lower() == ".csv":
+        source = Source(path.parent)
+        wanted, folder = image_ids(source, path.name), path.stem
+    else:
+        source = Source(path)
+        lists = [n for n in source.files if PurePosixPath(n).name in ("sample_submission.csv", "test.csv")]
+        lists.sort(key=lambda n: (PurePosixPath(n).name != "sample_submission.csv", n.count("/")))
+        wanted = image_ids(source, lists[0]) if lists else None
+        folder = str(PurePosixPath(lists[0]).parent / "test") if lists else None
+    by_id: dict[str, str] = {}
+    chosen = [f for name, fs in source.images.items() if folder is None or name == folder for f in fs]
+    if not chosen and path.suffix.lower() == ".csv":  # the files lie beside the CSV itself
+        chosen = source.images.get("", [])
+    for file in chosen:
+        stem = PurePosixPath(file).stem
+        if stem in by_id:
+            raise UserError(f"{by_id[stem]} and {file} would have the same image id {stem}")
+        by_id[stem] = file
+    if not by_id:
+        raise UserError(f"no images found in {path}" + (f" (looked in {folder}/)" if folder else ""))
+    if wanted is None:
+        return source, list(by_id), list(by_id.values())
+    if len(set(wanted)) < len(wanted):
+        twice = next(i for i in wanted if wanted.count(i) > 1)
+        raise UserError(f"{path}: the image id {twice} stands there more than once")
+    return source, wanted, [by_id.get(i) or by_id.get(PurePosixPath(i).stem) for i in wanted]
+
+
+def write_predictions(folder: Path, result: Predictions, class_names: list[str]) -> None:
+    labels = result.probabilities.argmax(1)
+    with atomic(folder / "submission.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image_id", "label"])
+        writer.writerows(zip(result.ids, labels.tolist(), strict=True))
+    with atomic(folder / "probabilities.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image_id", "label", *(f"p_{name}" for name in class_names)])
+        for image_id, label, row in zip(result.ids, labels.tolist(), result.probabilities, strict=True):
+            writer.writerow([image_id, label, *(f"{p:.6f}" for p in row)])
+    (folder / "unreadable.csv").unlink(missing_ok=True)  # of an earlier prediction
+    if result.unreadable:
+        with atomic(folder / "unreadable.csv") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image_id", "file", "reason"])
+            writer.writerows(result.unreadable)

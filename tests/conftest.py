@@ -1,0 +1,38 @@
+"""Data sets that the tests share. Everything a test writes goes to pytest's temporary folders."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepfake_lit.data.samples import write_samples
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory) -> Path:
+    """Made-up images: 100 train, 50 validation, 10 test, 32x32. Not to be changed by a test."""
+    root = tmp_path_factory.mktemp("samples")
+    write_samples(root, train=100, validation=50, test=10, image_size=32)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_images(tmp_path_factory) -> Path:
+    """Real images: 20 train and 10 validation a class at most, 100x100. Skips where they are not at hand."""
+    unpack = SHARED_DATA / "unpack.py"
+    if not unpack.exists():
+        pytest.skip(f"the real images are not here ({unpack.parent.parent.name}/data beside the checkout)")
+    root = tmp_path_factory.mktemp("real")
+    subprocess.run([sys.executable, str(unpack), str(root), "--limit", "20"], check=True, capture_output=True)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _few_threads():
+    """The tests' nets are tiny: more threads cost more than they bring, and parallel workers share the cores."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,13 +1,14 @@
 """Lightning callbacks: derived randomness, the history of a run, and its checkpoints."""
 
 import csv
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from deepfake_lit.checkpoint import ENTRY
 from deepfake_lit.config import metric_mode
@@ -103,17 +104,47 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
 
 
-def checkpoints(folder: Path, monitor: str) -> ModelCheckpoint:
-    """`last.ckpt` after every epoch, and `best.ckpt`, the first epoch with the best value of the monitored metric."""
-    writer = ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor=monitor,
-        mode=metric_mode(monitor),
-        save_top_k=1,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
-    return writer
+class CheckpointWriter(Checkpoint):
+    """`last.ckpt` after every epoch, and `best.ckpt`, the first epoch with the best value of the monitored metric.
+
+    They are written when an epoch is wholly over: as the next one starts, or training ends. Lightning's
+    ModelCheckpoint writes inside an epoch's end, and a run that goes on from there ends the same epoch once more, with
+    its metrics logged twice and the step of a plateau scheduler lost.
+    """
+
+    def __init__(self, folder: Path, monitor: str):
+        self.folder, self.monitor = folder, monitor
+        self.best_value, self.best_epoch = math.nan, -1
+        self._pending = self._improved = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_value": self.best_value, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        value = trainer.callback_metrics[self.monitor].item()
+        better = value > self.best_value if metric_mode(self.monitor) == "max" else value < self.best_value
+        self._pending, self._improved = True, better or math.isnan(self.best_value)
+        if self._improved:
+            self.best_value, self.best_epoch = value, trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._write(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._write(trainer)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes back that the next epoch was announced, so that Lightning begins it like any other."""
+        for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+            counts["ready"] = counts["completed"]
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        if self._improved:  # before last.ckpt, which says that best.ckpt is the one of this epoch
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)

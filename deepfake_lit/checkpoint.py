@@ -57,10 +57,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).split("\n")[0]
         raise UserError(f"{path} holds more than data and was not opened as a checkpoint: {reason}") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0] or 'empty file'}") from None
+        reason = str(error).split("\n")[0] or "it ends at once"
+        raise UserError(f"{path} is not a readable checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict) or ENTRY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of deepfake_lit")
     return checkpoint
@@ -98,5 +99,5 @@ def load_trained(path: Path) -> Trained:
         net.load_state_dict(weights)
         height, width = meta["image_size"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is damaged: {error}") from None
     return Trained(net.eval(), preprocess, class_names, (int(height), int(width)), config, meta)

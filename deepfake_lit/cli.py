@@ -98,24 +98,35 @@ def settings(arguments: list[str], schema: type):
 
 def train(arguments: list[str]) -> None:
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from deepfake_lit.config import load, register
+    from deepfake_lit.errors import UserError
 
     register()
+    mistakes: list[UserError] = []
 
     @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
     def job(composed):
-        cfg = load(composed)
-        from deepfake_lit.train import run  # after the check: a typing error costs no import of torch
+        try:
+            cfg = load(composed)
+            from deepfake_lit import show  # after the check: a typing error costs no import of torch
+            from deepfake_lit.train import run
 
-        result = run(cfg)
+            result = run(cfg)
+        except UserError as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise  # in a sweep Hydra goes on with the other trials and says which one it was
+            mistakes.append(error)
+            return None
         show.result(result)
         return result["best"]["accuracy"]
 
-    from deepfake_lit import show
-
     sys.argv = ["deepfake-lit train", *arguments]
     job()
+    if mistakes:
+        raise mistakes[0]
 
 
 def audit(arguments: list[str]) -> int:

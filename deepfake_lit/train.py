@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from deepfake_lit import console, hardware
-from deepfake_lit.callbacks import CheckpointDescription, DerivedRandomness, History, checkpoints
+from deepfake_lit.callbacks import CheckpointDescription, CheckpointWriter, DerivedRandomness, History
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, load_trained, read_checkpoint
 from deepfake_lit.config import Config, fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
@@ -75,8 +75,9 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str,
     datamodule = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last)
     module = build_classifier(cfg, data, machine)
     history = History(folder / "history.csv")
-    trainer = build_trainer(cfg, machine, folder, history, describe(cfg, data))
+    writer = CheckpointWriter(folder, cfg.monitor)
     with _quiet_lightning():
+        trainer = build_trainer(cfg, machine, folder, history, writer, describe(cfg, data))
         trainer.fit(module, datamodule, ckpt_path=_resume_from(folder), weights_only=True)
 
     views = list(dict.fromkeys(["identity", *cfg.evaluate.views]))
@@ -109,6 +110,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str,
         "wall_seconds": sum(row["seconds"] for row in history.rows),
         "images_per_second": float(np.median([row["images_per_second"] for row in history.rows])),
         "selected_on": cfg.monitor,
+        "best_epoch": writer.best_epoch,  # counted from 0
         "history": history.rows,
         **figures,
     }
@@ -135,14 +137,14 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
 
 
 def build_trainer(
-    cfg: Config, machine: hardware.Hardware, folder: Path, history: History, description: dict[str, Any]
+    cfg: Config, machine: hardware.Hardware, folder: Path, history: History, writer: CheckpointWriter, description
 ) -> pl.Trainer:
     t = cfg.trainer
     callbacks = [
         DerivedRandomness(cfg.seed),
         CheckpointDescription(description),
         history,
-        checkpoints(folder, cfg.monitor),
+        writer,
     ]
     if show_bar := t.progress_bar and console.err.is_terminal:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
@@ -210,14 +212,14 @@ def _failure_recorded(folder: Path):
 @contextlib.contextmanager
 def _quiet_lightning():
     """Lightning's start-up lines and its advice on workers say nothing that the run's own lines do not."""
-    logger = logging.getLogger("pytorch_lightning")
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             yield
     finally:
         logger.setLevel(level)

@@ -1,0 +1,125 @@
+"""Configuration: every file composes, every mistake is one line, a run is its fingerprint."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from deepfake_lit import config
+from deepfake_lit.cli import COMMANDS, compose, config_dir
+from deepfake_lit.errors import UserError
+
+FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
+NEEDS = {"timm": ["model.name=resnet18"]}
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_composes(file):
+    cfg = compose(["data.root=x", f"{file.parent}={file.name}", *NEEDS.get(file.name, [])])
+    assert cfg.data.root == "x"
+
+
+def test_there_are_files_to_compose():
+    assert {"experiment", "model", "augment", "optimizer", "scheduler"} <= {f.parent.name for f in FILES}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.dropuot=0.5", "there is no setting model.dropuot; did you mean model.dropout?"),
+        ("+model.dropuot=0.5", "there is no setting model.dropuot; did you mean model.dropout?"),
+        ("+nonsense=1", "there is no setting nonsense"),
+        ("optimizer.momentum=0.9", "there is no setting optimizer.momentum"),  # adamw has none
+        ("trainer.max_epochs=many", "trainer.max_epochs"),
+        ("trainer.max_epochs=0", "trainer.max_epochs must be above 0"),
+        ("data.channels=cmyk", "data.channels is 'cmyk'; it must be one of rgb, rgba, gray"),
+        ("data.mean=[0.1,0.2]", "data.mean has 2 values; rgb needs 1 or 3"),
+        ("data.tolerate=[csv]", "data.tolerate"),
+        ("augment.hflip=1.5", "augment.hflip is a probability"),
+        ("augment.blur_kernel=4", "augment.blur_kernel must be odd"),
+        ("model.dropout=[0.1,0.2]", "three probabilities"),
+        ("model.kind=resnet", "model.kind is 'resnet'; it must be one of deepfake_net"),
+        ("evaluate.views=[mirror]", "evaluate.views"),
+        ("monitor=accuracy", "monitor is 'accuracy'"),
+        ("trainer.precision=int8", "trainer.precision"),
+        ("seed=-1", "seed must be 0 or more"),
+        ("data.root=???", "data.root is not set"),
+    ],
+)
+def test_a_mistake_is_one_line(override, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        _command_line(["train", "data.root=x", override])
+    error = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert message in error[-1]
+    assert error[-1].startswith("deepfake-lit: ")
+    assert len(error) == 1
+
+
+def _command_line(arguments):
+    from deepfake_lit.cli import main
+
+    main(arguments)
+
+
+def test_the_reports_settings_are_what_the_reports_say():
+    """Values from REPORTS: the experiment files are what people copy from, so a slip here spreads."""
+    a = compose(["data.root=x", "experiment=deepfake_net"])
+    assert (a.data.image_size, a.data.batch_size, a.model.dropout) == (128, 32, [0.25, 0.3, 0.4])
+    a2 = compose(["data.root=x", "experiment=deepfake_net_2"])
+    assert (a2.optimizer.kind, a2.optimizer.lr, a2.model.dropout) == ("adam", 1e-4, [0.25, 0.2, 0.2])
+    assert a2.loss.class_weights == {"focus": {4: 2.7}}
+    assert (a2.scheduler.kind, a2.scheduler.patience, a2.scheduler.factor) == ("plateau", 2, 0.5)
+    b = compose(["data.root=x", "experiment=residual_cnn"])
+    assert (b.data.channels, b.data.image_size, b.data.batch_size) == ("rgba", None, 64)
+    assert (b.optimizer.lr, b.optimizer.weight_decay, b.loss.label_smoothing) == (3e-4, 1e-4, 0.1)
+    assert (b.augment.cutmix_p, b.augment.rotation, b.trainer.max_epochs) == (0.5, 10.0, 100)
+
+
+def test_round_trip_through_plain_data():
+    cfg = compose(["data.root=x", "experiment=deepfake_net_2"])
+    assert config.from_dict(config.to_dict(cfg)) == cfg
+
+
+def test_stored_configurations_hold_no_interpolations():
+    tree = config.to_dict(compose(["data.root=x"]))
+    tree["name"] = "${oc.env:HOME}"
+    with pytest.raises(UserError, match="interpolations"):
+        config.from_dict(tree)
+
+
+def test_fingerprint_changes_with_every_setting_that_matters_and_no_other():
+    def prints(*overrides, data="d"):
+        return config.fingerprint(compose(["data.root=x", *overrides]), data)
+
+    base = prints()
+    same = ["data.root=y", "output_dir=z", "data.workers=3", "trainer.progress_bar=false", "data.cache_dir=c", "name=n"]
+    other = [
+        "seed=1",
+        "data.channels=gray",
+        "optimizer.lr=0.5",
+        "model.width=0.5",
+        "augment.hflip=0.5",
+        "loss.label_smoothing=0.1",
+        "trainer.max_epochs=11",
+        "trainer.precision=bf16",
+        "scheduler=constant",
+    ]
+    assert [prints(o) for o in same] == [base] * len(same)
+    everything = [base, prints(data="e"), *map(prints, other)]
+    assert all(a != b for a, b in itertools.combinations(everything, 2))
+
+
+def test_excluded_settings_exist():
+    cfg = compose(["data.root=x"])
+    for name in config.NOT_IDENTITY:
+        node = cfg
+        for part in name.split("."):
+            assert part in {f.name for f in dataclasses.fields(node)}, name
+            node = getattr(node, part)
+
+
+def test_every_command_is_in_the_help(capsys):
+    _command_line(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)

@@ -105,25 +105,32 @@ def train(arguments: list[str]) -> None:
     from deepfake_lit.errors import UserError
 
     register()
+    program = sys.argv[0]
     mistakes: list[UserError] = []
 
     @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
     def job(composed):
+        hydra_config = HydraConfig.get()
+        # Lightning starts the other processes of a run on several devices with this very command line, unless it
+        # sees Hydra at work: then it looks for files of Hydra's that are not written here.
+        sys.argv = [program, "train", *hydra_config.overrides.task]
+        HydraConfig.instance().cfg = None
         try:
             cfg = load(composed)
             from deepfake_lit import show  # after the check: a typing error costs no import of torch
-            from deepfake_lit.train import run
+            from deepfake_lit.train import is_main_process, run
 
             result = run(cfg)
         except UserError as error:
-            if HydraConfig.get().mode != RunMode.RUN:
+            if hydra_config.mode != RunMode.RUN:
                 raise  # in a sweep Hydra goes on with the other trials and says which one it was
             mistakes.append(error)
             return None
-        show.result(result)
+        if is_main_process():
+            show.result(result)
         return result["best"]["accuracy"]
 
-    sys.argv = ["deepfake-lit train", *arguments]
+    sys.argv = ["deepfake-lit train", *arguments]  # what Hydra parses
     job()
     if mistakes:
         raise mistakes[0]

@@ -100,11 +100,13 @@ def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> 
         scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=cfg.factor, patience=cfg.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
     if cfg.kind == "onecycle":
+        # torch divides by zero where the warm-up is exactly one step long
+        warmup = cfg.warmup + 1e-9 if cfg.warmup * total_steps == 1 else cfg.warmup
         scheduler = OneCycleLR(
             optimizer,
             max_lr=optimizer.param_groups[0]["lr"],
             total_steps=total_steps,
-            pct_start=cfg.warmup,
+            pct_start=warmup,
             div_factor=cfg.div_factor,
             final_div_factor=cfg.final_div_factor,
         )

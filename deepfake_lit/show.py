@@ -21,6 +21,10 @@ def _accuracy(figures: dict[str, Any]) -> str:
     return f"{figures['accuracy']:.4f}   95 % over images: {low:.4f} to {high:.4f}"
 
 
+def _counted(counts: dict[str, int]) -> str:
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{key} ({n:,})" for key, n in counts.items())
+
+
 def result(result: dict[str, Any]) -> None:
     names = {"best": "best epoch", "best_tta": "best epoch, TTA", "last": "last epoch", "last_tta": "last epoch, TTA"}
     machine = result["hardware"]
@@ -66,7 +70,7 @@ def audit(found, tolerate: list[str]) -> None:
     table = _table(f"{f['root']}  (content {f['data_hash']})", "split", "images", *f["class_names"], "sizes", "modes")
     for name, split in f["splits"].items():
         per_class = split["per_class"] or ["-"] * len(f["class_names"])
-        counted = [", ".join(f"{k}: {v:,}" for k, v in split[what].items()) for what in ("sizes", "modes")]
+        counted = [_counted(split[what]) for what in ("sizes", "modes")]
         table.add_row(name, f"{split['images']:,}", *(f"{n:,}" if n != "-" else n for n in per_class), *counted)
     out.print(table)
     statistics = _table("training pixels in [0, 1]", "class", "mean R", "G", "B", "std R", "G", "B")

@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from deepfake_lit import console, hardware
 from deepfake_lit.callbacks import CheckpointDescription, CheckpointWriter, DerivedRandomness, History
@@ -50,7 +51,7 @@ def run(cfg: Config) -> dict[str, Any]:
     folder = Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=0) if is_main_process() else contextlib.nullcontext():
             result = read_result(folder)
             if result is not None:
                 console.note(f"finished before: {folder}")
@@ -60,6 +61,11 @@ def run(cfg: Config) -> dict[str, Any]:
     except Timeout:
         raise UserError(f"another process is in this run: {folder}") from None
     return {**result, "folder": str(folder)}
+
+
+def is_main_process() -> bool:
+    """False in the processes that Lightning starts for the further devices of a run."""
+    return not rank_zero_only.rank
 
 
 def cache_dir(cfg: Config) -> Path:

@@ -228,6 +228,12 @@ def test_onecycle_starts_at_a_25th_of_its_peak():
     assert rates[-1] < 1e-6
 
 
+@pytest.mark.parametrize("total", [1, 2, 5, 10, 20])
+def test_onecycle_of_few_steps(total):
+    _, rates = scheduler(OneCycleConfig(warmup=0.1), total)
+    assert all(0 < rate <= 0.1 for rate in rates)
+
+
 def test_cosine_with_warmup():
     described, rates = scheduler(CosineConfig(warmup=0.1))
     assert described["interval"] == "step"

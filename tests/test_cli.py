@@ -1,0 +1,94 @@
+"""The program as a user meets it: quick help, an installed wheel, the demo."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+
+
+def python(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def test_help_and_configuration_need_no_torch():
+    """What a user types first answers at once."""
+    for command in ('["--help"]', '["train", "data.root=x", "--cfg", "job"]'):
+        code = f"import sys; from deepfake_lit.cli import main; main({command}); assert 'torch' not in sys.modules"
+        done = python("-c", code)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_decoding_workers_need_no_torch():
+    done = python("-c", "import sys, deepfake_lit.data.cache; assert 'torch' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel's content, unpacked as an installation would."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["-m", "pip", "wheel", str(TOP), "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    done = python(*build)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as z:
+        z.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_a_wheel_works_outside_the_checkout(wheel, tmp_path):
+    assert (wheel / "deepfake_lit" / "conf" / "train.yaml").exists()
+    where = "import deepfake_lit.cli as c; print(c.config_dir())"
+    done = python("-c", where, cwd=tmp_path, PYTHONPATH=str(wheel))
+    assert done.stdout.strip() == str(wheel / "deepfake_lit" / "conf")
+    arguments = ["train", "experiment=residual_cnn", "data.root=x", "--cfg", "job"]
+    done = python("-m", "deepfake_lit", *arguments, cwd=tmp_path, PYTHONPATH=str(wheel))
+    assert done.returncode == 0, done.stderr
+    assert "name: residual_cnn" in done.stdout
+
+
+def test_the_wheel_has_every_file_of_the_package_and_the_configuration(wheel):
+    for folder, target in ((TOP / "deepfake_lit", "deepfake_lit"), (TOP / "conf", "deepfake_lit/conf")):
+        for file in folder.rglob("*"):
+            if file.suffix in (".py", ".yaml"):
+                assert (wheel / target / file.relative_to(folder)).exists(), file
+
+
+def test_demo(tmp_path):
+    sizes = ["train=60", "validation=30", "test=10", "image_size=32", "max_epochs=1"]
+    done = python("-m", "deepfake_lit", "demo", f"output_dir={tmp_path}", *sizes, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for file in ("evaluation/confusion.png", "predictions/submission.csv", "evaluation/evaluation.json"):
+        assert (tmp_path / file).exists(), file
+    for command in ("samples", "audit", "train", "evaluate", "predict"):
+        assert f"$ deepfake-lit {command}" in done.stdout
+
+
+def test_a_multirun_trains_every_combination(samples, tmp_path):
+    overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=1"]
+    done = python("-m", "deepfake_lit", "train", "-m", "seed=0,1", "optimizer.lr=0.1,0.01", *overrides, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("runs/default/*/result.json"))) == 4
+
+
+def test_two_processes_train_one_run(samples, tmp_path):
+    """Two CPU processes stand for two GPUs: every image once an epoch, one result, the same weights in both."""
+    overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=2"]
+    devices = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=10"]
+    done = python("-m", "deepfake_lit", "train", *overrides, *devices, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (result,) = tmp_path.glob("runs/default/*/result.json")
+    stored = json.loads(result.read_text())
+    assert stored["hardware"]["processes"] == 2
+    assert [row["step"] for row in stored["history"]] == [5, 10]
+    assert done.stdout.count("validation accuracy") == 1

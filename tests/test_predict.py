@@ -1,0 +1,190 @@
+"""Prediction and evaluation from checkpoint files alone."""
+
+import csv
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfake_lit.cli import COMMANDS, compose
+from deepfake_lit.data.samples import write_samples
+from deepfake_lit.errors import UserError
+from deepfake_lit.evaluate import EvaluateConfig, evaluate
+from deepfake_lit.predict import PredictConfig, find_images, predict
+from deepfake_lit.results import read_predictions
+from deepfake_lit.train import run
+
+
+@pytest.fixture(scope="module")
+def trained(samples, tmp_path_factory):
+    """Checkpoints of two members that differ in network, channels and input size, and the first one's result."""
+    output = tmp_path_factory.mktemp("trained")
+    common = [f"data.root={samples}", f"output_dir={output}", "trainer.max_epochs=1", "model.width=0.125"]
+    first = run(compose(common))
+    second = run(compose([*common, "model=residual_cnn", "data.channels=rgba", "data.image_size=40"]))
+    return [str(Path(r["folder"]) / "best.ckpt") for r in (first, second)], first
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def on(images, output, **settings) -> PredictConfig:
+    return PredictConfig(images=str(images), output=str(output), **settings)
+
+
+def test_the_submission_has_the_order_of_the_sample(trained, samples, tmp_path):
+    predict(trained[0][:1], on(samples, tmp_path))
+    wanted = [row["image_id"] for row in rows(samples / "sample_submission.csv")]
+    submission = rows(tmp_path / "submission.csv")
+    assert [row["image_id"] for row in submission] == wanted
+    assert list(submission[0]) == ["image_id", "label"]
+    table = rows(tmp_path / "probabilities.csv")
+    for row in table:
+        p = [float(row[f"p_{k}"]) for k in range(5)]
+        assert sum(p) == pytest.approx(1, abs=1e-5)
+        assert int(row["label"]) == np.argmax(p)
+
+
+def test_predict_gives_what_training_stored(trained, samples, tmp_path):
+    """Decoding, preprocessing and views from the checkpoint alone repeat the run's own evaluation."""
+    (checkpoint, _), result = trained
+    found = predict([checkpoint], on(samples / "validation", tmp_path, views=["identity"]))
+    stored = read_predictions(Path(result["folder"]) / "predictions.npz")
+    by_id = dict(zip(stored["ids"], stored["probabilities"], strict=True))
+    np.testing.assert_allclose(found.probabilities, [by_id[i] for i in found.ids], atol=1e-5)
+    with_tta = predict([checkpoint], on(samples / "validation", tmp_path))
+    by_id = dict(zip(stored["ids"], stored["probabilities_tta"], strict=True))
+    np.testing.assert_allclose(with_tta.probabilities, [by_id[i] for i in with_tta.ids], atol=1e-5)
+
+
+def test_an_ensemble_is_the_mean_of_its_members(trained, samples, tmp_path):
+    single = [predict([c], on(samples / "test", tmp_path)).probabilities for c in trained[0]]
+    both = predict(trained[0], on(samples / "test", tmp_path)).probabilities
+    np.testing.assert_allclose(both, np.mean(single, 0), atol=1e-6)
+    assert np.abs(single[0] - single[1]).max() > 1e-3
+
+
+def test_folder_zip_and_csv_agree(trained, samples, tmp_path):
+    archive = tmp_path / "download.zip"
+    with zipfile.ZipFile(archive, "w") as z:
+        for file in samples.rglob("*.*"):
+            z.write(file, f"competition/{file.relative_to(samples)}")
+    results = [
+        predict(trained[0][:1], on(images, tmp_path / "p")) for images in (samples, archive, samples / "test.csv")
+    ]
+    for other in results[1:]:
+        assert dict(zip(other.ids, other.probabilities.tolist(), strict=True)) == dict(
+            zip(results[0].ids, results[0].probabilities.tolist(), strict=True)
+        )
+
+
+def test_unreadable_images_are_reported_not_dropped(trained, samples, tmp_path, capsys):
+    folder = tmp_path / "images"
+    shutil.copytree(samples / "test", folder)
+    files = sorted(folder.iterdir())
+    files[2].write_bytes(files[2].read_bytes()[:60])
+    files[4].write_text("no image")
+    status = COMMANDS["predict"]([trained[0][0], f"images={folder}", f"output={tmp_path / 'p'}"])
+    assert status == 1
+    assert len(rows(tmp_path / "p" / "submission.csv")) == 8
+    listed = {row["image_id"]: row["reason"] for row in rows(tmp_path / "p" / "unreadable.csv")}
+    assert listed.keys() == {files[2].stem, files[4].stem}
+    assert all(listed.values())
+    assert "2 images could not be read and are NOT in the submission" in capsys.readouterr().err
+    for file in (files[2], files[4]):
+        file.unlink()
+    assert COMMANDS["predict"]([trained[0][0], f"images={folder}", f"output={tmp_path / 'p'}"]) == 0
+    assert not (tmp_path / "p" / "unreadable.csv").exists()
+
+
+def test_a_row_without_a_file_is_reported(trained, samples, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(samples, root)
+    lost = rows(root / "sample_submission.csv")[3]["image_id"]
+    (root / "test" / f"{lost}.png").unlink()
+    found = predict(trained[0][:1], on(root, tmp_path / "p"))
+    assert found.unreadable == [(lost, "", "no such file")]
+    assert len(found.ids) == 9
+
+
+def test_images_of_another_size_are_resized_and_counted(trained, tmp_path):
+    write_samples(tmp_path / "large", train=5, validation=5, test=4, image_size=48)
+    found = predict(trained[0], on(tmp_path / "large", tmp_path / "p"))
+    assert (len(found.ids), found.resized) == (4, 4)
+
+
+def test_find_images_without_a_list_takes_them_by_name(samples):
+    _, ids, files = find_images(samples / "test")
+    assert ids == sorted(ids)
+    assert len(files) == 10
+
+
+def test_what_cannot_be_predicted(trained, samples, tmp_path):
+    checkpoints = trained[0]
+    with pytest.raises(UserError, match="at least one checkpoint"):
+        predict([], on(samples, tmp_path))
+    with pytest.raises(UserError, match="no such checkpoint"):
+        predict(["nothing.ckpt"], on(samples, tmp_path))
+    with pytest.raises(UserError, match="there is no such folder"):
+        predict(checkpoints, on(tmp_path / "nothing", tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no images found"):
+        predict(checkpoints, on(tmp_path / "empty", tmp_path))
+    for folder in ("a", "b"):
+        (tmp_path / "twice" / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "twice" / folder / "same.png")
+    with pytest.raises(UserError, match="the same image id same"):
+        predict(checkpoints, on(tmp_path / "twice", tmp_path))
+
+
+def test_members_must_know_the_same_classes(trained, tmp_path):
+    write_samples(tmp_path / "images", train=50, validation=25, image_size=32)
+    settings = [f"data.root={tmp_path / 'images'}", f"output_dir={tmp_path}", "data.class_names=[a,b,c,d,e]"]
+    other = run(compose([*settings, "trainer.max_epochs=1", "model.width=0.125"]))
+    with pytest.raises(UserError, match="cannot predict together"):
+        predict([trained[0][0], str(Path(other["folder"]) / "best.ckpt")], on(tmp_path / "images", tmp_path))
+
+
+def test_evaluate_repeats_the_runs_figures(trained, samples, tmp_path):
+    (checkpoint, _), result = trained
+    cfg = EvaluateConfig(output=str(tmp_path / "evaluation"))
+    cfg.data.root = str(samples)
+    report = evaluate([checkpoint], cfg)
+    assert report["plain"]["confusion"] == result["best"]["confusion"]
+    assert report["tta"]["accuracy"] == result["best_tta"]["accuracy"]
+    assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text()) == report
+    assert Image.open(tmp_path / "evaluation" / "confusion.png").size[0] > 300
+    cfg.split = "test"
+    with pytest.raises(UserError, match="labels exist in"):
+        evaluate([checkpoint], cfg)
+
+
+def test_settings_of_commands_are_checked(trained, samples, capsys):
+    from deepfake_lit.cli import main
+
+    for arguments, message in (
+        (["predict", trained[0][0], "imges=x"], "there is no setting imges; did you mean images?"),
+        (["predict", trained[0][0]], "images is not set"),
+        (["evaluate", trained[0][0], f"data.root={samples}", "batch_size=x"], "batch_size"),
+        (["fly"], "there is no command 'fly'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_no_unpickling_in_the_package():
+    """Every torch.load and np.load says that its file is data."""
+    source = Path(__file__).parents[1] / "deepfake_lit"
+    calls = subprocess.run(["grep", "-rnE", r"(torch|np)\.load\(", source], capture_output=True, text=True).stdout
+    assert calls.count("\n") >= 3
+    for line in calls.splitlines():
+        assert "weights_only=True" in line or "allow_pickle=False" in line, line

@@ -15,13 +15,14 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from deepfake_lit.config import Config, from_dict, to_dict
+from deepfake_lit.config import from_dict, to_dict
 from deepfake_lit.data.datamodule import Preprocess
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.models import build_model
 from deepfake_lit.results import code_version
+from deepfake_lit.schema import Config
 
 ENTRY = "deepfake_lit"
 

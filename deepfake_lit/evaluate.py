@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from deepfake_lit import plots
-from deepfake_lit.config import DataConfig
 from deepfake_lit.console import warn
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic, write_json
 from deepfake_lit.metrics import evaluate as figures_of
 from deepfake_lit.predict import Ensemble
+from deepfake_lit.schema import DataConfig
 
 
 @dataclass

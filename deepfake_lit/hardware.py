@@ -1,14 +1,14 @@
 """What this machine computes in, and how a result describes it."""
 
 import ctypes
-import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
 
 import torch
 
-from deepfake_lit.config import TrainerConfig
+from deepfake_lit.data.pool import cores
+from deepfake_lit.schema import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def resolve(cfg: TrainerConfig) -> Hardware:
     if channels_last is None:
         channels_last = precision != "fp32" or device == "cuda"
     name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Hardware(device, name, cores, precision, channels_last)
+    return Hardware(device, name, cores(), precision, channels_last)
 
 
 def _device(accelerator: str) -> str:

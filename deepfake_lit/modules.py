@@ -9,10 +9,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, Re
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from deepfake_lit.config import Config, metric_mode
+from deepfake_lit.config import metric_mode
 from deepfake_lit.data.datamodule import Batch
 from deepfake_lit.losses import soft_cross_entropy
 from deepfake_lit.metrics import classification_metrics
+from deepfake_lit.schema import Config
 
 
 class Classifier(pl.LightningModule):

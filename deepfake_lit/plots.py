@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first: no display is needed)
+from matplotlib import pyplot as plt
 
 
 def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:

@@ -10,14 +10,14 @@ import torch
 
 from deepfake_lit import console, hardware
 from deepfake_lit.checkpoint import Trained, load_trained
-from deepfake_lit.config import TrainerConfig
-from deepfake_lit.data.cache import decode_stream
+from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import SplitImages
-from deepfake_lit.data.manifest import image_ids
+from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.inference import probabilities, split_batches
+from deepfake_lit.schema import TrainerConfig
 
 
 @dataclass

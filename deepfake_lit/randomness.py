@@ -67,7 +67,10 @@ def sample_keys(seed: int, epoch: int, indices: Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor, stream: str, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """float32 (B,) in [low, high), one a key; streams of different names are independent."""
+    """float32 (B,) from low up to high, one a key; streams of different names are independent.
+
+    From 0 up to 1 it never is 1; other upper limits can be met by rounding.
+    """
     bits = _shift(mix_tensor(keys + _signed(derive(stream))), 40)  # 24 bits: what float32 holds exactly
     return bits.to(torch.float32) * (2.0**-24 * (high - low)) + low
 

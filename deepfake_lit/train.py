@@ -20,7 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from deepfake_lit import console, hardware
 from deepfake_lit.callbacks import CheckpointDescription, CheckpointWriter, DerivedRandomness, History
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, load_trained, read_checkpoint
-from deepfake_lit.config import Config, fingerprint, to_dict
+from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
@@ -33,6 +33,7 @@ from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.randomness import derive
 from deepfake_lit.results import code_version, read_result, versions, write_result
+from deepfake_lit.schema import Config
 
 
 def run(cfg: Config) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from deepfake_lit.cli import COMMANDS
-from deepfake_lit.config import DataConfig
 from deepfake_lit.data.audit import audit, mean_log_spectra
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.plots import radial_average
+from deepfake_lit.schema import DataConfig
 
 
 def write_set(root, image_of, classes=2, each=3):

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torchvision
 
-from deepfake_lit.config import DeepFakeNetConfig, ResidualCNNConfig, TimmConfig, VGG16Config
 from deepfake_lit.errors import UserError
 from deepfake_lit.models import build_model, scaled
+from deepfake_lit.schema import DeepFakeNetConfig, ResidualCNNConfig, TimmConfig, VGG16Config
 
 CONFIGS = [DeepFakeNetConfig(), ResidualCNNConfig(), VGG16Config(), TimmConfig(name="resnet18")]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from deepfake_lit.cli import compose
-from deepfake_lit.config import DataConfig
 from deepfake_lit.data.audit import audit
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.predict import PredictConfig, predict
+from deepfake_lit.schema import DataConfig
 from deepfake_lit.train import run
 
 
@@ -18,9 +18,10 @@ def test_the_images_are_what_the_reports_say(real_images, tmp_path):
     assert data.class_names == ["0", "1", "2", "3", "4"]
     assert [len(s) for s in data.splits.values()] == [100, 100]
     assert data.problems.kinds == []
-    assert "RGBA carries no image information" in audit(
-        DataConfig(root=str(real_images)), tmp_path, tmp_path / "audit"
-    ).findings["alpha"]["verdict"]
+    assert (
+        "RGBA carries no image information"
+        in audit(DataConfig(root=str(real_images)), tmp_path, tmp_path / "audit").findings["alpha"]["verdict"]
+    )
 
 
 @pytest.mark.parametrize("experiment", ["deepfake_net", "deepfake_net_2", "vgg16", "residual_cnn"])

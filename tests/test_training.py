@@ -14,11 +14,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.cli import compose
-from deepfake_lit.config import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate, wilson_interval
 from deepfake_lit.modules import build_optimizer, build_scheduler
 from deepfake_lit.results import read_predictions, read_result
+from deepfake_lit.schema import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
 from deepfake_lit.train import run
 
 TINY = ["model.width=0.125", "trainer.max_epochs=2", "trainer.progress_bar=false", "data.batch_size=25"]

@@ -9,12 +9,12 @@ import numpy as np
 from scipy import fft
 
 from deepfake_lit import plots
-from deepfake_lit.config import DataConfig
 from deepfake_lit.console import progress
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
 from deepfake_lit.files import write_json
+from deepfake_lit.schema import DataConfig
 
 SHEET = 8  # images a class in the contact sheet
 CHUNK = 500  # images worked on at once

@@ -7,27 +7,27 @@ opening a cache again reads no image. A folder appears by one rename of a finish
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from deepfake_lit.console import progress, warn
-from deepfake_lit.data.decode import Facts, decode
+from deepfake_lit.data.decode import Facts
+from deepfake_lit.data.pool import CHUNK, UNREAD, chunks, commonest_size, decode_all
 from deepfake_lit.data.source import Source
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic
 
 VERSION = 1  # of decoding and of the files' format: part of the key
-CHUNK = 64  # images a task
-FEW = 256  # below this many images a pool of processes costs more than it brings
 
 
 @dataclass
@@ -70,41 +70,34 @@ def open_pixels(
             if cached := _open(cache_dir, stat_key, len(files)):
                 return cached
             _remove_abandoned(cache_dir, stat_key)
-            _build(source, files, name, cache_dir, stat_key, size, workers)
-            if cached := _open(cache_dir, stat_key, len(files)):
-                return cached
-            raise OSError("the cache that was just written cannot be read back")
+            return _build(source, files, name, cache_dir.absolute(), stat_key, size, workers)
     except OSError as error:
         warn(f"no image cache in {cache_dir} ({error}); {len(files)} decoded images stay in memory this time")
     return _decode_to_memory(source, files, name, size, workers)
 
 
-def decode_stream(
-    source: Source, files: list[str], size: tuple[int, int], chunk: int = CHUNK, workers: int | None = None
-) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
-    """Chunks of (files, pixels, transparency, facts) in order, for data too many to keep: nothing is cached."""
-    tasks = _chunks(files, chunk)
-    for names, (facts, pixels, transparency) in zip(tasks, _run(source, tasks, size, None, workers), strict=True):
-        yield names, pixels, transparency, facts
-
-
 def _open(cache_dir: Path, stat_key: str, count: int) -> Pixels | None:
-    """The finished cache, or None where there is none or it was damaged (that one is put aside)."""
+    """The finished cache, or None where there is none or it is damaged."""
     try:
-        folder = cache_dir / (cache_dir / f"{stat_key}.ref").read_text()
+        folder = (cache_dir / f"{stat_key}.ref").read_text()
+    except (FileNotFoundError, ValueError):
+        return None
+    return _load(cache_dir / folder, count) if re.fullmatch(r"\w+-[0-9a-f]{24}", folder) else None
+
+
+def _load(folder: Path, count: int) -> Pixels | None:
+    try:
         facts = [_fact(row) for row in json.loads((folder / "facts.json").read_text())]
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         transparency = None
-        if (folder / "transparency.npy").exists():
+        if _any_transparent(facts):
             transparency = np.load(folder / "transparency.npy", mmap_mode="r", allow_pickle=False)
-        if len(facts) != count or len(pixels) != count or pixels.ndim != 4 or pixels.dtype != np.uint8:
-            raise ValueError("of another shape")
+        shape = (count, *pixels.shape[1:3])
+        whole = len(facts) == count and pixels.shape == (*shape, 3) and pixels.dtype == np.uint8
+        if not whole or (transparency is not None and transparency.shape != shape):
+            return None
         return Pixels(pixels, transparency, facts)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        warn(f"the image cache {folder.name} is damaged ({error}); it is built again")
-        shutil.rmtree(folder, ignore_errors=True)
+    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, TypeError):  # cut off, or of another make
         return None
 
 
@@ -113,10 +106,17 @@ def _fact(row: list) -> Facts:
     return facts._replace(error=facts.error and tuple(facts.error), alpha=facts.alpha and tuple(facts.alpha))
 
 
+def _any_transparent(facts: list[Facts]) -> bool:
+    return any(f.alpha and f.alpha != (255, 255) for f in facts)
+
+
 def _remove_abandoned(cache_dir: Path, stat_key: str) -> None:
-    """Half-written folders of killed processes. Their lock is ours now, so nobody is writing them."""
-    for folder in cache_dir.glob(f"{stat_key}.*.part"):
-        shutil.rmtree(folder, ignore_errors=True)
+    """What killed processes have half written, as far as nobody holds its lock (that of `stat_key` is ours)."""
+    for part in cache_dir.glob("*.part"):
+        key = part.name.partition(".")[0]
+        lock = contextlib.nullcontext() if key == stat_key else FileLock(cache_dir / f"{key}.lock", timeout=0)
+        with contextlib.suppress(Timeout), lock:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _build(
@@ -127,9 +127,10 @@ def _build(
     stat_key: str,
     size: tuple[int, int] | None,
     workers: int | None,
-) -> None:
-    size = size or _commonest_size(source, files)
-    part = Path(tempfile.mkdtemp(prefix=f"{stat_key}.", suffix=".part", dir=cache_dir))
+) -> Pixels:
+    size = size or commonest_size(source, files)
+    part = cache_dir / f"{stat_key}.{os.getpid()}.part"
+    part.mkdir()
     try:
         targets = []
         for array, shape in (("pixels", (len(files), *size, 3)), ("transparency", (len(files), *size))):
@@ -140,15 +141,15 @@ def _build(
         # A write beyond the disk through a memory map would kill the process. Reserving the space now, and writing
         # with pwrite, makes a full disk an error that can be caught. Transparency stays a sparse file of zeros.
         if hasattr(os, "posix_fallocate") and files:
-            with open(targets[0][0], "r+b") as f:
+            with open(targets[0][0], "r+b") as f, _where_supported():
                 os.posix_fallocate(f.fileno(), 0, targets[0][1] + len(files) * targets[0][2])
         facts: list[Facts] = []
-        tasks = _chunks(files)
+        tasks = chunks(files)
         for chunk_facts, _, _ in progress(
-            _run(source, tasks, size, targets, workers), f"decoding {name}", len(files), step=CHUNK
+            decode_all(source, tasks, size, targets, workers), f"decoding {name}", len(files), step=CHUNK
         ):
             facts += chunk_facts
-        if not any(f.alpha and f.alpha != (255, 255) for f in facts):
+        if not _any_transparent(facts):
             Path(targets[1][0]).unlink()
         content = _hash([VERSION, size], [(f.file_hash, f.error) for f in facts])
         (part / "facts.json").write_text(json.dumps(facts))
@@ -156,22 +157,47 @@ def _build(
             with open(path, "rb") as f:
                 os.fsync(f.fileno())
         final = cache_dir / f"{name}-{content}"
-        with contextlib.suppress(OSError):  # it exists already: the same content under other names or times
-            part.rename(final)
-        reference = cache_dir / f"{stat_key}.ref"
-        partial = reference.with_suffix(f".{os.getpid()}.part")
-        partial.write_text(final.name)
-        partial.replace(reference)
+        with FileLock(cache_dir / f"{final.name}.lock"):
+            cached = _load(final, len(files))  # the same content under other names or times
+            if cached is None:
+                if final.exists():
+                    warn(f"the image cache {final} was damaged; it has been built again")
+                    shutil.rmtree(final)
+                part.rename(final)
+                cached = _load(final, len(files))
+        if cached is None:
+            raise OSError(f"{final} cannot be read back")
+        if not any(f.error and f.error[1].startswith(UNREAD) for f in facts):
+            with atomic(cache_dir / f"{stat_key}.ref") as reference:
+                reference.write(final.name)
+        return cached
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _decode_to_memory(source: Source, files: list[str], name: str, size: tuple[int, int] | None, workers: int | None):
-    size = size or _commonest_size(source, files)
-    pixels = np.zeros((len(files), *size, 3), np.uint8)
+@contextlib.contextmanager
+def _where_supported() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def _decode_to_memory(
+    source: Source, files: list[str], name: str, size: tuple[int, int] | None, workers: int | None
+) -> Pixels:
+    size = size or commonest_size(source, files)
+    try:
+        pixels = np.zeros((len(files), *size, 3), np.uint8)
+    except MemoryError:
+        raise UserError(
+            f"{len(files)} images of {size[1]} x {size[0]} pixels do not fit into the memory; "
+            "set data.cache_dir to a disk with room, or data.decode_size to a smaller side"
+        ) from None
     transparency, facts = None, []
     for chunk_facts, rgb, clear in progress(
-        _run(source, _chunks(files), size, None, workers), f"decoding {name}", len(files), step=CHUNK
+        decode_all(source, chunks(files), size, None, workers), f"decoding {name}", len(files), step=CHUNK
     ):
         rows = slice(len(facts), len(facts) + len(chunk_facts))
         pixels[rows] = rgb
@@ -181,80 +207,6 @@ def _decode_to_memory(source: Source, files: list[str], name: str, size: tuple[i
             transparency[rows] = clear
         facts += chunk_facts
     return Pixels(pixels, transparency, facts)
-
-
-def _commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
-    """(height, width) that most of a sample spread over the files have; (1, 1) where none can be decoded."""
-    sample = files[:: max(1, len(files) // 32)]
-    sizes = Counter()
-    for file in sample:
-        facts, _, _ = _read_and_decode(source, file, None)
-        if facts.error is None:
-            sizes[facts.height, facts.width] += 1
-    return sizes.most_common(1)[0][0] if sizes else (1, 1)
-
-
-def _chunks(files: list[str], chunk: int = CHUNK) -> list[list[str]]:
-    return [files[i : i + chunk] for i in range(0, len(files), chunk)]
-
-
-def _run(source: Source, tasks: list[list[str]], size: tuple[int, int], targets, workers: int | None) -> Iterator:
-    """Results of `_decode_chunk` in the order of the tasks, at most a few tasks ahead of the reader."""
-    workers = workers or cores()
-    numbered = [(source, task, i * CHUNK, size, targets) for i, task in enumerate(tasks)]
-    if workers == 1 or sum(map(len, tasks)) <= FEW:
-        yield from map(_decode_chunk, numbered)
-        return
-    # joblib's worker processes: unlike "fork" they are safe beside threads and a GPU, unlike "spawn" they do not run
-    # the caller's script again, so this works in a notebook and in a script without a main guard.
-    pool = joblib.Parallel(workers, batch_size=1, pre_dispatch=4 * workers, return_as="generator", max_nbytes=None)
-    yield from pool(joblib.delayed(_decode_chunk)(task) for task in numbered)
-
-
-def _decode_chunk(task) -> tuple[list[Facts], np.ndarray | None, np.ndarray | None]:
-    """Decode some files and write them at their place in the targets, or return the arrays where there are none."""
-    source, files, start, size, targets = task
-    pixels = np.zeros((len(files), *size, 3), np.uint8)
-    transparency = None
-    facts = []
-    for i, file in enumerate(files):
-        fact, rgb, clear = _read_and_decode(source, file, size)
-        facts.append(fact)
-        if rgb is not None:
-            pixels[i] = rgb
-        if clear is not None:
-            transparency = np.zeros((len(files), *size), np.uint8) if transparency is None else transparency
-            transparency[i] = clear
-    if targets is None:
-        return facts, pixels, transparency
-    for array, (path, offset, stride) in zip((pixels, transparency), targets, strict=True):
-        if array is not None:
-            _write_at(path, offset + start * stride, array)
-    return facts, None, None
-
-
-def _read_and_decode(source: Source, file: str, size: tuple[int, int] | None):
-    try:
-        data = source.read(file)
-    except Exception as error:  # permission, I/O, or a damaged member of a .zip
-        return Facts(("corrupt_image", f"cannot be read: {error}"[:200])), None, None
-    return decode(data, size)
-
-
-def _write_at(path: str, offset: int, array: np.ndarray) -> None:
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        view = memoryview(array).cast("B")
-        while view:
-            written = os.pwrite(fd, view, offset)
-            view, offset = view[written:], offset + written
-    finally:
-        os.close(fd)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _hash(head: list, rows: list) -> str:

@@ -27,10 +27,9 @@ def compose(mode: str, pixels: "Tensor", transparency: "Tensor | None") -> "Tens
         return rgb
     if mode == "gray":
         return sum(weight * rgb[:, i : i + 1] for i, weight in enumerate(LUMA))
-    if transparency is None:
-        alpha = torch.ones_like(rgb[:, :1])
-    else:
-        alpha = 1 - transparency[:, None].to(torch.float32) / 255
+    alpha = torch.ones_like(rgb[:, :1])
+    if transparency is not None:
+        alpha -= transparency[:, None].to(torch.float32) / 255
     return torch.cat([rgb, alpha], 1)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_lit.config import DataConfig
 from deepfake_lit.console import warn
 from deepfake_lit.data.cache import Pixels, open_pixels
 from deepfake_lit.data.decode import MODES, Facts
 from deepfake_lit.data.manifest import Manifest, Split, read_manifest
 from deepfake_lit.data.problems import KINDS, DataError, Problems
+from deepfake_lit.schema import DataConfig
 
 
 @dataclass
@@ -69,7 +69,8 @@ def open_data(
     for name, split in manifest.splits.items():
         if split.files:
             decoded[name] = open_pixels(manifest.source, split.files, name, cache_dir, size, cfg.decode_workers)
-            size = size or decoded[name].pixels.shape[1:3]  # the first split's, so train's, decides
+            if not size and any(fact.error is None for fact in decoded[name].facts):
+                size = decoded[name].pixels.shape[1:3]  # the first split's, so train's, decides
     _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
     tolerate = cfg.tolerate if strict else [kind for kind in KINDS if KINDS[kind].when_tolerated]
     problems.settle(str(cfg.root), tolerate)
@@ -77,7 +78,7 @@ def open_data(
         warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))
 
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
-    _check_left(images, splits, manifest.class_names)
+    _check_left(cfg, images, splits, manifest.class_names)
     return ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), problems)
 
 
@@ -104,16 +105,18 @@ def _check_images(
                 first_with[fact.pixel_hash] = (name, file)
 
 
-def _check_left(images: dict[str, SplitImages], wanted: tuple[str, ...], class_names: list[str]) -> None:
+def _check_left(
+    cfg: DataConfig, images: dict[str, SplitImages], wanted: tuple[str, ...], class_names: list[str]
+) -> None:
     """Dropping rows that were tolerated must leave something to train on and to validate with."""
     for name in wanted:
         if name != "test" and not (name in images and len(images[name])):
-            raise DataError(f"no usable image is left in the split {name}", {"class_count"})
+            raise DataError(f"data.root={cfg.root}: no usable image is left in the split {name}", {"class_count"})
     if "train" in wanted:
         empty = set(range(len(class_names))) - set(images["train"].labels.tolist())
         if empty:
             names = ", ".join(class_names[i] for i in sorted(empty))
-            raise DataError(f"no usable training image is left of class {names}", {"class_count"})
+            raise DataError(f"data.root={cfg.root}: no usable training image is left of class {names}", {"class_count"})
 
 
 def _assemble(split: Split, pixels: Pixels) -> SplitImages:
@@ -136,6 +139,7 @@ def _content_hash(splits: dict[str, SplitImages]) -> str:
     for name in ("train", "validation"):
         if split := splits.get(name):
             for image_id, label, fact in zip(split.ids, split.labels, split.facts, strict=True):
-                digest.update(f"{name},{image_id},{label},{fact.pixel_hash}\n".encode())
+                row = f"{name},{image_id},{label},{fact.pixel_hash}\n"
+                digest.update(row.encode(errors="surrogateescape"))  # a file's name need not be text
             digest.update(str(split.pixels.shape[1:]).encode())
     return digest.hexdigest()[:24]

@@ -6,10 +6,11 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 2**26  # a file that claims more is refused before its pixels are allocated (67 million)
 MODES = ("RGB", "RGBA")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # others can start programs, as EPS starts Ghostscript
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 
 Image.MAX_IMAGE_PIXELS = None  # the bound above is checked here, with an error of our own
@@ -43,6 +44,8 @@ def decode(data: bytes, size: tuple[int, int] | None) -> tuple[Facts, np.ndarray
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of harmless metadata
             return _decode(data, size)
+    except UnidentifiedImageError:  # its own text holds a memory address
+        return Facts(("corrupt_image", f"not one of {', '.join(FORMATS)}")), None, None
     except Exception as error:  # Pillow raises nearly every type on hostile bytes
         return Facts(("corrupt_image", f"{type(error).__name__}: {error}"[:200])), None, None
 
@@ -50,7 +53,7 @@ def decode(data: bytes, size: tuple[int, int] | None) -> tuple[Facts, np.ndarray
 def _decode(data: bytes, size: tuple[int, int] | None):
     if not data:
         return Facts(("corrupt_image", "the file is empty")), None, None
-    image = Image.open(io.BytesIO(data))
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         return Facts(("decompression_bomb", f"{image.width} x {image.height} pixels")), None, None
     mode = image.mode

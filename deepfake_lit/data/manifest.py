@@ -8,19 +8,20 @@ Two layouts are understood, in a folder or inside a .zip:
   root; then a share of each class is held out by a hash of the image's name.
 """
 
-import csv
 import hashlib
-import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 
-from deepfake_lit.config import DataConfig
+from deepfake_lit.data.csv_rows import read_rows
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.source import IMAGE_SUFFIXES, Source
+from deepfake_lit.schema import DataConfig
 
 SPLITS = ("train", "validation", "test")
-UNSAFE = re.compile(r"[/\\\x00-\x1f]|^\.{1,2}$")
+NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds whose rows belong to nobody knows which file
+UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|^\.{1,2}$")
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Split:
     ids: list[str]
     labels: list[int] | None  # None: the split has no labels
     files: list[str]  # names in the source, one an id
+    declared: set[int] = field(default_factory=set)  # the labels of all rows, also of those without a file
 
 
 @dataclass
@@ -51,14 +53,11 @@ def read_manifest(cfg: DataConfig, problems: Problems, wanted: tuple[str, ...] =
         if prefix is None:
             raise DataError(f"data.root={cfg.root}: no train.csv in it (layout kaggle)", {"layout"})
         splits = _read_kaggle(source, prefix, wanted, problems)
+        _check_ids(splits, problems)
         names = cfg.class_names
     else:
-        splits, folder_names = _read_folders(source, cfg.validation_fraction)
-        splits = {name: split for name, split in splits.items() if name in wanted}
-        names = cfg.class_names or folder_names
-    class_names = _check_labels(cfg, splits, names, problems)
-    _check_ids(splits, problems)
-    return Manifest(source, splits, class_names)
+        splits, names = _read_folders(source, cfg, wanted, problems)
+    return Manifest(source, splits, _check_labels(cfg, splits, names, problems))
 
 
 def _csv_folder(source: Source) -> str | None:
@@ -88,15 +87,13 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
     by_id: dict[str, list[str]] = {}
     for file in source.images.get(folder, []):
         by_id.setdefault(PurePosixPath(file).stem, []).append(file)
-    for files in by_id.values():
-        if len(files) > 1:
-            problems.add("ambiguous_file", ", ".join(files))
 
     result = Split(split, [], [] if split != "test" else None, [])
-    rows = _read_csv(source, csv_name, split != "test", problems)
+    before = problems.count(*NAMELESS)
+    rows = read_rows(source, csv_name, split != "test", problems)
     if rows is None:
         return result
-    seen: set[str] = set()
+    seen: dict[str, tuple[str, str | None]] = {}
     for where, image_id, label in rows:
         if not image_id:
             problems.add("empty_id", where)
@@ -104,106 +101,99 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
         if UNSAFE.search(image_id):
             problems.add("unsafe_id", f"{where}: {image_id!r}")
             continue
-        stem = PurePosixPath(image_id).stem if PurePosixPath(image_id).suffix.lower() in IMAGE_SUFFIXES else image_id
+        stem = _stem(image_id)
         if stem in seen:
-            problems.add("duplicate_id", f"{where}: {image_id}")
+            first, other = seen[stem]
+            labels = f" (labels {other!r} and {label!r})" if label != other else ""
+            problems.add("duplicate_id", f"{where}: {image_id}, as in {first}{labels}")
             continue
-        seen.add(stem)
+        seen[stem] = where, label
         if label is not None and not re.fullmatch(r"\d{1,9}", label):
-            problems.add("bad_label", f"{where}: {image_id} has label {label!r}")
-        elif stem not in by_id:
-            problems.add("missing_file", f"{folder}/{image_id}")
-        else:
-            result.ids.append(image_id)
-            result.files.append(by_id[stem][0])
-            if result.labels is not None:
-                result.labels.append(int(label))
-    for image_id in by_id.keys() - seen:
-        problems.add("extra_file", by_id[image_id][0])
+            problems.add("bad_label", f"{where}: {image_id} has label {label[:40]!r}")
+            continue
+        if label is not None:
+            result.declared.add(int(label))
+        if stem not in by_id:
+            problems.add("missing_file", f"{where}: {folder}/{image_id}")
+            continue
+        files = by_id[stem]
+        if len(files) > 1:
+            problems.add("ambiguous_file", ", ".join(files))
+        result.ids.append(image_id)
+        result.files.append(files[0])
+        if result.labels is not None:
+            result.labels.append(int(label))
+    extra = [file for stem in sorted(by_id.keys() - seen.keys()) for file in by_id[stem]]
+    if len(extra) > problems.count(*NAMELESS) - before:  # fewer can be those of rows whose id is unknown
+        for file in extra:
+            problems.add("extra_file", file)
+    for nested, files in source.images.items():
+        if nested.startswith(f"{folder}/"):
+            for file in files:
+                problems.add("extra_file", file)
     return result
 
 
-def _read_csv(source: Source, name: str, labelled: bool, problems: Problems):
-    """Rows as (where, image_id, label or None), or None with one problem for a file that is no such CSV."""
-    try:
-        text = source.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problems.add("csv", f"{name} is not UTF-8 text (byte {error.start})")
-        return None
-    if not text.strip():
-        problems.add("csv", f"{name} is empty")
-        return None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    wanted = ["image_id", "label"] if labelled else ["image_id"]
-    rows = []
-    try:
-        header = [column.strip() for column in next(reader)]
-        if not set(wanted) <= set(header) or len(set(header)) < len(header):
-            problems.add("csv", f"{name} needs the header {','.join(wanted)}; its first line is {','.join(header)!r}")
-            return None
-        columns = [header.index(column) for column in wanted]
-        for row in reader:
-            if not row:
-                continue
-            where = f"{name} line {reader.line_num}"
-            if len(row) != len(header):
-                problems.add("csv", f"{where} has {len(row)} fields instead of {len(header)}")
-                continue
-            values = [row[column].strip(" \t") for column in columns]
-            rows.append((where, values[0], values[1] if labelled else None))
-    except csv.Error as error:
-        problems.add("csv", f"{name} line {reader.line_num}: {error}")
-        return None
-    if reader.line_num <= 1:
-        problems.add("csv", f"{name} has a header but no rows")
-    return rows
+def _stem(image_id: str) -> str:
+    """An id with or without its file's ending names the same image."""
+    path = PurePosixPath(image_id)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else image_id
 
 
-def image_ids(source: Source, csv_name: str) -> list[str]:
-    """The image ids of a CSV, such as test.csv or sample_submission.csv.
+def _read_folders(
+    source: Source, cfg: DataConfig, wanted: tuple[str, ...], problems: Problems
+) -> tuple[dict[str, Split], list[str]]:
+    """Splits and class names of the layout "folders"; ids are `<class>/<file name>`, unique in a split."""
 
-    Raises:
-        DataError: the file cannot be read as one.
-    """
-    problems = Problems()
-    rows = _read_csv(source, csv_name, False, problems)
-    problems.settle(csv_name, [])
-    return [image_id for _, image_id, _ in rows]
+    def unclear(reason: str) -> DataError:
+        return DataError(f"data.root={cfg.root}: {reason}", {"layout"})
 
-
-def _read_folders(source: Source, validation_fraction: float) -> tuple[dict[str, Split], list[str]]:
-    """Splits and class names of the layout "folders"; ids are `<class>/<file stem>`-like names, unique in a split."""
-    folders = source.images
-    top = _common_folder(folders)
-    inside = {folder.removeprefix(top): files for folder, files in folders.items() if folder.startswith(top)}
-    split_dirs = {f.split("/")[0] for f in inside} & {"train", "validation"}
-    if split_dirs == {"train", "validation"}:
-        classes = sorted({f.split("/")[1] for f in inside if f.startswith("train/")})
-        members = [(f.split("/")[0], f.split("/")[1], file) for f in inside if f.count("/") == 1 for file in inside[f]]
-        members += [("test", "", file) for file in inside.get("test", [])]
-        unknown = sorted({c for s, c, _ in members if s != "test" and c not in classes})
-        if unknown:
-            raise DataError(f"validation/ has classes that train/ lacks: {', '.join(unknown)}", {"layout"})
+    top = _common_folder(source.images)
+    inside = {name.removeprefix(top): files for name, files in source.images.items() if name.startswith(top)}
+    paths = {name: tuple(name.split("/")) for name in inside if name}
+    tops = {path[0] for path in paths.values()}
+    has_splits = tops <= set(SPLITS) or any(len(p) > 1 and p[0] in ("train", "validation") for p in paths.values())
+    if has_splits and len(tops & {"train", "validation"}) == 1:
+        raise unclear("no train.csv, and of the folders train/ and validation/ only one is there with images in it")
+    if has_splits:
+        classes = sorted({path[1] for path in paths.values() if path[0] == "train" and len(path) > 1})
+        paths = {name: path for name, path in paths.items() if path[0] in SPLITS}
+        place = {n: (p[0], p[1]) for n, p in paths.items() if len(p) == 2}
+        place |= {"test": ("test", "")} if "test" in inside else {}
+        unknown = sorted({c for split, c in place.values() if split != "test"} - set(classes))
+        if unknown and classes:
+            raise unclear(f"validation/ has classes that train/ lacks: {', '.join(unknown)}")
     else:
-        classes = sorted(f for f in inside if f and "/" not in f)
-        members = [
-            ("validation" if _held_out(c, file, validation_fraction) else "train", c, file)
-            for c in classes
-            for file in inside[c]
-        ]
+        classes = sorted(path[0] for path in paths.values() if len(path) == 1)
+        place = {name: ("", name) for name in classes}
     if len(classes) < 2:
-        raise DataError(
-            f"data.root={source.root}: neither train.csv nor at least two class folders with images in it",
-            {"layout"},
-        )
-    splits = {}
-    for name in SPLITS:
-        rows = [(c, file) for s, c, file in members if s == name]
-        if rows or name != "test":
-            ids = [f"{c}/{PurePosixPath(file).name}" if c else PurePosixPath(file).stem for c, file in rows]
-            labels = None if name == "test" else [classes.index(c) for c, _ in rows]
-            splits[name] = Split(name, ids, labels, [file for _, file in rows])
-    return splits, classes
+        raise unclear("neither train.csv nor at least two class folders with images in it")
+    if cfg.class_names and sorted(cfg.class_names) == classes:
+        classes = cfg.class_names  # their order counts
+    elif cfg.class_names:
+        given, found = ", ".join(cfg.class_names), ", ".join(classes)
+        problems.add("class_count", f"data.class_names are {given}, but the class folders are {found}")
+
+    splits = {name: Split(name, [], None if name == "test" else [], []) for name in wanted}
+    for folder in paths:
+        for file in inside[folder]:
+            name = PurePosixPath(file).name
+            if folder not in place:
+                if not has_splits or paths[folder][0] in wanted:
+                    problems.add("extra_file", file)
+                continue
+            split, c = place[folder]
+            if not split:
+                split = "validation" if _held_out(c, file, cfg.validation_fraction) else "train"
+            if split in wanted:
+                rows = splits[split]
+                rows.ids.append(f"{c}/{name}" if c else PurePosixPath(file).stem)
+                rows.files.append(file)
+                if rows.labels is not None:
+                    rows.labels.append(classes.index(c))
+    for rows in splits.values():
+        rows.declared = set(rows.labels or ())
+    return {name: rows for name, rows in splits.items() if rows.files or name != "test"}, list(classes)
 
 
 def _common_folder(folders: dict[str, list[str]]) -> str:
@@ -214,31 +204,46 @@ def _common_folder(folders: dict[str, list[str]]) -> str:
 
 
 def _held_out(class_name: str, file: str, fraction: float) -> bool:
-    digest = hashlib.sha256(f"{class_name}/{PurePosixPath(file).name}".encode()).digest()
+    name = f"{class_name}/{PurePosixPath(file).name}"
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()  # a file's name need not be text
     return int.from_bytes(digest[:4], "big") < fraction * 2**32
 
 
 def _check_labels(cfg: DataConfig, splits: dict[str, Split], names: list[str] | None, problems: Problems) -> list[str]:
     """The class names. Labels beyond their number are problems, and their rows are dropped."""
-    labelled = [split for split in splits.values() if split.labels is not None]
-    train = splits.get("train")
-    count = cfg.num_classes or (len(names) if names else None)
-    if count is None:
-        count = max(train.labels, default=-1) + 1 if train else 0
+    train = splits["train"].declared if "train" in splits else set()
+    declared = train or set().union(*(split.declared for split in splits.values()))
+    if cfg.num_classes is not None:
+        count, why = cfg.num_classes, "data.num_classes"
+    elif names:
+        count, why = len(names), "the class names"
+    else:
+        count, why = max(declared, default=-1) + 1, "the largest label"
     if names and len(names) != count:
-        problems.add("class_count", f"data.num_classes={count}, but there are {len(names)} class names")
-        names = None
-    if train and train.ids and count < 2:
+        problems.add("class_count", f"data.num_classes={count}, but there are {len(names)} classes: {', '.join(names)}")
+        return []
+    if count < 2 and why != "the largest label":
+        problems.add("class_count", f"{count} by {why}; at least 2 classes are needed")
+        return []
+    if count < 2 and train:
         problems.add("class_count", "every training image has the same label; 2 classes are needed")
-    elif train and train.ids:
-        empty = sorted(set(range(count)) - set(train.labels))
-        if empty:
-            problems.add("class_count", f"train has no image of class {', '.join(map(str, empty[:10]))} of {count}")
-    for split in labelled:
-        bad = [i for i, label in enumerate(split.labels) if label >= count]
-        for i in bad:
-            problems.add("label_range", f"{split.name}: {split.ids[i]} has label {split.labels[i]} of 0..{count - 1}")
-        _keep(split, sorted(set(range(len(split.ids))) - set(bad)) if bad else None)
+        return []
+    if train:
+        absent = list(islice((c for c in range(count) if c not in train), 6))
+        if absent:
+            shown = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+            problems.add("class_count", f"train has no image of class {shown} ({count} classes by {why})")
+    for split in splits.values():
+        bad = {i for i, label in enumerate(split.labels or ()) if label >= count}
+        for i in sorted(bad):
+            problems.add("label_range", f"{split.name}: {split.ids[i]} has label {split.labels[i]}, not 0..{count - 1}")
+        if bad:
+            keep = [i for i in range(len(split.ids)) if i not in bad]
+            split.ids, split.files, split.labels = (
+                [x[i] for i in keep] for x in (split.ids, split.files, split.labels)
+            )
+    if "class_count" in problems:  # a mistaken label of 999999999 must not make as many names
+        return []
     return list(names) if names else [str(i) for i in range(count)]
 
 
@@ -246,15 +251,7 @@ def _check_ids(splits: dict[str, Split], problems: Problems) -> None:
     seen: dict[str, str] = {}
     for split in splits.values():
         for image_id in split.ids:
-            if image_id in seen:
-                problems.add("shared_id", f"{image_id} in {seen[image_id]} and {split.name}")
-            seen[image_id] = split.name
-
-
-def _keep(split: Split, rows: list[int] | None) -> None:
-    """Leave only these rows in a split; None keeps all."""
-    if rows is not None:
-        split.ids = [split.ids[i] for i in rows]
-        split.files = [split.files[i] for i in rows]
-        if split.labels is not None:
-            split.labels = [split.labels[i] for i in rows]
+            stem = _stem(image_id)
+            if stem in seen:
+                problems.add("shared_id", f"{image_id} in {seen[stem]} and {split.name}")
+            seen[stem] = split.name

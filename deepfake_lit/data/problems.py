@@ -26,7 +26,7 @@ KINDS = {
     "label_range": Kind("labels beyond the number of classes", "the row is dropped"),
     "missing_file": Kind("rows whose image file does not exist", "the row is dropped"),
     "ambiguous_file": Kind("image ids with several files (endings differ)", "the first file by name counts"),
-    "extra_file": Kind("files in an image folder that no row names", "the file is ignored"),
+    "extra_file": Kind("image files that no row names and no class folder holds", "the file is ignored"),
     "corrupt_image": Kind("files that cannot be decoded as an image", "the image is dropped"),
     "decompression_bomb": Kind("images that claim more pixels than any of this task has", "the image is dropped"),
     "wrong_size": Kind("images of another size than the others", "the image is resized"),
@@ -44,6 +44,14 @@ class DataError(UserError):
         super().__init__(message)
         self.kinds = kinds
 
+    def __reduce__(self):  # a launcher's worker process sends it back to the sweep
+        return DataError, (str(self), self.kinds)
+
+
+def printable(text: str) -> str:
+    """Names from a stranger's disk may hold line breaks, terminal codes or bytes that are no text: escaped here."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
 
 @dataclass
 class Problems:
@@ -53,10 +61,13 @@ class Problems:
 
     def add(self, kind: str, entry: str) -> None:
         assert kind in KINDS, kind
-        self.found[kind].append(entry)
+        self.found[kind].append(printable(entry))
 
     def __contains__(self, kind: str) -> bool:
         return bool(self.found.get(kind))
+
+    def count(self, *kinds: str) -> int:
+        return sum(len(self.found.get(kind, [])) for kind in kinds)
 
     def lines(self, kinds: list[str], tolerated: bool = False) -> list[str]:
         lines = []
@@ -81,11 +92,12 @@ class Problems:
         fatal = [kind for kind in self.kinds if kind not in tolerate]
         if not fatal:
             return
-        count = sum(len(self.found[kind]) for kind in fatal)
+        count = self.count(*fatal)
         message = [f"{count} problem{'s' if count > 1 else ''} in the data {root}; nothing was done with them."]
         message += self.lines(fatal)
         tolerable = [kind for kind in fatal if KINDS[kind].when_tolerated]
         if tolerable:
-            message.append(f"Mend the files, or go on in spite of them with data.tolerate=[{','.join(tolerable)}]")
+            setting = ",".join(kind for kind in KINDS if kind in tolerable or kind in tolerate)
+            message.append(f"Mend the files, or go on in spite of these with data.tolerate=[{setting}]")
             message += [f"      {kind}: {KINDS[kind].when_tolerated}" for kind in tolerable]
         raise DataError("\n".join(message), set(fatal))

@@ -1,0 +1,100 @@
+"""Many image files decoded on all cores, in order. Worker processes import no torch."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import joblib
+import numpy as np
+
+from deepfake_lit.data.decode import Facts, decode
+from deepfake_lit.data.source import Source
+
+CHUNK = 64  # images a task
+FEW = 256  # below this many images a pool of processes costs more than it brings
+UNREAD = "cannot be read"  # how the error of a file begins that may be readable the next time
+
+
+def decode_stream(
+    source: Source, files: list[str], size: tuple[int, int], chunk: int = CHUNK, workers: int | None = None
+) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
+    """Chunks of (files, pixels, transparency, facts) in order, for data too many to keep: nothing is cached."""
+    tasks = chunks(files, chunk)
+    for names, (facts, pixels, transparency) in zip(tasks, decode_all(source, tasks, size, None, workers), strict=True):
+        yield names, pixels, transparency, facts
+
+
+def commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
+    """(height, width) that most of a sample spread over the files have; (1, 1) where none can be decoded."""
+    sizes = Counter()
+    for step in (max(1, len(files) // 32), 1):  # every file only where the whole sample is damaged
+        for file in files[::step]:
+            facts, _, _ = _read_and_decode(source, file, None)
+            if facts.error is None:
+                sizes[facts.height, facts.width] += 1
+        if sizes:
+            return sizes.most_common(1)[0][0]
+    return 1, 1
+
+
+def chunks(files: list[str], chunk: int = CHUNK) -> list[list[str]]:
+    return [files[i : i + chunk] for i in range(0, len(files), chunk)]
+
+
+def decode_all(source: Source, tasks: list[list[str]], size: tuple[int, int], targets, workers: int | None) -> Iterator:
+    """Results of `_decode_chunk` in the order of the tasks, at most a few tasks ahead of the reader."""
+    workers = workers or cores()
+    numbered = [(source, task, i * CHUNK, size, targets) for i, task in enumerate(tasks)]
+    if workers == 1 or sum(map(len, tasks)) <= FEW:
+        yield from map(_decode_chunk, numbered)
+        return
+    # joblib's worker processes: unlike "fork" they are safe beside threads and a GPU, unlike "spawn" they do not run
+    # the caller's script again, so this works in a notebook and in a script without a main guard.
+    pool = joblib.Parallel(workers, batch_size=1, pre_dispatch=4 * workers, return_as="generator", max_nbytes=None)
+    yield from pool(joblib.delayed(_decode_chunk)(task) for task in numbered)
+
+
+def _decode_chunk(task) -> tuple[list[Facts], np.ndarray | None, np.ndarray | None]:
+    """Decode some files and write them at their place in the targets, or return the arrays where there are none."""
+    source, files, start, size, targets = task
+    pixels = np.zeros((len(files), *size, 3), np.uint8)
+    transparency = None
+    facts = []
+    for i, file in enumerate(files):
+        fact, rgb, clear = _read_and_decode(source, file, size)
+        facts.append(fact)
+        if rgb is not None:
+            pixels[i] = rgb
+        if clear is not None:
+            transparency = np.zeros((len(files), *size), np.uint8) if transparency is None else transparency
+            transparency[i] = clear
+    if targets is None:
+        return facts, pixels, transparency
+    for array, (path, offset, stride) in zip((pixels, transparency), targets, strict=True):
+        if array is not None:
+            _write_at(path, offset + start * stride, array)
+    return facts, None, None
+
+
+def _read_and_decode(source: Source, file: str, size: tuple[int, int] | None):
+    try:
+        data = source.read(file)
+    except Exception as error:  # permission, I/O, or a damaged member of a .zip
+        return Facts(("corrupt_image", f"{UNREAD}: {error}"[:200])), None, None
+    return decode(data, size)
+
+
+def _write_at(path: str, offset: int, array: np.ndarray) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        view = memoryview(array).cast("B")
+        while view:
+            written = os.pwrite(fd, view, offset)
+            view, offset = view[written:], offset + written
+    finally:
+        os.close(fd)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

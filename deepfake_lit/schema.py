@@ -1,0 +1,219 @@
+"""Every setting of a run, with its meaning and default, as typed dataclasses.
+
+Groups with several kinds (model, optimizer, scheduler) have one dataclass a kind, chosen by the group's `kind`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DataConfig:
+    root: str = MISSING  # folder or .zip with the images
+    layout: str = "auto"  # auto | kaggle (CSVs beside folders) | folders (a folder per class)
+    channels: str = "rgb"  # rgb | rgba | gray
+    image_size: int | None = None  # side of the network's input in pixels; null: as the files are
+    decode_size: int | None = None  # resize every file to this side when it is decoded; null: all must be equal
+    num_classes: int | None = None  # null: from the data
+    class_names: list[str] | None = None  # null: from the folders, or "0", "1", ...
+    validation_fraction: float = 0.1  # layout "folders" without a train folder: the share held out, by image id
+    mean: list[float] = field(default_factory=lambda: [0.5])  # of pixels in [0, 1]; one value or one a channel
+    std: list[float] = field(default_factory=lambda: [0.5])
+    batch_size: int = 32
+    eval_batch_size: int = 250
+    class_sampling: list[float] | None = None  # weight of each class in a weighted sampler; null: every image once
+    tolerate: list[str] = field(default_factory=list)  # kinds of problem that warn instead of stopping the run
+    cache_dir: str | None = None  # decoded images; null: <output_dir>/cache
+    workers: int = 0  # processes that gather batches; 0: the training process itself
+    decode_workers: int | None = None  # processes that decode files; null: one a core
+
+
+@dataclass
+class AugmentConfig:
+    """Probabilities are per image, except those of CutMix and MixUp, which are per batch."""
+
+    hflip: float = 0.0
+    vflip: float = 0.0
+    rotation: float = 0.0  # degrees, uniform in +-
+    translate: float = 0.0  # share of the side, uniform in +-
+    scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    shear: float = 0.0  # degrees, uniform in +-
+    perspective: float = 0.0  # distortion scale in [0, 1]
+    perspective_p: float = 0.5
+    interpolation: str = "bilinear"  # of every warp: bilinear | nearest
+    fill: float = 0.0  # what a warp brings in from outside, pixel value in [0, 1]
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    blur_p: float = 0.0
+    blur_kernel: int = 3
+    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
+    randaugment_ops: int = 0
+    randaugment_magnitude: int = 9  # of 0..30
+    cutout_p: float = 0.0  # a square in the centre of the image
+    cutout_size: int = 30  # pixels of the network's input
+    erasing_p: float = 0.0  # a rectangle anywhere
+    erasing_area: list[float] = field(default_factory=lambda: [0.02, 0.2])
+    erasing_ratio: list[float] = field(default_factory=lambda: [0.3, 3.3])
+    occlusion_fill: float = 0.0  # of cut-out and erasing, pixel value in [0, 1]
+    cutmix_p: float = 0.0
+    cutmix_alpha: float = 1.0
+    mixup_p: float = 0.0
+    mixup_alpha: float = 0.2
+
+
+@dataclass
+class DeepFakeNetConfig:
+    kind: str = "deepfake_net"
+    width: float = 1.0
+    dropout: list[float] = field(default_factory=lambda: [0.25, 0.3, 0.4])  # after each of the three blocks
+
+
+@dataclass
+class ResidualCNNConfig:
+    kind: str = "residual_cnn"
+    width: float = 1.0
+    dropout: float = 0.3
+
+
+@dataclass
+class VGG16Config:
+    kind: str = "vgg16"
+    width: float = 1.0
+    dropout: float = 0.5
+
+
+@dataclass
+class TimmConfig:
+    kind: str = "timm"
+    name: str = MISSING  # any of timm.list_models()
+    pretrained: bool = False
+    dropout: float = 0.0
+
+
+@dataclass
+class LossConfig:
+    label_smoothing: float = 0.0
+    class_weights: Any = None  # null | one number a class | "balanced" | {focus: {4: 2.7}}, every other class 1
+
+
+@dataclass
+class SGDConfig:
+    kind: str = "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+@dataclass
+class AdamConfig:
+    kind: str = "adam"
+    lr: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.0
+
+
+@dataclass
+class AdamWConfig:
+    kind: str = "adamw"
+    lr: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 1e-2
+
+
+@dataclass
+class ConstantConfig:
+    kind: str = "constant"
+
+
+@dataclass
+class PlateauConfig:
+    kind: str = "plateau"
+    monitor: str = "val/accuracy"  # the mode (max or min) follows from the metric
+    factor: float = 0.5
+    patience: int = 2  # epochs
+
+
+@dataclass
+class OneCycleConfig:
+    """Peak learning rate: optimizer.lr. It starts at peak / div_factor, not at the peak."""
+
+    kind: str = "onecycle"
+    warmup: float = 0.1  # share of all steps
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+
+@dataclass
+class CosineConfig:
+    kind: str = "cosine"
+    warmup: float = 0.0  # share of all steps, linear
+    final_lr_factor: float = 0.0
+
+
+@dataclass
+class TrainerConfig:
+    max_epochs: int = 10
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 where the machine computes in it
+    channels_last: bool | None = None  # null: with bf16 and fp16
+    deterministic: bool = False
+    gradient_clip: float | None = None  # norm
+    accumulate_grad_batches: int = 1
+    limit_train_batches: Any = 1.0  # a number of batches (int) or a share of an epoch (float), as in Lightning
+    limit_val_batches: Any = 1.0
+    log_every_n_steps: int = 50
+    progress_bar: bool = True
+    threads: int | None = None  # CPU threads of one process; null: torch's choice
+
+
+@dataclass
+class EvaluateConfig:
+    views: list[str] = field(default_factory=lambda: ["identity", "hflip"])  # of test-time augmentation
+
+
+@dataclass
+class Config:
+    name: str = "default"  # of the experiment; the folder that its runs stand in
+    seed: int = 0
+    output_dir: str = "outputs"
+    monitor: str = "val/accuracy"  # what best.ckpt is selected on
+    data: DataConfig = field(default_factory=DataConfig)
+    model: Any = MISSING
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "model": (DeepFakeNetConfig, ResidualCNNConfig, VGG16Config, TimmConfig),
+    "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
+    "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
+}
+
+# Settings that cannot change a result: where things lie, and how the work is shown or divided. The data themselves
+# enter the fingerprint by their content's hash.
+NOT_IDENTITY = {
+    "name",
+    "output_dir",
+    "data.root",
+    "data.layout",
+    "data.tolerate",
+    "data.cache_dir",
+    "data.workers",
+    "data.decode_workers",
+    "trainer.accelerator",
+    "trainer.log_every_n_steps",
+    "trainer.progress_bar",
+    "trainer.threads",
+}

@@ -13,6 +13,7 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
   evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
   predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
+  export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
   samples     write a made-up data set                             samples FOLDER
 
 Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
@@ -165,6 +166,17 @@ def predict(arguments: list[str]) -> int:
     return show.predictions(predict(checkpoints, cfg), Path(cfg.output))
 
 
+def export(arguments: list[str]) -> None:
+    from deepfake_lit.errors import UserError
+    from deepfake_lit.export import ExportConfig, export
+
+    checkpoints, cfg = settings(arguments, ExportConfig)
+    if len(checkpoints) != 1:
+        raise UserError("name one checkpoint to export")
+    difference = export(Path(checkpoints[0]), Path(cfg.output))
+    print(f"{cfg.output}: run with ONNX Runtime, its probabilities differ from torch's by at most {difference:.1e}")
+
+
 def samples(arguments: list[str]) -> None:
     from deepfake_lit.data.samples import SamplesConfig, write_samples
 
@@ -189,5 +201,6 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "samples": samples,
 }

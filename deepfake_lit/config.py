@@ -101,7 +101,7 @@ def check(cfg: Config) -> None:
 
     from deepfake_lit.data.channels import CHANNELS
     from deepfake_lit.data.problems import KINDS as PROBLEMS
-    from deepfake_lit.views import VIEWS
+    from deepfake_lit.views import check_views
 
     d, a, t = cfg.data, cfg.augment, cfg.trainer
     one_of("data.layout", d.layout, ("auto", "kaggle", "folders"))
@@ -155,9 +155,7 @@ def check(cfg: Config) -> None:
     ):
         if value is not None:
             one_of(name, value, ("val/accuracy", "val/f1", "val/loss", "val/calibration_error"))
-    require(len(cfg.evaluate.views) > 0, "evaluate.views needs at least one view")
-    for view in cfg.evaluate.views:
-        one_of("evaluate.views", view, tuple(VIEWS))
+    check_views(cfg.evaluate.views)
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from deepfake_lit.data.dataset import open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic, write_json
 from deepfake_lit.metrics import evaluate as figures_of
-from deepfake_lit.predict import Ensemble
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.predict import Predictor
+from deepfake_lit.schema import DataConfig, TrainerConfig
+from deepfake_lit.views import check_views
 
 
 @dataclass
@@ -37,36 +38,35 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     Raises:
         UserError: checkpoints or data cannot be read, or have different classes.
     """
-    ensemble = Ensemble.load(checkpoints, cfg.accelerator, cfg.precision)
+    check_views(cfg.views)
     if cfg.split not in ("train", "validation"):
         raise UserError(f"split is {cfg.split!r}; labels exist in train and validation")
+    predictor = Predictor.load(checkpoints, TrainerConfig(accelerator=cfg.accelerator, precision=cfg.precision))
     output = Path(cfg.output)
     cache = Path(cfg.data.cache_dir or output.parent / "cache")
     data = open_data(cfg.data, cache)
-    if len(data.class_names) != len(ensemble.class_names):
-        raise UserError(f"the data have {len(data.class_names)} classes, the checkpoint {len(ensemble.class_names)}")
-    if cfg.split == "train" and any(m.meta["data_hash"] == data.hash for m in ensemble.members):
+    if len(data.class_names) != len(predictor.class_names):
+        raise UserError(f"the data have {len(data.class_names)} classes, the checkpoint {len(predictor.class_names)}")
+    if cfg.split == "train" and any(m.meta["data_hash"] == data.hash for m in predictor.members):
         warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
 
     split = data.splits[cfg.split]
-    views = list(dict.fromkeys(["identity", *cfg.views]))
-    by_view = ensemble.on_split(split, views, cfg.batch_size)
-    tta = by_view[[views.index(view) for view in cfg.views]].mean(0)
+    plain, tta = predictor.on_split(split, cfg.views, cfg.batch_size)
     labels = torch.from_numpy(split.labels)
     report = {
         "checkpoints": list(checkpoints),
         "data": {"root": data.root, "hash": data.hash, "split": cfg.split},
-        "class_names": ensemble.class_names,
+        "class_names": predictor.class_names,
         "views": list(cfg.views),
-        "hardware": ensemble.hardware.to_dict(),
-        "plain": figures_of(by_view[0], labels),
+        "hardware": predictor.hardware.to_dict(),
+        "plain": figures_of(plain, labels),
         "tta": figures_of(tta, labels),
     }
     write_json(output / "evaluation.json", report)
     arrays = {"ids": np.array(split.ids), "labels": split.labels}
     with atomic(output / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, **arrays, probabilities=by_view[0].numpy(), probabilities_tta=tta.numpy())
+        np.savez_compressed(file, **arrays, probabilities=plain.numpy(), probabilities_tta=tta.numpy())
     accuracy = report["plain"]["accuracy"]
     title = f"{cfg.split}, {len(split):,} images: {accuracy:.2%}"
-    plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], ensemble.class_names, title)
+    plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)
     return report

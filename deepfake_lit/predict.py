@@ -18,6 +18,7 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.inference import probabilities, split_batches
 from deepfake_lit.schema import TrainerConfig
+from deepfake_lit.views import check_views
 
 
 @dataclass
@@ -32,7 +33,7 @@ class PredictConfig:
 
 
 @dataclass
-class Ensemble:
+class Predictor:
     """Checkpoints that predict together: the mean of their probabilities over members and views.
 
     Members may differ in network, channel mode and input size; each does its own preprocessing.
@@ -42,8 +43,11 @@ class Ensemble:
     hardware: hardware.Hardware
 
     @classmethod
-    def load(cls, checkpoints: list[str], accelerator: str = "auto", precision: str = "auto") -> "Ensemble":
+    def load(cls, checkpoints: list[str], trainer: TrainerConfig) -> "Predictor":
         """
+        Args:
+            trainer: accelerator, precision and memory format count.
+
         Raises:
             UserError: no checkpoint, an unreadable one, or members with different classes.
         """
@@ -51,7 +55,7 @@ class Ensemble:
             raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
         members = [load_trained(Path(path)) for path in checkpoints]
         first = members[0]
-        machine = hardware.resolve(TrainerConfig(accelerator=accelerator, precision=precision))
+        machine = hardware.resolve(trainer)
         hardware.keep_freed_memory()
         for path, member in zip(checkpoints, members, strict=True):
             if member.class_names != first.class_names:
@@ -84,11 +88,12 @@ class Ensemble:
             total = torch.cat(parts, 1) if total is None else total + torch.cat(parts, 1)
         return total / len(self.members)
 
-    def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> torch.Tensor:
-        """float32 (V, N, K) of a labelled split, batch by batch under a progress bar."""
-        batches = split_batches(split, batch_size)
-        steps = -(-len(split) // batch_size)
-        return torch.cat([self.by_view([b], views) for b in console.progress(batches, "evaluating", steps)], 1)
+    def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(without, with test-time augmentation), each float32 (N, K), under a progress bar."""
+        every = list(dict.fromkeys(["identity", *views]))
+        batches = console.progress(split_batches(split, batch_size), "evaluating", -(-len(split) // batch_size))
+        by_view = torch.cat([self.by_view([batch], every) for batch in batches], 1)
+        return by_view[0], by_view[[every.index(view) for view in views]].mean(0)
 
 
 @dataclass
@@ -111,11 +116,12 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     Raises:
         UserError: the checkpoints or the images cannot be found or do not fit each other.
     """
-    ensemble = Ensemble.load(checkpoints, cfg.accelerator, cfg.precision)
+    check_views(cfg.views)
+    predictor = Predictor.load(checkpoints, TrainerConfig(accelerator=cfg.accelerator, precision=cfg.precision))
     source, ids, files = find_images(Path(cfg.images))
     unreadable = [(i, "", "no such file") for i, f in zip(ids, files, strict=True) if f is None]
     present = {f: i for i, f in zip(ids, files, strict=True) if f is not None}
-    size = ensemble.members[0].image_size
+    size = predictor.members[0].image_size
 
     done: list[str] = []
     parts: list[np.ndarray] = []
@@ -128,13 +134,13 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
             continue
         resized += sum((facts[i].height, facts[i].width) != size for i in good)
         clear = None if transparency is None else torch.from_numpy(transparency[good])
-        by_view = ensemble.by_view([(torch.from_numpy(pixels[good]), clear)], cfg.views)
+        by_view = predictor.by_view([(torch.from_numpy(pixels[good]), clear)], cfg.views)
         parts.append(by_view.mean(0).numpy())
         done += [present[chunk[i]] for i in good]
 
-    p = np.concatenate(parts) if parts else np.zeros((0, len(ensemble.class_names)), np.float32)
+    p = np.concatenate(parts) if parts else np.zeros((0, len(predictor.class_names)), np.float32)
     result = Predictions(done, p, unreadable, resized)
-    write_predictions(Path(cfg.output), result, ensemble.class_names)
+    write_predictions(Path(cfg.output), result, predictor.class_names)
     return result
 
 

@@ -19,18 +19,18 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from deepfake_lit import console, hardware
 from deepfake_lit.callbacks import CheckpointDescription, CheckpointWriter, DerivedRandomness, History
-from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, load_trained, read_checkpoint
+from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, read_checkpoint
 from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
+from deepfake_lit.data.dataset import ImageData, open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import write_json
-from deepfake_lit.inference import probabilities, split_batches
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
+from deepfake_lit.predict import Predictor
 from deepfake_lit.randomness import derive
 from deepfake_lit.results import code_version, read_result, versions, write_result
 from deepfake_lit.schema import Config
@@ -87,13 +87,12 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str,
         trainer = build_trainer(cfg, machine, folder, history, writer, describe(cfg, data))
         trainer.fit(module, datamodule, ckpt_path=_resume_from(folder), weights_only=True)
 
-    views = list(dict.fromkeys(["identity", *cfg.evaluate.views]))
-    chosen = [views.index(view) for view in cfg.evaluate.views]
     split = data.splits["validation"]
     figures, predictions = {}, {}
-    for which in ("best", "last"):
-        by_view = _predict(folder / f"{which}.ckpt", split, views, machine, cfg.data.eval_batch_size)
-        for name, p in ((which, by_view[0]), (f"{which}_tta", by_view[chosen].mean(0))):
+    for which in ("best", "last"):  # from the files: what `predict` will give for them
+        alone = Predictor.load([str(folder / f"{which}.ckpt")], cfg.trainer)
+        both = alone.on_split(split, cfg.evaluate.views, cfg.data.eval_batch_size)
+        for name, p in zip((which, f"{which}_tta"), both, strict=True):
             figures[name] = evaluate(p, torch.from_numpy(split.labels))
             predictions[name] = p.numpy()
 
@@ -193,15 +192,6 @@ def _resume_from(folder: Path) -> Path | None:
         return None
     console.note(f"goes on from {last}")
     return last
-
-
-def _predict(checkpoint: Path, split: SplitImages, views: list[str], machine: hardware.Hardware, batch_size: int):
-    """float32 (V, N, K) on the whole split, from the file itself: what `predict` will give for this checkpoint."""
-    trained = load_trained(checkpoint)
-    net = trained.net.to(machine.device)
-    if machine.channels_last:
-        net = net.to(memory_format=torch.channels_last)
-    return torch.cat(list(probabilities(net, trained.preprocess, split_batches(split, batch_size), views, machine)), 1)
 
 
 @contextlib.contextmanager

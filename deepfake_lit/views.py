@@ -1,5 +1,7 @@
 """Views of test-time augmentation. A prediction is the mean of the softmax over the views of an image."""
 
+from deepfake_lit.errors import UserError
+
 VIEWS = {  # on (B, C, H, W); rotations are counter-clockwise
     "identity": lambda x: x,
     "hflip": lambda x: x.flip(-1),
@@ -8,3 +10,15 @@ VIEWS = {  # on (B, C, H, W); rotations are counter-clockwise
     "rot180": lambda x: x.rot90(2, (-2, -1)),
     "rot270": lambda x: x.rot90(3, (-2, -1)),
 }
+
+
+def check_views(views: list[str]) -> None:
+    """
+    Raises:
+        UserError: no view, or one that does not exist.
+    """
+    if not views:
+        raise UserError("views needs at least one view, such as identity")
+    for view in views:
+        if view not in VIEWS:
+            raise UserError(f"views has {view!r}; it must be one of {', '.join(VIEWS)}")

@@ -39,7 +39,7 @@ def test_there_are_files_to_compose():
         ("augment.blur_kernel=4", "augment.blur_kernel must be odd"),
         ("model.dropout=[0.1,0.2]", "three probabilities"),
         ("model.kind=resnet", "model.kind is 'resnet'; it must be one of deepfake_net"),
-        ("evaluate.views=[mirror]", "evaluate.views"),
+        ("evaluate.views=[mirror]", "views has 'mirror'"),
         ("monitor=accuracy", "monitor is 'accuracy'"),
         ("trainer.precision=int8", "trainer.precision"),
         ("seed=-1", "seed must be 0 or more"),

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from deepfake_lit.cli import COMMANDS, compose
 from deepfake_lit.data.samples import write_samples
 from deepfake_lit.errors import UserError
 from deepfake_lit.evaluate import EvaluateConfig, evaluate
+from deepfake_lit.export import export
 from deepfake_lit.predict import PredictConfig, find_images, predict
 from deepfake_lit.results import read_predictions
 from deepfake_lit.train import run
@@ -166,12 +168,27 @@ def test_evaluate_repeats_the_runs_figures(trained, samples, tmp_path):
         evaluate([checkpoint], cfg)
 
 
+@pytest.mark.parametrize("member", [0, 1], ids=["rgb", "rgba, resized"])
+def test_an_exported_file_gives_the_checkpoints_probabilities(member, trained, samples, tmp_path):
+    """From the pixels of the files: preprocessing is inside, and the batch is of any size."""
+    checkpoint, target = trained[0][member], tmp_path / "model.onnx"
+    assert export(Path(checkpoint), target) < 1e-4
+    session = onnxruntime.InferenceSession(target)
+    assert session.get_modelmeta().custom_metadata_map["class_names"] == "0,1,2,3,4"
+    found = predict([checkpoint], on(samples / "test", tmp_path / "p", views=["identity"]))
+    mode = ("RGB", "RGBA")[member]
+    pixels = np.stack([np.asarray(Image.open(samples / "test" / f"{i}.png").convert(mode)) for i in found.ids])
+    (probabilities,) = session.run(None, {"pixels": pixels})
+    np.testing.assert_allclose(probabilities, found.probabilities, atol=1e-4)
+
+
 def test_settings_of_commands_are_checked(trained, samples, capsys):
     from deepfake_lit.cli import main
 
     for arguments, message in (
         (["predict", trained[0][0], "imges=x"], "there is no setting imges; did you mean images?"),
         (["predict", trained[0][0]], "images is not set"),
+        (["predict", trained[0][0], f"images={samples}", "views=[mirror]"], "views has 'mirror'"),
         (["evaluate", trained[0][0], f"data.root={samples}", "batch_size=x"], "batch_size"),
         (["fly"], "there is no command 'fly'"),
     ):

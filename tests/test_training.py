@@ -74,9 +74,10 @@ def test_predictions_and_figures_belong_together(finished):
         accuracy = (arrays[key].argmax(1) == arrays["labels"]).mean()
         assert result[which]["accuracy"] == pytest.approx(accuracy)
         assert np.trace(result[which]["confusion"]) == round(accuracy * 50)
-    history = [row["val/accuracy"] for row in result["history"]]
-    assert result["last"]["accuracy"] == pytest.approx(history[-1])
-    assert result["best"]["accuracy"] == pytest.approx(max(history))
+    assert result["last"]["log_loss"] == pytest.approx(result["history"][-1]["val/loss"], rel=1e-4)
+    best = max(result["history"], key=lambda row: row["val/accuracy"])  # the first of equals
+    assert result["best"]["log_loss"] == pytest.approx(best["val/loss"], rel=1e-4)
+    assert result["best_epoch"] == best["epoch"]
 
 
 def test_a_checkpoint_is_enough_to_predict_with(finished):

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepfake_lit.config import AugmentConfig
 from deepfake_lit.data import colour
 from deepfake_lit.data.channels import colour_planes
 from deepfake_lit.data.randaugment import randaugment
 from deepfake_lit.data.warp import affine, identity, perspective, warp
 from deepfake_lit.randomness import chance, python_random, uniform
+from deepfake_lit.schema import AugmentConfig
 
 
 def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
@@ -27,7 +27,7 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
         keys: int64 (B,) from `randomness.sample_keys`.
 
     Returns:
-        A new tensor of the same shape and range.
+        The same shape and range; `images` itself is left as it is.
     """
     if cfg.hflip:
         images = torch.where(_each(chance(keys, "hflip", cfg.hflip)), images.flip(-1), images)

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_lit.config import AugmentConfig, DataConfig
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.channels import CHANNELS, compose
 from deepfake_lit.data.dataset import ImageData, SplitImages
-from deepfake_lit.randomness import derive, sample_keys
+from deepfake_lit.errors import UserError
+from deepfake_lit.randomness import derive, mix_tensor, sample_keys
+from deepfake_lit.schema import AugmentConfig, DataConfig
 
 
 class RawBatch(NamedTuple):
@@ -59,7 +60,7 @@ class Preprocess:
         """float32 (B, C, S, S) in [0, 1], resized (bilinear, antialiased when it shrinks)."""
         images = compose(self.channels, pixels, transparency)
         if self.image_size and images.shape[-2:] != (self.image_size, self.image_size):
-            shrinks = min(images.shape[-2:]) > self.image_size
+            shrinks = max(images.shape[-2:]) > self.image_size
             size = (self.image_size, self.image_size)
             images = F.interpolate(images, size, mode="bilinear", antialias=shrinks, align_corners=False)
         return images
@@ -67,7 +68,8 @@ class Preprocess:
     def normalise(self, images: Tensor) -> Tensor:
         if len(set(self.mean)) == 1 and len(set(self.std)) == 1:
             return (images - self.mean[0]) / self.std[0]
-        planes = [(images[:, i] - m) / s for i, (m, s) in enumerate(zip(self.mean, self.std, strict=True))]
+        means, stds = (v * images.shape[1] if len(v) == 1 else v for v in (self.mean, self.std))
+        planes = [(images[:, i] - m) / s for i, (m, s) in enumerate(zip(means, stds, strict=True))]
         return torch.stack(planes, 1)
 
     def __call__(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
@@ -143,6 +145,9 @@ class ImageDataModule(pl.LightningDataModule):
         self, data: ImageData, cfg: DataConfig, augment_cfg: AugmentConfig, seed: int, channels_last: bool = False
     ):
         super().__init__()
+        sampling, count = cfg.class_sampling, len(data.class_names)
+        if sampling and (len(sampling) != count or min(sampling) < 0 or sum(sampling) == 0):
+            raise UserError(f"data.class_sampling needs a weight of 0 or more for each of {count} classes, not all 0")
         self.data, self.cfg, self.augment_cfg, self.seed = data, cfg, augment_cfg, seed
         self.preprocess = Preprocess.from_config(cfg)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -180,7 +185,10 @@ class ImageDataModule(pl.LightningDataModule):
     def training_batch(self, batch: RawBatch) -> Batch:
         """Augmented: a function of the pixels and of (seed, epoch, index or step) alone."""
         images = self.preprocess.planes(batch.pixels, batch.transparency)
-        images = augment(images, sample_keys(self.seed, batch.epoch, batch.indices), self.augment_cfg)
+        keys = sample_keys(self.seed, batch.epoch, batch.indices)
+        if self.cfg.class_sampling:  # draws with replacement: an image that comes again is to look different
+            keys = mix_tensor(keys + batch.step)
+        images = augment(images, keys, self.augment_cfg)
         images, targets = mix_batch(
             self.preprocess.normalise(images),
             batch.labels,

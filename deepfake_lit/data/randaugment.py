@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepfake_lit.data import colour
 from deepfake_lit.data.channels import colour_planes
-from deepfake_lit.data.warp import affine, identity, warp
+from deepfake_lit.data.warp import affine, warp
 from deepfake_lit.randomness import chance, uniform
 
 BINS = 31
@@ -59,7 +59,10 @@ def apply(images: Tensor, operation: Tensor, sign: Tensor, magnitude: int, inter
         sign: (B,), -1 or 1, for the operations that have two directions.
     """
     strength = strengths(magnitude, images.shape[-1], images.shape[-2])
-    images = warp(images, _matrices(operation, sign, strength, images), interpolation, fill)
+    # Resampling by the identity is not exact: an image that is not to move stays as it is, to the bit.
+    moved = ((operation > 0) & (operation <= len(GEOMETRIC))).view(-1, 1, 1, 1)
+    matrices = _matrices(operation, sign, strength, images)
+    images = torch.where(moved, warp(images, matrices, interpolation, fill), images)
     planes = colour_planes(images.shape[1])
     rgb = images[:, :planes]
     factor = 1 + sign * strength["factor"]
@@ -89,7 +92,7 @@ def _matrices(operation: Tensor, sign: Tensor, strength: dict[str, float], image
     # RandAugment shears about the top left corner: the same shear about the centre, and a shift.
     shift_x = torch.tan(torch.deg2rad(shear_x)) * (images.shape[-2] / 2)
     shift_y = torch.tan(torch.deg2rad(shear_y)) * (images.shape[-1] / 2)
-    matrices = affine(
+    return affine(
         -amount("rotate"),  # affine turns clockwise, RandAugment's rotate counter-clockwise
         amount("translate_x") - shift_x,
         amount("translate_y") - shift_y,
@@ -97,8 +100,6 @@ def _matrices(operation: Tensor, sign: Tensor, strength: dict[str, float], image
         shear_x,
         shear_y,
     )
-    moved = (operation >= 1) & (operation <= len(GEOMETRIC))
-    return torch.where(moved.view(-1, 1, 1), matrices, identity(sign))
 
 
 def randaugment(images: Tensor, keys: Tensor, ops: int, magnitude: int, interpolation: str, fill: float) -> Tensor:

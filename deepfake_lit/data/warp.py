@@ -47,21 +47,21 @@ def perspective(corners: Tensor, height: int, width: int) -> Tensor:
         corners: (B, 4, 2), new (x, y) of the top left, top right, bottom right and bottom left corner, in pixels
             from the top left one, which is (0, 0); the bottom right one is (width - 1, height - 1).
     """
-    x, y = corners.unbind(-1)
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    old_x = torch.stack([zero[:, 0], one[:, 0] * (width - 1), one[:, 0] * (width - 1), zero[:, 0]], 1)
-    old_y = torch.stack([zero[:, 0], zero[:, 0], one[:, 0] * (height - 1), one[:, 0] * (height - 1)], 1)
-    rows_x = torch.stack([x, y, one, zero, zero, zero, -old_x * x, -old_x * y], -1)
-    rows_y = torch.stack([zero, zero, zero, x, y, one, -old_y * x, -old_y * y], -1)
-    system, target = torch.cat([rows_x, rows_y], 1), torch.cat([old_x, old_y], 1)
-    # In float64: coefficients of pixels squared beside ones. solve_ex does not wait for the device, as solve does.
-    solution = torch.linalg.solve_ex(system.double(), target.double())[0].float()
-    from_corner = torch.cat([solution, one[:, :1]], 1).unflatten(-1, (3, 3))
-    # torchvision evaluates these coefficients at pixel centres (x + 0.5) in a frame of edges; so does `warp`.
-    to_corner, to_centre = torch.eye(3, device=corners.device), torch.eye(3, device=corners.device)
-    to_corner[0, 2], to_corner[1, 2] = width / 2, height / 2
-    to_centre[0, 2], to_centre[1, 2] = -width / 2, -height / 2
-    return to_centre @ from_corner @ to_corner
+    # The unit square to the corners, measured from the image's centre (Heckbert 1989, the projective map in closed
+    # form), and back by the adjugate: a matrix of a projective map may have any scale. torchvision's corners are in
+    # the frame of its pixels' edges, where the image's centre is (width / 2, height / 2).
+    x0, x1, x2, x3 = (corners[..., 0] - width / 2).unbind(1)
+    y0, y1, y2, y3 = (corners[..., 1] - height / 2).unbind(1)
+    dx1, dx2, sx = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
+    dy1, dy2, sy = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
+    area = dx1 * dy2 - dx2 * dy1
+    g, h = (sx * dy2 - dx2 * sy) / area, (dx1 * sy - sx * dy1) / area
+    a, b, c = x1 - x0 + g * x1, x3 - x0 + h * x3, x0
+    d, e, f = y1 - y0 + g * y1, y3 - y0 + h * y3, y0
+    u = torch.stack([e - f * h, c * h - b, b * f - c * e], -1)
+    v = torch.stack([f * g - d, a - c * g, c * d - a * f], -1)
+    w = torch.stack([d * h - e * g, b * g - a * h, a * e - b * d], -1)
+    return torch.stack([(width - 1) * u - width / 2 * w, (height - 1) * v - height / 2 * w, w], 1)
 
 
 def warp(images: Tensor, matrices: Tensor, interpolation: str, fill: float) -> Tensor:

@@ -1,0 +1,245 @@
+"""Batched augmentation against torchvision, sample by sample, each sample of a batch with parameters of its own.
+
+Tolerances, on values in [0, 1]:
+  1e-5   the same formula in another order of float32 operations.
+  2e-4   contrast and saturation: torchvision's luma weighs red with 0.2989, Pillow's and this package's is 0.299.
+  2e-4   bilinear warps: positions in float32 differ by about 1e-5 pixels, and the images are noise, which changes by up
+         to 1 a pixel. Where a fill is given, pixels that lie partly outside are left out: torchvision weighs the fill
+         in twice there (0.25 of the image's value instead of 0.5 at the edge's middle).
+  1 %    of the pixels of a nearest warp may be the neighbour: a position can fall half-way between two pixels. (All of
+         every fifth row does where RandAugment shears by 0.2, so that magnitude is not among the tested ones.)
+"""
+
+import pytest
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
+
+from deepfake_lit.data import colour, randaugment
+from deepfake_lit.data.augment import augment
+from deepfake_lit.data.datamodule import Preprocess
+from deepfake_lit.data.warp import affine, identity, perspective, warp
+from deepfake_lit.randomness import sample_keys, uniform
+from deepfake_lit.schema import AugmentConfig
+
+HEIGHT, WIDTH = 22, 30  # different, so that a mix-up of the two shows
+
+
+def noise(count: int, planes: int = 3, height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
+    """uint8 (count, planes, height, width); the first image is flat, and most of the second has its brightest value."""
+    images = torch.randint(0, 256, (count, planes, height, width), generator=torch.Generator().manual_seed(3))
+    images[0] = images[0, :, :1, :1]
+    images[1].clamp_(max=60)
+    return images.to(torch.uint8)
+
+
+def looped(function, images: torch.Tensor, parameters) -> torch.Tensor:
+    return torch.stack([function(image, p) for image, p in zip(images, parameters, strict=True)])
+
+
+COLOUR = {  # name: (batched, torchvision's, a parameter a sample, tolerance)
+    "brightness": (colour.brightness, tv.adjust_brightness, [0.0, 0.5, 1.0, 1.3, 1.9], 1e-6),
+    "contrast": (colour.contrast, tv.adjust_contrast, [0.0, 0.5, 1.0, 1.3, 1.9], 2e-4),
+    "saturation": (colour.saturation, tv.adjust_saturation, [0.0, 0.5, 1.0, 1.3, 1.9], 2e-4),
+    "sharpness": (colour.sharpness, tv.adjust_sharpness, [0.0, 0.5, 1.0, 1.3, 1.9], 1e-5),
+    "hue": (colour.hue, tv.adjust_hue, [-0.5, -0.2, 0.0, 0.07, 0.5], 1e-5),
+    "solarize": (colour.solarize, tv.solarize, [0.999, 0.0, 0.3333, 0.501, 1.0], 0),
+    "blur 3": (lambda x, s: colour.gaussian_blur(x, s, 3), lambda x, s: tv.gaussian_blur(x, 3, s), None, 1e-5),
+    "blur 7": (lambda x, s: colour.gaussian_blur(x, s, 7), lambda x, s: tv.gaussian_blur(x, 7, s), None, 1e-5),
+    "autocontrast": (lambda x, _: colour.autocontrast(x), lambda x, _: tv.autocontrast(x), None, 1e-5),
+}
+
+
+@pytest.mark.parametrize("planes", [3, 1])
+@pytest.mark.parametrize("name", COLOUR)
+def test_colour(name, planes):
+    batched, single, parameters, tolerance = COLOUR[name]
+    parameters = parameters or [0.1, 0.5, 1.0, 1.5, 2.0]
+    images = noise(5, planes) / 255
+    before = images.clone()
+    result = batched(images, torch.tensor(parameters))
+    torch.testing.assert_close(result, looped(single, images, parameters), atol=tolerance, rtol=0)
+    assert torch.equal(images, before)  # no operation works in place
+
+
+@pytest.mark.parametrize("planes", [3, 1])
+def test_colour_of_8_bit_values(planes):
+    """posterize and equalize are defined on bytes, where they are exact; torchvision's float paths bin otherwise."""
+    images = noise(9, planes)
+    bits = list(range(9))
+    assert torch.equal(
+        colour.posterize(images / 255, torch.tensor(bits).float()), looped(tv.posterize, images, bits) / 255
+    )
+    for some in (images, noise(4, planes, 15, 16)):  # 240 pixels are too few for a step of one level
+        assert torch.equal(colour.equalize(some / 255), tv.equalize(some) / 255)
+    stretched = tv.autocontrast(images) / 255  # rounded down to bytes
+    torch.testing.assert_close(colour.autocontrast(images / 255), stretched, atol=1 / 255 + 1e-6, rtol=0)
+
+
+def assert_warped(result: torch.Tensor, expected: torch.Tensor, interpolation: str, rim=None) -> None:
+    wrong = (result - expected).abs() > 2e-4
+    if rim is not None:
+        wrong &= ~rim
+        assert rim.float().mean() < 0.3
+    assert wrong.float().mean() <= (0.01 if interpolation == "nearest" else 0)
+
+
+def partly_outside(matrices, interpolation: str) -> torch.Tensor:
+    covered = warp(torch.ones(len(matrices), 1, HEIGHT, WIDTH), matrices, interpolation, 0.0)
+    return (covered > 1e-4) & (covered < 1 - 1e-4)
+
+
+@pytest.mark.parametrize("fill", [None, 0.4])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_affine(interpolation, fill):
+    images = noise(6) / 255
+    # angle (clockwise), translation, scale, shear: each alone, then all together
+    parameters = [
+        (33.0, (0, 0), 1.0, (0.0, 0.0)),
+        (-7.3, (0, 0), 1.0, (0.0, 0.0)),
+        (0.0, (5, -3), 1.0, (0.0, 0.0)),
+        (0.0, (0, 0), 0.83, (0.0, 0.0)),
+        (0.0, (0, 0), 1.0, (12.0, -8.0)),
+        (17.0, (-2, 4), 1.21, (-9.0, 14.0)),
+    ]
+    angle, translate, scale, shear = (torch.tensor(p) for p in zip(*parameters, strict=True))
+    matrices = affine(angle, translate[:, 0], translate[:, 1], scale, shear[:, 0], shear[:, 1])
+    expected = looped(lambda x, p: tv.affine(x, *p, interpolation, fill), images, parameters)
+    rim = None if fill is None else partly_outside(matrices, interpolation)
+    assert_warped(warp(images, matrices, interpolation, fill or 0.0), expected, interpolation, rim)
+    turned = looped(lambda x, a: tv.rotate(x, -a, interpolation), images[:2], [33.0, -7.3])  # counter-clockwise
+    assert_warped(warp(images, matrices, interpolation, 0.0)[:2], turned, interpolation)
+
+
+@pytest.mark.parametrize("fill", [None, 0.4])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_perspective(interpolation, fill):
+    images = noise(4) / 255
+    old = [[0, 0], [WIDTH - 1, 0], [WIDTH - 1, HEIGHT - 1], [0, HEIGHT - 1]]
+    new = [
+        old,
+        [[3, 2], [WIDTH - 5, 1], [WIDTH - 2, HEIGHT - 6], [6, HEIGHT - 3]],
+        [[0, 8], [WIDTH - 1, 0], [WIDTH - 9, HEIGHT - 1], [0, HEIGHT - 1]],
+        [[7, 5], [WIDTH - 8, 5], [WIDTH - 8, HEIGHT - 6], [7, HEIGHT - 6]],
+    ]
+    matrices = perspective(torch.tensor(new, dtype=torch.float32), HEIGHT, WIDTH)
+    expected = looped(lambda x, corners: tv.perspective(x, old, corners, interpolation, fill), images, new)
+    rim = None if fill is None else partly_outside(matrices, interpolation)
+    assert_warped(warp(images, matrices, interpolation, fill or 0.0), expected, interpolation, rim)
+
+
+def test_nothing_moves_under_the_identity():
+    images = noise(3) / 255
+    torch.testing.assert_close(warp(images, identity(images), "bilinear", 0.3), images, atol=2e-6, rtol=0)
+    assert torch.equal(warp(images, identity(images), "nearest", 0.0), images)
+
+
+def test_the_configured_geometry_is_torchvisions():
+    """Through `augment`: ranges, directions and the order perspective after affine."""
+    images = noise(8) / 255
+    keys = sample_keys(0, 0, torch.arange(8))
+    assert torch.equal(augment(images, keys, AugmentConfig(hflip=1.0)), tv.horizontal_flip(images))
+    assert torch.equal(augment(images, keys, AugmentConfig(vflip=1.0)), tv.vertical_flip(images))
+
+    def drawn(name, *limits):
+        return uniform(keys, name, *limits).tolist()
+
+    cfg = AugmentConfig(rotation=30, translate=0.2, scale=[0.7, 1.4], shear=15)
+    x, y = drawn("translate_x", -0.2 * WIDTH, 0.2 * WIDTH), drawn("translate_y", -0.2 * HEIGHT, 0.2 * HEIGHT)
+    shear = zip(drawn("shear_x", -15, 15), drawn("shear_y", -15, 15), strict=True)
+    parameters = list(
+        zip(drawn("rotation", -30, 30), zip(x, y, strict=True), drawn("scale", 0.7, 1.4), shear, strict=True)
+    )
+    moved = looped(lambda image, p: tv.affine(image, *p, "bilinear"), images, parameters)
+    assert_warped(augment(images, keys, cfg), moved, "bilinear")
+
+    old = [[0, 0], [WIDTH - 1, 0], [WIDTH - 1, HEIGHT - 1], [0, HEIGHT - 1]]
+    x = torch.stack([uniform(keys, f"corner_x/{i}") for i in range(4)], 1) * 0.4 * WIDTH / 2
+    y = torch.stack([uniform(keys, f"corner_y/{i}") for i in range(4)], 1) * 0.4 * HEIGHT / 2
+    sign = torch.tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
+    new = (torch.tensor(old) + torch.stack([x, y], -1) * sign).tolist()
+    seen = looped(lambda image, corners: tv.perspective(image, old, corners, "bilinear"), images, new)
+    assert_warped(augment(images, keys, AugmentConfig(perspective=0.4, perspective_p=1.0)), seen, "bilinear")
+
+
+@pytest.mark.parametrize("size", [16, 26, 48])  # shrinks both sides, shrinks one and enlarges the other, enlarges both
+def test_resize(size):
+    pixels = noise(3).permute(0, 2, 3, 1)
+    result = Preprocess("rgb", size, (0.5,), (0.5,)).planes(pixels, None)
+    expected = tv.resize(noise(3) / 255, [size, size], v2.InterpolationMode.BILINEAR, antialias=True)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [((0.5,), (0.5,)), ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25)), ((0.5,), (0.2, 0.3, 0.25)), ((0.4, 0.5, 0.6), (0.5,))],
+)
+def test_normalise(mean, std):
+    images = noise(3) / 255
+    expected = tv.normalize(images, mean * (3 // len(mean)), std * (3 // len(std)))
+    torch.testing.assert_close(Preprocess("rgb", None, mean, std).normalise(images), expected)
+
+
+def test_erasing_is_one_rectangle_of_the_drawn_area():
+    """A box a sample, as torchvision's `erase` with its corner and sides; area and ratio within their limits."""
+    images = torch.rand(200, 1, 40, 50).clamp(max=0.9)
+    cfg = AugmentConfig(erasing_p=1.0, erasing_area=[0.1, 0.2], erasing_ratio=[0.5, 2.0], occlusion_fill=0.95)
+    result = augment(images, sample_keys(1, 0, torch.arange(200)), cfg)
+    places = set()
+    for image, erased in zip(images, result, strict=True):
+        y, x = torch.nonzero(erased[0] == 0.95, as_tuple=True)
+        i, j, h, w = y.min().item(), x.min().item(), (y.max() - y.min() + 1).item(), (x.max() - x.min() + 1).item()
+        assert torch.equal(erased, tv.erase(image, i, j, h, w, torch.tensor(0.95)))
+        # Sides are rounded to whole pixels: half a pixel of at least 10.
+        assert 0.1 * 0.9 < h * w / 2000 < 0.2 * 1.1
+        assert 0.5 * 0.9 < h / w < 2.0 * 1.1
+        places |= {("top", i == 0), ("bottom", i + h == 40), ("left", j == 0), ("right", j + w == 50)}
+    assert len(places) == 8  # boxes touch each border, and do not always
+
+
+def test_cutout_is_the_centre():
+    images = torch.rand(2, 3, 100, 101)
+    result = augment(images, sample_keys(0, 0, torch.arange(2)), AugmentConfig(cutout_p=1.0, cutout_size=30))
+    assert torch.equal(result, tv.erase(images, 35, 35, 30, 30, torch.tensor(0.0)))
+
+
+SPACE = v2.RandAugment._AUGMENTATION_SPACE
+THEIRS = {"saturation": "Color", "autocontrast": "AutoContrast"} | {
+    name: name.title().replace("_", "") for name in randaugment.OPERATIONS if name not in ("saturation", "autocontrast")
+}
+BYTES = (
+    "posterize",
+    "equalize",
+    "autocontrast",
+)  # torchvision computes these on bytes when it gets bytes, as it should
+
+
+def test_randaugment_has_torchvisions_operations():
+    assert list(THEIRS[name] for name in randaugment.OPERATIONS) == list(SPACE)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("magnitude", [0, 5, 9, 14, 30])
+def test_randaugment(magnitude, interpolation):
+    """All operations with both signs in one batch."""
+    names = [name for name in randaugment.OPERATIONS for _ in (0, 1)]
+    images = noise(len(names)).roll(-2, 0)  # the flat image and the dark one to the end: equalize
+    operation = torch.tensor([randaugment.OPERATIONS.index(name) for name in names])
+    sign = torch.tensor([-1.0, 1.0]).repeat(len(SPACE))
+    result = randaugment.apply(images / 255, operation, sign, magnitude, interpolation, 0.0)
+    theirs = v2.RandAugment()
+    for i, name in enumerate(names):
+        strengths, signed = SPACE[THEIRS[name]]
+        values = strengths(31, HEIGHT, WIDTH)
+        strength = 0.0 if values is None else float(values[magnitude])
+        strength *= sign[i].item() if signed else 1
+        image = images[i] if name in BYTES else images[i] / 255
+        mode = v2.InterpolationMode(interpolation)
+        expected = theirs._apply_image_or_video_transform(image, THEIRS[name], strength, mode, theirs._fill)
+        if name in BYTES:
+            slack = 1 / 255 if name == "autocontrast" else 0  # torchvision rounds down to bytes
+            torch.testing.assert_close(result[i], expected / 255, atol=slack + 1e-6, rtol=0)
+        else:
+            assert_warped(result[i], expected, interpolation if name in randaugment.GEOMETRIC else "")
+        if name == "identity":
+            assert torch.equal(result[i], image)

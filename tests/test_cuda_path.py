@@ -1,0 +1,165 @@
+"""The CUDA path on a machine without a GPU, with torch's fake tensors.
+
+They carry shape, dtype and device but no values. An operation that mixes devices raises, as on a real GPU, and so does
+one that reads a value back to the host, which on a real GPU works but waits for it. What this cannot see: kernels that
+do not exist or compute something else on a GPU.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+import deepfake_lit
+from deepfake_lit.data.channels import CHANNELS
+from deepfake_lit.data.datamodule import Batch, ImageDataModule, Preprocess, RawBatch
+from deepfake_lit.hardware import Hardware
+from deepfake_lit.inference import probabilities
+from deepfake_lit.models import build_model
+from deepfake_lit.modules import Classifier
+from deepfake_lit.randomness import sample_keys
+from deepfake_lit.schema import (
+    AdamWConfig,
+    AugmentConfig,
+    Config,
+    ConstantConfig,
+    DataConfig,
+    DeepFakeNetConfig,
+    LossConfig,
+    ResidualCNNConfig,
+    TimmConfig,
+    VGG16Config,
+)
+from deepfake_lit.views import VIEWS
+
+B, K, SIZE = 4, 5, 64
+EVERYTHING = AugmentConfig(
+    hflip=0.5,
+    vflip=0.5,
+    rotation=10,
+    translate=0.1,
+    scale=[0.9, 1.1],
+    shear=5,
+    perspective=0.3,
+    fill=0.2,
+    brightness=0.1,
+    contrast=0.1,
+    saturation=0.1,
+    hue=0.1,
+    blur_p=0.5,
+    randaugment_ops=2,
+    cutout_p=0.3,
+    erasing_p=0.5,
+)
+MODELS = [
+    DeepFakeNetConfig(width=0.25),
+    ResidualCNNConfig(width=0.125),
+    VGG16Config(width=0.125),
+    TimmConfig(name="resnet10t"),
+]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Everything made inside is fake; "cuda" exists, with bf16."""
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *_, **__: True)
+    with FakeTensorMode(allow_non_fake_inputs=True):  # networks are built outside: they enter with `.to("cuda")`
+        yield
+
+
+def on_cuda(*tensors: torch.Tensor) -> bool:
+    return {t.device.type for t in tensors} == {"cuda"}
+
+
+def raw_batch(device: str, transparent: bool = True) -> RawBatch:
+    pixels = torch.zeros(B, 48, 48, 3, dtype=torch.uint8, device=device)
+    numbers = torch.zeros(B, dtype=torch.int64, device=device)
+    return RawBatch(pixels, pixels[..., 0] if transparent else None, numbers, numbers, 0, 0)
+
+
+def classifier(model, channels: int = 3) -> Classifier:
+    loss = LossConfig(label_smoothing=0.1)
+    cfg = Config(model=model, loss=loss, optimizer=AdamWConfig(), scheduler=ConstantConfig())
+    weights = [1.0, 1.0, 1.0, 1.0, 2.7]
+    return Classifier(build_model(model, channels, K), cfg, list("abcde"), weights, channels_last=True)
+
+
+def test_the_method_catches_a_tensor_on_the_cpu(fake, monkeypatch):
+    on_gpu = torch.zeros(B, device="cuda")
+    with pytest.raises(RuntimeError, match="same device"):
+        on_gpu + torch.arange(B)
+    with pytest.raises(DataDependentOutputException):
+        bool((on_gpu > 0).any())
+    # The same in the package's code: a matrix that stayed on the CPU.
+    monkeypatch.setattr("deepfake_lit.data.augment.identity", lambda like: torch.eye(3).expand(len(like), 3, 3))
+    with pytest.raises(RuntimeError, match="same device"):
+        module_of("rgb", "cutmix_p").training_batch(raw_batch("cuda"))
+
+
+def module_of(channels: str, mixing: str) -> ImageDataModule:
+    count = CHANNELS[channels]
+    cfg = DataConfig(channels=channels, image_size=SIZE, mean=[0.4, 0.5, 0.6, 0.5][:count], std=[0.2])
+    augment = dataclasses.replace(EVERYTHING, **{mixing: 1.0})
+    return ImageDataModule(SimpleNamespace(class_names=list("abcde")), cfg, augment, 0, channels_last=True)
+
+
+@pytest.mark.parametrize(
+    ("channels", "transparent", "mixing"),
+    [("rgb", False, "cutmix_p"), ("rgba", True, "mixup_p"), ("rgba", False, "cutmix_p"), ("gray", True, "mixup_p")],
+)
+def test_batches_are_made_on_the_gpu(fake, channels, transparent, mixing):
+    module, raw = module_of(channels, mixing), raw_batch("cuda", transparent)
+    assert on_cuda(sample_keys(0, 0, raw.indices))
+    for batch in (module.training_batch(raw), module.evaluation_batch(raw)):
+        assert on_cuda(*batch)
+        assert batch.images.shape == (B, CHANNELS[channels], SIZE, SIZE)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.kind)
+def test_training_step(fake, model):
+    with torch.utils._python_dispatch._disable_current_modes():
+        module = classifier(model)
+    module.to("cuda")
+    assert on_cuda(*module.parameters(), *module.buffers(), module.class_weights)
+    # Fake tensors have no values for torchmetrics to check. The validation metrics are left out: they count with
+    # bincount, whose shape depends on values.
+    module.train_loss.nan_strategy, module.train_accuracy.validate_args = "disable", False
+    images = torch.zeros(B, 3, SIZE, SIZE, device="cuda").contiguous(memory_format=torch.channels_last)
+    batch = Batch(images, torch.zeros(B, K, device="cuda"), torch.zeros(B, dtype=torch.int64, device="cuda"))
+    with torch.autocast("cuda", torch.bfloat16):
+        logits, loss = module(batch.images), module.training_step(batch, 0)
+    assert (logits.dtype, loss.dtype) == (torch.bfloat16, torch.float32)
+    assert on_cuda(logits, loss, module.train_loss.compute(), module.train_accuracy.compute())
+    # No backward pass: torch's autograd engine asks the driver for the device.
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_inference(fake, channels):
+    """All views, from pixels on the CPU to probabilities on the CPU, with the network on the GPU between."""
+    with torch.utils._python_dispatch._disable_current_modes():
+        net = build_model(ResidualCNNConfig(width=0.125), CHANNELS[channels], K).eval()
+        net.to(memory_format=torch.channels_last)
+    net.to("cuda")
+    seen = []
+    net.register_forward_hook(lambda _, inputs, output: seen.extend((*inputs, output)))
+    raw = raw_batch("cpu")
+    preprocess = Preprocess(channels, SIZE, (0.5,), (0.5,))
+    machine = Hardware("cuda", "fake", 1, "bf16", True)
+    (result,) = probabilities(net, preprocess, [(raw.pixels, raw.transparency)], list(VIEWS), machine)
+    assert (result.shape, result.dtype, result.device.type) == ((len(VIEWS), B, K), torch.float32, "cpu")
+    assert len(seen) == 2 * len(VIEWS)
+    assert on_cuda(*seen)
+    assert {t.dtype for t in seen[1::2]} == {torch.bfloat16}
+    assert all(t.is_contiguous(memory_format=torch.channels_last) for t in seen[::2])
+
+
+def test_the_source_names_no_device_by_method():
+    files = list(Path(deepfake_lit.__file__).parent.rglob("*.py"))
+    assert len(files) > 20
+    assert [str(f) for f in files if re.search(r"\.cuda\(", f.read_text())] == []

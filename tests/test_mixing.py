@@ -1,0 +1,69 @@
+"""CutMix and MixUp against torchvision; how often they come, and with which ratio."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scipy import stats
+from torchvision.transforms import v2
+
+from deepfake_lit.data.augment import cutmix_box, mix_batch
+from deepfake_lit.schema import AugmentConfig
+
+HEIGHT, WIDTH = 22, 30  # different, so that a mix-up of the two shows
+
+
+def test_cutmix_and_mixup_are_torchvisions():
+    """The box and the ratio are read off the result, and torchvision's kernels given them."""
+    images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 3, HEIGHT, WIDTH) / 4
+    labels = torch.tensor([0, 1, 2, 2, 4])
+    for cfg, theirs in (
+        (AugmentConfig(cutmix_p=1.0), v2.CutMix(num_classes=5)),
+        (AugmentConfig(mixup_p=1.0), v2.MixUp(num_classes=5)),
+    ):
+        for step in range(20):
+            mixed, targets = mix_batch(images, labels, 5, cfg, seed=0, epoch=0, step=step)
+            own = targets[0, 0].item()
+            y, x = torch.nonzero(mixed[1, 0] != images[1, 0], as_tuple=True)
+            box = (x.min(), y.min(), x.max() + 1, y.max() + 1) if len(x) else (0, 0, 0, 0)
+            params = {"labels": labels, "batch_size": 5, "lam": own, "lam_adjusted": own, "box": box}
+            torch.testing.assert_close(mixed, theirs.transform(images, params))
+            torch.testing.assert_close(targets, theirs.transform(labels, params))
+            if cfg.cutmix_p:
+                assert own == pytest.approx(1 - len(x) / (HEIGHT * WIDTH))  # labels by the area that was mixed
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.9, 0.999, 1.0])
+def test_cutmix_box_is_torchvisions(ratio, monkeypatch):
+    theirs = v2.CutMix(num_classes=5)
+    theirs._dist = SimpleNamespace(sample=lambda _: torch.tensor([ratio], dtype=torch.float64))
+    for y, x in ((0, 0), (HEIGHT // 2, WIDTH // 2), (HEIGHT - 1, 3), (4, WIDTH - 1)):
+        centre = iter((x, y))
+        monkeypatch.setattr(torch, "randint", lambda *_, centre=centre, **__: torch.tensor([next(centre)]))
+        box = theirs.make_params([torch.zeros(5, 3, HEIGHT, WIDTH)])["box"]
+        top, bottom, left, right = cutmix_box(ratio, y, x, HEIGHT, WIDTH)
+        assert (left, top, right, bottom) == box
+        if (y, x) == (HEIGHT // 2, WIDTH // 2):  # nothing is cut off: the area is 1 - ratio but for whole pixels
+            side = math.sqrt(1 - ratio)
+            assert abs(bottom - top - side * HEIGHT) <= 2
+            assert abs(right - left - side * WIDTH) <= 2
+
+
+def test_mixing_probabilities_and_ratios():
+    """Per batch: CutMix, MixUp or neither, and MixUp's ratio from Beta(alpha, alpha)."""
+    cfg = AugmentConfig(cutmix_p=0.3, mixup_p=0.5, mixup_alpha=0.4)
+    images, labels = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 8, 8), torch.tensor([0, 1])
+    cut, mixed, ratios, n = 0, 0, [], 1000
+    for step in range(n):
+        result, targets = mix_batch(images, labels, 2, cfg, 0, 0, step)
+        assert targets.sum(1).tolist() == pytest.approx([1, 1])
+        if result[0].min() != result[0].max():  # some pixels are the other image's
+            cut += 1
+        elif not torch.equal(targets, torch.eye(2)):
+            mixed += 1
+            ratios.append(targets[0, 0].item())
+    assert abs(mixed - 0.5 * n) < 4.5 * math.sqrt(0.25 * n)
+    assert 0.2 * n < cut < 0.35 * n  # a CutMix box of less than two pixels is empty
+    assert stats.kstest(ratios, stats.beta(0.4, 0.4).cdf).pvalue > 1e-4
+    assert torch.equal(mix_batch(images, labels, 2, AugmentConfig(), 0, 0, 0)[0], images)

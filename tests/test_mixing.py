@@ -1,4 +1,4 @@
-"""CutMix and MixUp against torchvision; how often they come, and with which ratio."""
+"""What covers or mixes images: erasing, cut-out, CutMix and MixUp, against torchvision."""
 
 import math
 from types import SimpleNamespace
@@ -7,11 +7,36 @@ import pytest
 import torch
 from scipy import stats
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
 
-from deepfake_lit.data.augment import cutmix_box, mix_batch
+from deepfake_lit.data.augment import augment, cutmix_box, mix_batch
+from deepfake_lit.randomness import sample_keys
 from deepfake_lit.schema import AugmentConfig
 
 HEIGHT, WIDTH = 22, 30  # different, so that a mix-up of the two shows
+
+
+def test_erasing_is_one_rectangle_of_the_drawn_area():
+    """A box a sample, as torchvision's `erase` with its corner and sides; area and ratio within their limits."""
+    images = torch.rand(200, 1, 40, 50).clamp(max=0.9)
+    cfg = AugmentConfig(erasing_p=1.0, erasing_area=[0.1, 0.2], erasing_ratio=[0.5, 2.0], occlusion_fill=0.95)
+    result = augment(images, sample_keys(1, 0, torch.arange(200)), cfg)
+    places = set()
+    for image, erased in zip(images, result, strict=True):
+        y, x = torch.nonzero(erased[0] == 0.95, as_tuple=True)
+        i, j, h, w = y.min().item(), x.min().item(), (y.max() - y.min() + 1).item(), (x.max() - x.min() + 1).item()
+        assert torch.equal(erased, tv.erase(image, i, j, h, w, torch.tensor(0.95)))
+        # Sides are rounded to whole pixels: half a pixel of at least 10.
+        assert 0.1 * 0.9 < h * w / 2000 < 0.2 * 1.1
+        assert 0.5 * 0.9 < h / w < 2.0 * 1.1
+        places |= {("top", i == 0), ("bottom", i + h == 40), ("left", j == 0), ("right", j + w == 50)}
+    assert len(places) == 8  # boxes touch each border, and do not always
+
+
+def test_cutout_is_the_centre():
+    images = torch.rand(2, 3, 100, 101)
+    result = augment(images, sample_keys(0, 0, torch.arange(2)), AugmentConfig(cutout_p=1.0, cutout_size=30))
+    assert torch.equal(result, tv.erase(images, 35, 35, 30, 30, torch.tensor(0.0)))
 
 
 def test_cutmix_and_mixup_are_torchvisions():

@@ -12,11 +12,11 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import PurePosixPath
+from posixpath import basename, splitext
 
 from deepfake_lit.data.csv_rows import read_rows
 from deepfake_lit.data.problems import DataError, Problems
-from deepfake_lit.data.source import IMAGE_SUFFIXES, Source
+from deepfake_lit.data.source import IMAGE_SUFFIXES, Source, stem_of
 from deepfake_lit.schema import DataConfig
 
 SPLITS = ("train", "validation", "test")
@@ -62,7 +62,7 @@ def read_manifest(cfg: DataConfig, problems: Problems, wanted: tuple[str, ...] =
 
 def _csv_folder(source: Source) -> str | None:
     """The folder that holds train.csv ("" for the root, else with a trailing slash), the shallowest if several."""
-    found = [name for name in source.files if PurePosixPath(name).name == "train.csv"]
+    found = [name for name in source.files if name == "train.csv" or name.endswith("/train.csv")]
     if not found:
         return None
     return min(found, key=lambda name: (name.count("/"), name)).removesuffix("train.csv")
@@ -78,7 +78,7 @@ def _read_kaggle(source: Source, prefix: str, wanted: tuple[str, ...], problems:
             problems.add("csv", f"{csv_name} does not exist")
         elif f"{prefix}test" in source.images:  # without a CSV the folder itself lists the test images
             files = source.images[f"{prefix}test"]
-            splits[name] = Split(name, [PurePosixPath(f).stem for f in files], None, files)
+            splits[name] = Split(name, [stem_of(f) for f in files], None, files)
     return splits
 
 
@@ -86,7 +86,7 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
     csv_name, folder = f"{prefix}{split}.csv", f"{prefix}{split}"
     by_id: dict[str, list[str]] = {}
     for file in source.images.get(folder, []):
-        by_id.setdefault(PurePosixPath(file).stem, []).append(file)
+        by_id.setdefault(stem_of(file), []).append(file)
 
     result = Split(split, [], [] if split != "test" else None, [])
     before = problems.count(*NAMELESS)
@@ -101,7 +101,7 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
         if UNSAFE.search(image_id):
             problems.add("unsafe_id", f"{where}: {image_id!r}")
             continue
-        stem = _stem(image_id)
+        stem = _id_stem(image_id)
         if stem in seen:
             first, other = seen[stem]
             labels = f" (labels {other!r} and {label!r})" if label != other else ""
@@ -134,10 +134,9 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
     return result
 
 
-def _stem(image_id: str) -> str:
+def _id_stem(image_id: str) -> str:
     """An id with or without its file's ending names the same image."""
-    path = PurePosixPath(image_id)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else image_id
+    return stem_of(image_id) if splitext(image_id)[1].lower() in IMAGE_SUFFIXES else image_id
 
 
 def _read_folders(
@@ -177,7 +176,7 @@ def _read_folders(
     splits = {name: Split(name, [], None if name == "test" else [], []) for name in wanted}
     for folder in paths:
         for file in inside[folder]:
-            name = PurePosixPath(file).name
+            name = basename(file)
             if folder not in place:
                 if not has_splits or paths[folder][0] in wanted:
                     problems.add("extra_file", file)
@@ -187,7 +186,7 @@ def _read_folders(
                 split = "validation" if _held_out(c, file, cfg.validation_fraction) else "train"
             if split in wanted:
                 rows = splits[split]
-                rows.ids.append(f"{c}/{name}" if c else PurePosixPath(file).stem)
+                rows.ids.append(f"{c}/{name}" if c else stem_of(file))
                 rows.files.append(file)
                 if rows.labels is not None:
                     rows.labels.append(classes.index(c))
@@ -204,7 +203,7 @@ def _common_folder(folders: dict[str, list[str]]) -> str:
 
 
 def _held_out(class_name: str, file: str, fraction: float) -> bool:
-    name = f"{class_name}/{PurePosixPath(file).name}"
+    name = f"{class_name}/{basename(file)}"
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()  # a file's name need not be text
     return int.from_bytes(digest[:4], "big") < fraction * 2**32
 
@@ -251,7 +250,7 @@ def _check_ids(splits: dict[str, Split], problems: Problems) -> None:
     seen: dict[str, str] = {}
     for split in splits.values():
         for image_id in split.ids:
-            stem = _stem(image_id)
+            stem = _id_stem(image_id)
             if stem in seen:
                 problems.add("shared_id", f"{image_id} in {seen[stem]} and {split.name}")
             seen[stem] = split.name

@@ -4,12 +4,18 @@ import os
 import zipfile
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import basename, splitext
 
 from deepfake_lit.data.problems import DataError, printable
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MAX_BYTES = 2**30  # a larger file is refused before it fills the memory
+
+
+def stem_of(name: str) -> str:
+    """A file's name without its folder and ending."""
+    return splitext(basename(name))[0]
 
 
 @lru_cache(maxsize=2)
@@ -73,12 +79,11 @@ class Source:
     def images(self) -> dict[str, list[str]]:
         """Image files by folder ("" for the root), sorted by name; hidden files and macOS' zip litter left out."""
         folders: dict[str, list[str]] = {}
-        for name in sorted(self.files):
-            path = PurePosixPath(name)
-            hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not hidden:
-                parent = str(path.parent)
-                folders.setdefault("" if parent == "." else parent, []).append(name)
+        for name in sorted(self.files):  # plain strings: a path object for each of 12,500 files takes half a second
+            folder, _, base = name.rpartition("/")
+            hidden = name.startswith(".") or "/." in name or "__MACOSX" in name.split("/")
+            if splitext(base)[1].lower() in IMAGE_SUFFIXES and not hidden:
+                folders.setdefault(folder, []).append(name)
         return folders
 
     def read(self, name: str) -> bytes:

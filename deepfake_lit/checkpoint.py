@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import nn
+from torch import Tensor, nn
 
 from deepfake_lit.config import from_dict, to_dict
 from deepfake_lit.data.datamodule import Preprocess
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
+from deepfake_lit.hardware import Hardware
+from deepfake_lit.inference import probabilities
 from deepfake_lit.models import build_model
 from deepfake_lit.results import code_version
 from deepfake_lit.schema import Config
@@ -78,6 +80,28 @@ class Trained:
     image_size: tuple[int, int]  # (height, width) of the files it was trained on
     config: Config
     meta: dict[str, Any]
+
+    def expect(self, image_size: tuple[int, int], name: str) -> None:
+        """Resize images of another size to that of this network's files, where it does not resize them anyway.
+
+        Raises:
+            UserError: its files were not square.
+        """
+        if self.preprocess.image_size or self.image_size == image_size:
+            return
+        if len(set(self.image_size)) > 1:
+            raise UserError(f"{name} was trained on files of {self.image_size}, which are not square")
+        self.preprocess = dataclasses.replace(self.preprocess, image_size=self.image_size[0])
+
+    def to(self, hardware: Hardware) -> None:
+        self.net.to(hardware.device)
+        if hardware.channels_last:
+            self.net.to(memory_format=torch.channels_last)
+
+    def probabilities(
+        self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware
+    ) -> Tensor:
+        return probabilities(self.net, self.preprocess, pixels, transparency, views, hardware)
 
 
 def load_trained(path: Path) -> Trained:

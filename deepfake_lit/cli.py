@@ -14,6 +14,7 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
   predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
   export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
+  bench       speed against the plain way: ratios, peak memory     bench knn svm data.root=PATH
   samples     write a made-up data set                             samples FOLDER
 
 Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
@@ -121,15 +122,15 @@ def train(arguments: list[str]) -> None:
             from deepfake_lit import show  # after the check: a typing error costs no import of torch
             from deepfake_lit.train import is_main_process, run
 
-            result = run(cfg)
+            results = run(cfg)
         except UserError as error:
             if hydra_config.mode != RunMode.RUN:
                 raise  # in a sweep Hydra goes on with the other trials and says which one it was
             mistakes.append(error)
             return None
         if is_main_process():
-            show.result(result)
-        return result["best"]["accuracy"]
+            show.results(results)
+        return results[-1]["best"]["accuracy"]
 
     sys.argv = ["deepfake-lit train", *arguments]  # what Hydra parses
     job()
@@ -177,6 +178,17 @@ def export(arguments: list[str]) -> None:
     print(f"{cfg.output}: run with ONNX Runtime, its probabilities differ from torch's by at most {difference:.1e}")
 
 
+def bench(arguments: list[str]) -> int:
+    from deepfake_lit.bench import BenchConfig, bench
+
+    names, cfg = settings(arguments, BenchConfig)
+    from deepfake_lit import show
+
+    rows = bench(names, cfg)
+    show.bench(rows, Path(cfg.output))
+    return 0 if all(row.same for row in rows) else 1
+
+
 def samples(arguments: list[str]) -> None:
     from deepfake_lit.data.samples import SamplesConfig, write_samples
 
@@ -202,5 +214,6 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "export": export,
+    "bench": bench,
     "samples": samples,
 }

@@ -18,6 +18,7 @@ from deepfake_lit.schema import (
     KINDS,
     NOT_IDENTITY,
     AugmentConfig,
+    BaselineConfig,
     Config,
     DataConfig,
     EvaluateConfig,
@@ -35,6 +36,7 @@ def register() -> None:
     for group, kinds in KINDS.items():
         for cls in kinds:
             store.store(group=f"{group}/schema", name=cls().kind, node=cls, package=group)
+    store.store(group="baseline/schema", name="baseline", node=BaselineConfig)
 
 
 def load(composed: DictConfig) -> Config:
@@ -52,6 +54,7 @@ def load(composed: DictConfig) -> Config:
             if kind not in by_kind:
                 raise UserError(f"{group}.kind is {kind!r}; it must be one of {', '.join(by_kind)}")
             schema[group] = OmegaConf.structured(by_kind[kind])
+        schema.baselines = {name: OmegaConf.structured(BaselineConfig) for name in tree.get("baselines") or {}}
         cfg: Config = OmegaConf.to_object(OmegaConf.merge(schema, tree))
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from None
@@ -78,7 +81,8 @@ def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
 
 
 def _names(schema: type | None) -> list[str]:
-    classes = [schema] if schema else [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, EvaluateConfig]
+    own = [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, EvaluateConfig, BaselineConfig]
+    classes = [schema] if schema else own
     if not schema:
         classes += [cls for kinds in KINDS.values() for cls in kinds]
     return sorted({f.name for cls in classes for f in dataclasses.fields(cls)})
@@ -139,10 +143,18 @@ def check(cfg: Config) -> None:
     m = cfg.model
     if hasattr(m, "width"):
         require(m.width > 0, "model.width must be above 0")
-    for p in m.dropout if isinstance(m.dropout, list) else [m.dropout]:
+    dropout = getattr(m, "dropout", [])
+    for p in dropout if isinstance(dropout, list) else [dropout]:
         require(0 <= p < 1, f"model.dropout is a probability below 1; got {p}")
     if m.kind == "deepfake_net":
         require(len(m.dropout) == 3, "model.dropout of deepfake_net is three probabilities, one a block")
+
+    require(
+        m.kind != "none" or len(cfg.baselines) > 0,
+        "model=none trains no network; name a baseline, as in baseline=knn",
+    )
+    for name in cfg.baselines:
+        require(name.isidentifier(), f"baselines.{name}: a baseline's name is letters, digits and _")
 
     require(0 <= cfg.loss.label_smoothing < 1, "loss.label_smoothing must be in [0, 1)")
     require(cfg.optimizer.lr > 0, "optimizer.lr must be above 0")
@@ -177,9 +189,11 @@ def identity(cfg: Config) -> dict[str, Any]:
     def walk(prefix: str, node: Any) -> None:
         for key, value in node.items():
             name = f"{prefix}{key}"
+            if name in NOT_IDENTITY:
+                continue
             if isinstance(value, dict) and not prefix:
                 walk(f"{name}.", value)
-            elif name not in NOT_IDENTITY:
+            else:
                 flat[name] = value
 
     walk("", to_dict(cfg))

@@ -1,6 +1,6 @@
 """From a network and decoded pixels to probabilities, with test-time augmentation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,33 +15,31 @@ from deepfake_lit.views import VIEWS
 def probabilities(
     net: nn.Module,
     preprocess: Preprocess,
-    batches: Iterable[tuple[Tensor, Tensor | None]],
+    pixels: Tensor,
+    transparency: Tensor | None,
     views: list[str],
     hardware: Hardware,
-) -> Iterator[Tensor]:
-    """Softmax of each view of each batch, on the CPU.
+) -> Tensor:
+    """Softmax of each view of a batch, float32 (V, B, K), on the CPU.
 
     Args:
         net: in eval mode, on the hardware's device.
-        batches: (pixels uint8 (B, H, W, 3), transparency uint8 (B, H, W) or None).
-
-    Yields:
-        float32 (V, B, K).
+        pixels: uint8 (B, H, W, 3).
+        transparency: uint8 (B, H, W) or None.
     """
     device = torch.device(hardware.device)
     memory_format = torch.channels_last if hardware.channels_last else torch.contiguous_format
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[hardware.precision]
-    for pixels, transparency in batches:
-        images = preprocess(
-            pixels.to(device, non_blocking=True),
-            None if transparency is None else transparency.to(device, non_blocking=True),
-        )
-        outputs = []
-        for view in views:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits = net(VIEWS[view](images).contiguous(memory_format=memory_format))
-            outputs.append(torch.softmax(logits.float(), 1))
-        yield torch.stack(outputs).cpu()
+    images = preprocess(
+        pixels.to(device, non_blocking=True),
+        None if transparency is None else transparency.to(device, non_blocking=True),
+    )
+    outputs = []
+    for view in views:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = net(VIEWS[view](images).contiguous(memory_format=memory_format))
+        outputs.append(torch.softmax(logits.float(), 1))
+    return torch.stack(outputs).cpu()
 
 
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

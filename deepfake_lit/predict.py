@@ -1,14 +1,15 @@
 """Checkpoints on new images: probabilities, labels, a submission; and on labelled ones: figures."""
 
 import csv
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deepfake_lit import console, hardware
+from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
 from deepfake_lit.checkpoint import Trained, load_trained
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import SplitImages
@@ -16,7 +17,7 @@ from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
-from deepfake_lit.inference import probabilities, split_batches
+from deepfake_lit.inference import split_batches
 from deepfake_lit.schema import TrainerConfig
 from deepfake_lit.views import check_views
 
@@ -32,14 +33,23 @@ class PredictConfig:
     decode_workers: int | None = None
 
 
+def load_member(path: Path) -> Trained | SavedBaseline:
+    """A network's checkpoint, or a baseline's `model.skops`.
+
+    Raises:
+        UserError: it cannot be read, or is neither.
+    """
+    return load_baseline(path) if path.suffix == ".skops" else load_trained(path)
+
+
 @dataclass
 class Predictor:
     """Checkpoints that predict together: the mean of their probabilities over members and views.
 
-    Members may differ in network, channel mode and input size; each does its own preprocessing.
+    Members may differ in kind (network or baseline), channel mode and input size; each does its own preprocessing.
     """
 
-    members: list[Trained]
+    members: list[Trained | SavedBaseline]
     hardware: hardware.Hardware
 
     @classmethod
@@ -53,7 +63,7 @@ class Predictor:
         """
         if not checkpoints:
             raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
-        members = [load_trained(Path(path)) for path in checkpoints]
+        members = [load_member(Path(path)) for path in checkpoints]
         first = members[0]
         machine = hardware.resolve(trainer)
         hardware.keep_freed_memory()
@@ -63,36 +73,28 @@ class Predictor:
                     f"{path} knows the classes {member.class_names}, {checkpoints[0]} {first.class_names}; "
                     "they cannot predict together"
                 )
-            if not member.preprocess.image_size and member.image_size != first.image_size:
-                if len(set(member.image_size)) > 1:
-                    raise UserError(f"{path} was trained on files of {member.image_size}, which are not square")
-                member.preprocess = dataclasses.replace(member.preprocess, image_size=member.image_size[0])
-            member.net.to(machine.device)
-            if machine.channels_last:
-                member.net.to(memory_format=torch.channels_last)
+            if isinstance(member, Trained):
+                member.expect(first.image_size, path)
+            member.to(machine)
         return cls(members, machine)
 
     @property
     def class_names(self) -> list[str]:
         return self.members[0].class_names
 
-    def by_view(self, batches: list, views: list[str]) -> torch.Tensor:
-        """float32 (V, N, K), the mean over members.
-
-        Args:
-            batches: (pixels uint8 (B, H, W, 3), transparency uint8 (B, H, W) or None).
-        """
+    def by_view(self, pixels: Tensor, transparency: Tensor | None, views: list[str]) -> Tensor:
+        """float32 (V, B, K), the mean over members, of uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
         total = None
         for member in self.members:
-            parts = list(probabilities(member.net, member.preprocess, batches, views, self.hardware))
-            total = torch.cat(parts, 1) if total is None else total + torch.cat(parts, 1)
+            p = member.probabilities(pixels, transparency, views, self.hardware)
+            total = p if total is None else total + p
         return total / len(self.members)
 
-    def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[Tensor, Tensor]:
         """(without, with test-time augmentation), each float32 (N, K), under a progress bar."""
         every = list(dict.fromkeys(["identity", *views]))
         batches = console.progress(split_batches(split, batch_size), "evaluating", -(-len(split) // batch_size))
-        by_view = torch.cat([self.by_view([batch], every) for batch in batches], 1)
+        by_view = torch.cat([self.by_view(*batch, every) for batch in batches], 1)
         return by_view[0], by_view[[every.index(view) for view in views]].mean(0)
 
 
@@ -134,7 +136,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
             continue
         resized += sum((facts[i].height, facts[i].width) != size for i in good)
         clear = None if transparency is None else torch.from_numpy(transparency[good])
-        by_view = predictor.by_view([(torch.from_numpy(pixels[good]), clear)], cfg.views)
+        by_view = predictor.by_view(torch.from_numpy(pixels[good]), clear, cfg.views)
         parts.append(by_view.mean(0).numpy())
         done += [present[chunk[i]] for i in good]
 

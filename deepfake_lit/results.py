@@ -1,8 +1,12 @@
 """What a run leaves: `result.json` and `predictions.npz`, how they are written, and how they are read as data."""
 
+import contextlib
 import json
 import platform
 import subprocess
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import deepfake_lit
+from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic, write_json
 
@@ -24,6 +29,8 @@ PACKAGES = (
     "omegaconf",
     "torchmetrics",
     "scikit-learn",
+    "scikit-image",
+    "scipy",
     "timm",
     "pillow",
     "numpy",
@@ -73,6 +80,33 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     if not {"ids", "labels", "probabilities"} <= found.keys():
         raise UserError(f"{path} holds no ids, labels and probabilities")
     return found
+
+
+def origin(data: ImageData) -> dict[str, Any]:
+    """What a result says of its data and its code."""
+    return {
+        "data": {
+            "hash": data.hash,
+            "class_names": data.class_names,
+            "image_size": [int(side) for side in data.size],
+            "images": {name: len(s) for name, s in data.splits.items()},
+            "tolerated": {kind: len(data.problems.found[kind]) for kind in data.problems.kinds},
+        },
+        "code": code_version(),
+        "versions": versions(),
+    }
+
+
+@contextlib.contextmanager
+def recorded_failure(folder: Path) -> Iterator[None]:
+    """Leaves `failure.json` when the run ends in an exception; a later success removes it."""
+    try:
+        yield
+    except Exception as error:
+        report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+        raise
+    (folder / "failure.json").unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

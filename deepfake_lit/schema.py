@@ -95,6 +95,25 @@ class TimmConfig:
 
 
 @dataclass
+class NoNetworkConfig:
+    """Only the baselines; what belongs to a network's training counts for nothing."""
+
+    kind: str = "none"
+
+
+@dataclass
+class BaselineConfig:
+    """A pipeline of scikit-learn on features of the images, as the files are and without augmentation."""
+
+    # feature -> its settings, side by side in this order; deepfake_lit/baselines/features.py
+    features: dict[str, Any] = field(default_factory=dict)
+    # class of scikit-learn, or KNN, SVM, Standardise -> its parameters, one after the other
+    steps: dict[str, Any] = field(default_factory=dict)
+    save: bool = True  # the fitted pipeline, as model.skops, for `predict` and `evaluate`
+    memory_gib: float = 8.0  # of an SVM's kernel matrix and what is needed to make it
+
+
+@dataclass
 class LossConfig:
     label_smoothing: float = 0.0
     class_weights: Any = None  # null | one number a class | "balanced" | {focus: {4: 2.7}}, every other class 1
@@ -193,10 +212,12 @@ class Config:
     scheduler: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    # classical estimators, fitted when the run starts; each is a run of its own, by this name
+    baselines: dict[str, Any] = field(default_factory=dict)  # name -> BaselineConfig
 
 
 KINDS: dict[str, tuple[type, ...]] = {
-    "model": (DeepFakeNetConfig, ResidualCNNConfig, VGG16Config, TimmConfig),
+    "model": (DeepFakeNetConfig, ResidualCNNConfig, VGG16Config, TimmConfig, NoNetworkConfig),
     "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
     "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
 }
@@ -206,6 +227,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 NOT_IDENTITY = {
     "name",
     "output_dir",
+    "baselines",
     "data.root",
     "data.layout",
     "data.tolerate",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from deepfake_lit.console import out, warn
@@ -25,7 +26,22 @@ def _counted(counts: dict[str, int]) -> str:
     return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{key} ({n:,})" for key, n in counts.items())
 
 
-def result(result: dict[str, Any]) -> None:
+def results(results: list[dict[str, Any]]) -> None:
+    """Of one run: its baselines, then its network."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for each in results:
+        if each["selected_on"] is None:
+            by_name.setdefault(each["name"], []).append(each)
+    for several in by_name.values():
+        if len(several) == 1:
+            _baseline(several[0])
+        else:
+            _neighbours(several)
+    if results[-1]["selected_on"] is not None:
+        _network(results[-1])
+
+
+def _network(result: dict[str, Any]) -> None:
     names = {"best": "best epoch", "best_tta": "best epoch, TTA", "last": "last epoch", "last_tta": "last epoch, TTA"}
     machine = result["hardware"]
     out.print(f"{result['name']} (seed {result['seed']}): validation accuracy")
@@ -38,16 +54,75 @@ def result(result: dict[str, Any]) -> None:
     out.print(f"  {result['folder']}", markup=False)
 
 
+def _baseline(result: dict[str, Any]) -> None:
+    figures = result["best"]
+    out.print(_per_class(f"{result['name']}: validation, {figures['images']:,} images", figures, _names(result)))
+    out.print(f"accuracy {_accuracy(figures)}, {_right(figures)} right; confusion matrix, rows true:")
+    _confusion(figures)
+    _where(result)
+
+
+def _neighbours(results: list[dict[str, Any]]) -> None:
+    """One baseline with several numbers of neighbours, from one search."""
+    title = f"{results[0]['name']}: validation, {results[0]['best']['images']:,} images"
+    table = _table(title, "k", "right", "accuracy", "confusion matrix, row by true class")
+    for each in results:
+        figures = each["best"]
+        steps = dict(map(tuple, each["config"]["baseline"]["steps"]))
+        rows = " ".join(f"[{' '.join(map(str, row))}]" for row in figures["confusion"])
+        table.add_row(
+            str(steps["KNN"]["n_neighbors"]), str(_right(figures)), f"{figures['accuracy']:.4f}", escape(rows)
+        )
+    out.print(table)
+    _where(results[-1])
+
+
+def _where(result: dict[str, Any]) -> None:
+    seconds, machine = result["seconds"], result["hardware"]
+    parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+    out.print(f"{parts}; {result['features']:,} features an image, {machine['name']} ({machine['device']})")
+    out.print(f"{result['folder']}\n", markup=False)
+
+
+def _names(result: dict[str, Any]) -> list[str]:
+    return result["data"]["class_names"]
+
+
+def _right(figures: dict[str, Any]) -> int:
+    return sum(row[i] for i, row in enumerate(figures["confusion"]))
+
+
+def _confusion(figures: dict[str, Any]) -> None:
+    for row in figures["confusion"]:
+        out.print("  " + " ".join(f"{n:5d}" for n in row))
+
+
+def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:
+    table = _table(title, "class", "precision", "recall", "F1")
+    keys = ("precision_of", "recall_of", "f1_of")
+    for i, name in enumerate(class_names):
+        table.add_row(name, *(f"{figures[key][i]:.6f}" for key in keys))
+    table.add_row("macro", *(f"{sum(figures[key]) / len(class_names):.6f}" for key in keys))
+    return table
+
+
 def evaluation(report: dict[str, Any], output: Path) -> None:
     plain = report["plain"]
-    table = _table(f"{report['data']['split']}, {plain['images']:,} images", "class", "precision", "recall", "F1")
-    for i, name in enumerate(report["class_names"]):
-        table.add_row(name, *(f"{plain[key][i]:.4f}" for key in ("precision_of", "recall_of", "f1_of")))
-    out.print(table)
+    out.print(_per_class(f"{report['data']['split']}, {plain['images']:,} images", plain, report["class_names"]))
     out.print(f"accuracy            {_accuracy(plain)}")
     out.print(f"accuracy with TTA   {_accuracy(report['tta'])}   views: {', '.join(report['views'])}")
     out.print(f"macro F1 {plain['f1']:.4f}, calibration error {plain['calibration_error']:.4f}")
     out.print(f"written to {output}: evaluation.json predictions.npz confusion.png", markup=False)
+
+
+def bench(rows: list[Any], output: Path) -> None:
+    table = _table("", "bench", "images", "ours, s", "plain, s", "ratio", "ours, GiB", "plain, GiB", "same answers")
+    for row in rows:
+        figures = (f"{row.seconds:.2f}", f"{row.reference_seconds:.2f}", f"{row.ratio:.1f}x")
+        memory = (f"{row.gib:.2f}", f"{row.reference_gib:.2f}")
+        table.add_row(row.bench, f"{row.images:,}", *figures, *memory, "yes" if row.same else "NO")
+    out.print(table)
+    out.print(f"medians; written to {output}/bench.json", markup=False)
 
 
 def predictions(predictions, output: Path) -> int:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import time
-import traceback
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock, Timeout
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from deepfake_lit import console, hardware
+from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.callbacks import CheckpointDescription, CheckpointWriter, DerivedRandomness, History
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, read_checkpoint
 from deepfake_lit.config import fingerprint, to_dict
@@ -25,30 +25,33 @@ from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, open_data
 from deepfake_lit.errors import UserError
-from deepfake_lit.files import write_json
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
 from deepfake_lit.randomness import derive
-from deepfake_lit.results import code_version, read_result, versions, write_result
+from deepfake_lit.results import origin, read_result, recorded_failure, write_result
 from deepfake_lit.schema import Config
 
 
-def run(cfg: Config) -> dict[str, Any]:
-    """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`.
+def run(cfg: Config) -> list[dict[str, Any]]:
+    """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`, the baselines' beside it.
 
     The same configuration on the same data is the same run: a finished one is returned at once, an unfinished one
     goes on from its last checkpoint.
 
     Returns:
-        The content of `result.json`, and `folder`, where it lies.
+        The content of every `result.json`, and `folder`, where it lies: of the baselines, then of the network if
+        there is one.
 
     Raises:
         UserError: the data or the configuration cannot be used, or another process is in this run.
     """
+    baselines = Baselines(cfg)
     data = open_data(cfg.data, cache_dir(cfg))
+    if cfg.model.kind == "none":
+        return baselines.run(data)
     folder = Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -56,12 +59,13 @@ def run(cfg: Config) -> dict[str, Any]:
             result = read_result(folder)
             if result is not None:
                 console.note(f"finished before: {folder}")
+                baselines.run(data)
             else:
-                with _failure_recorded(folder):
-                    result = _train_and_evaluate(cfg, data, folder)
+                with recorded_failure(folder):
+                    result = _train_and_evaluate(cfg, data, folder, baselines)
     except Timeout:
         raise UserError(f"another process is in this run: {folder}") from None
-    return {**result, "folder": str(folder)}
+    return [*baselines.results, {**result, "folder": str(folder)}]
 
 
 def is_main_process() -> bool:
@@ -73,7 +77,7 @@ def cache_dir(cfg: Config) -> Path:
     return Path(cfg.data.cache_dir or Path(cfg.output_dir) / "cache")
 
 
-def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str, Any]:
+def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
     machine = hardware.resolve(cfg.trainer)
     hardware.keep_freed_memory()
     if cfg.trainer.threads:
@@ -84,7 +88,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str,
     history = History(folder / "history.csv")
     writer = CheckpointWriter(folder, cfg.monitor)
     with _quiet_lightning():
-        trainer = build_trainer(cfg, machine, folder, history, writer, describe(cfg, data))
+        trainer = build_trainer(cfg, machine, folder, [history, writer, baselines], describe(cfg, data))
         trainer.fit(module, datamodule, ckpt_path=_resume_from(folder), weights_only=True)
 
     split = data.splits["validation"]
@@ -101,15 +105,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path) -> dict[str,
         "fingerprint": folder.name,
         "config": to_dict(cfg),
         "seed": cfg.seed,
-        "data": {
-            "hash": data.hash,
-            "class_names": data.class_names,
-            "image_size": list(data.size),
-            "images": {name: len(s) for name, s in data.splits.items()},
-            "tolerated": {kind: len(data.problems.found[kind]) for kind in data.problems.kinds},
-        },
-        "code": code_version(),
-        "versions": versions(),
+        **origin(data),
         "hardware": machine.to_dict() | {"threads": torch.get_num_threads(), "processes": trainer.world_size},
         "parameters": sum(p.numel() for p in module.net.parameters()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -143,14 +139,13 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
 
 
 def build_trainer(
-    cfg: Config, machine: hardware.Hardware, folder: Path, history: History, writer: CheckpointWriter, description
+    cfg: Config, machine: hardware.Hardware, folder: Path, further: list[Callback], description: dict[str, Any]
 ) -> pl.Trainer:
     t = cfg.trainer
     callbacks = [
         DerivedRandomness(cfg.seed),
         CheckpointDescription(description),
-        history,
-        writer,
+        *further,
     ]
     if show_bar := t.progress_bar and console.err.is_terminal:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
@@ -192,18 +187,6 @@ def _resume_from(folder: Path) -> Path | None:
         return None
     console.note(f"goes on from {last}")
     return last
-
-
-@contextlib.contextmanager
-def _failure_recorded(folder: Path):
-    """Leaves `failure.json` when the run ends in an exception; a later success removes it."""
-    try:
-        yield
-    except Exception as error:
-        report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
-        raise
-    (folder / "failure.json").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

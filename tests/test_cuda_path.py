@@ -151,7 +151,7 @@ def test_inference(fake, channels):
     raw = raw_batch("cpu")
     preprocess = Preprocess(channels, SIZE, (0.5,), (0.5,))
     machine = Hardware("cuda", "fake", 1, "bf16", True)
-    (result,) = probabilities(net, preprocess, [(raw.pixels, raw.transparency)], list(VIEWS), machine)
+    result = probabilities(net, preprocess, raw.pixels, raw.transparency, list(VIEWS), machine)
     assert (result.shape, result.dtype, result.device.type) == ((len(VIEWS), B, K), torch.float32, "cpu")
     assert len(seen) == 2 * len(VIEWS)
     assert on_cuda(*seen)

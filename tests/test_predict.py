@@ -27,8 +27,8 @@ def trained(samples, tmp_path_factory):
     """Checkpoints of two members that differ in network, channels and input size, and the first one's result."""
     output = tmp_path_factory.mktemp("trained")
     common = [f"data.root={samples}", f"output_dir={output}", "trainer.max_epochs=1", "model.width=0.125"]
-    first = run(compose(common))
-    second = run(compose([*common, "model=residual_cnn", "data.channels=rgba", "data.image_size=40"]))
+    first = run(compose(common))[-1]
+    second = run(compose([*common, "model=residual_cnn", "data.channels=rgba", "data.image_size=40"]))[-1]
     return [str(Path(r["folder"]) / "best.ckpt") for r in (first, second)], first
 
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_predicted(trained, samples, tmp_path):
 def test_members_must_know_the_same_classes(trained, tmp_path):
     write_samples(tmp_path / "images", train=50, validation=25, image_size=32)
     settings = [f"data.root={tmp_path / 'images'}", f"output_dir={tmp_path}", "data.class_names=[a,b,c,d,e]"]
-    other = run(compose([*settings, "trainer.max_epochs=1", "model.width=0.125"]))
+    other = run(compose([*settings, "trainer.max_epochs=1", "model.width=0.125"]))[-1]
     with pytest.raises(UserError, match="cannot predict together"):
         predict([trained[0][0], str(Path(other["folder"]) / "best.ckpt")], on(tmp_path / "images", tmp_path))
 

@@ -35,7 +35,7 @@ def settings(samples, tmp_path_factory):
 def finished(settings, tmp_path_factory):
     output = tmp_path_factory.mktemp("finished")
     cfg = compose([*settings, f"output_dir={output}", "augment.cutmix_p=0.5", "loss.label_smoothing=0.1"])
-    return cfg, run(cfg)
+    return cfg, run(cfg)[-1]
 
 
 def _folder(result) -> Path:
@@ -93,7 +93,7 @@ def test_a_checkpoint_is_enough_to_predict_with(finished):
 def test_the_same_run_again_returns_at_once(finished, monkeypatch):
     cfg, result = finished
     monkeypatch.setattr("deepfake_lit.train._train_and_evaluate", lambda *_: pytest.fail("trained again"))
-    again = run(cfg)
+    again = run(cfg)[-1]
     assert {k: v for k, v in again.items() if k != "schema"} == result
 
 
@@ -112,7 +112,7 @@ def test_a_killed_run_ends_as_one_that_was_not(overrides, settings, tmp_path, mo
     def cfg(name):
         return compose([*settings, *overrides, f"output_dir={tmp_path / name}"])
 
-    whole = run(cfg("whole"))
+    whole = run(cfg("whole"))[-1]
 
     class Killed(BaseException):
         pass
@@ -125,7 +125,7 @@ def test_a_killed_run_ends_as_one_that_was_not(overrides, settings, tmp_path, mo
         patch.setattr(DerivedRandomness, "on_train_batch_end", lambda self, t, m, o, b, i: kill(self, t, m, b, i))
         with pytest.raises(Killed):
             run(cfg("killed"))
-    resumed = run(cfg("killed"))
+    resumed = run(cfg("killed"))[-1]
     assert same(weights(_folder(whole) / "last.ckpt"), weights(_folder(resumed) / "last.ckpt"))
     assert resumed["last"] == whole["last"]
     assert resumed["best"] == whole["best"]
@@ -135,8 +135,8 @@ def test_a_killed_run_ends_as_one_that_was_not(overrides, settings, tmp_path, mo
 
 
 def test_seed_0_is_a_seed_and_seeds_differ(settings, tmp_path):
-    first = [run(compose([*settings, "seed=0", f"output_dir={tmp_path / str(i)}"])) for i in (0, 1)]
-    other = run(compose([*settings, "seed=1", f"output_dir={tmp_path / '0'}"]))
+    first = [run(compose([*settings, "seed=0", f"output_dir={tmp_path / str(i)}"]))[-1] for i in (0, 1)]
+    other = run(compose([*settings, "seed=1", f"output_dir={tmp_path / '0'}"]))[-1]
     assert same(*(weights(_folder(r) / "last.ckpt") for r in first))
     assert not same(weights(_folder(first[0]) / "last.ckpt"), weights(_folder(other) / "last.ckpt"))
     assert first[0]["fingerprint"] != other["fingerprint"]
@@ -144,7 +144,7 @@ def test_seed_0_is_a_seed_and_seeds_differ(settings, tmp_path):
 
 def test_an_unreadable_last_checkpoint_is_put_aside(settings, tmp_path, capsys):
     cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
-    folder = _folder(run(cfg))
+    folder = _folder(run(cfg)[-1])
     (folder / "result.json").unlink()
     (folder / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
     run(cfg)
@@ -168,7 +168,7 @@ def test_two_processes_cannot_be_in_one_run(settings, tmp_path):
     from filelock import FileLock
 
     cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
-    folder = _folder(run(cfg))
+    folder = _folder(run(cfg)[-1])
     with FileLock(folder / ".lock"), pytest.raises(UserError, match="another process"):
         run(cfg)
 
@@ -259,7 +259,7 @@ def test_plateau_steps_in_a_run(settings, tmp_path):
     overrides = ["scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=1", "optimizer.lr=1e-6"]
     overrides += ["trainer.max_epochs=5", "trainer.limit_train_batches=1", "model.dropout=[0,0,0]", "augment.hflip=0"]
     overrides += ["data.batch_size=100", "optimizer=sgd"]
-    result = run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))
+    result = run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))[-1]
     rates = [row["lr"] for row in result["history"]]
     assert rates[0] == 1e-6
     assert rates[-1] <= 5e-7

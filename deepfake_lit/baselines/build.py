@@ -1,0 +1,88 @@
+"""From a baseline's configuration to a scikit-learn pipeline."""
+
+import difflib
+from functools import cache
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from deepfake_lit.baselines.knn import KNN
+from deepfake_lit.baselines.standardise import Standardise
+from deepfake_lit.baselines.svm import SVM
+from deepfake_lit.errors import UserError
+
+OWN: dict[str, type] = {cls.__name__: cls for cls in (KNN, SVM, Standardise)}
+
+
+def build_pipeline(steps: dict[str, Any], seed: int, device: str, memory_gib: float) -> Pipeline:
+    """
+    Args:
+        steps: name of a class of scikit-learn or of `OWN` -> its parameters. A parameter that is itself an estimator is
+            written the same way, as in `BaggingClassifier: {estimator: {SVM: {C: 10}}}`.
+        seed: of every estimator that draws random numbers and has no random_state set.
+
+    Raises:
+        UserError: no such class, a parameter it does not have or refuses, or a last step that classifies nothing.
+    """
+    if not steps:
+        raise UserError("a baseline needs at least one step, such as steps={KNN: {n_neighbors: 5}}")
+    pipeline = Pipeline([(name, _estimator(name, parameters)) for name, parameters in steps.items()])
+    *transformers, (name, last) = pipeline.steps
+    for other, step in transformers:
+        if not hasattr(step, "transform"):
+            raise UserError(f"{other} transforms nothing; only the last step of a baseline classifies")
+    if not hasattr(last, "predict_proba"):
+        raise UserError(
+            f"{name} gives no probabilities; write CalibratedClassifierCV: {{estimator: {{{name}: {{}}}}}} for it"
+        )
+    common = {"random_state": seed % 2**32, "device": device, "memory_gib": memory_gib}
+    found = pipeline.get_params()
+    pipeline.set_params(
+        **{
+            key: common[leaf]
+            for key in found
+            if (leaf := key.rpartition("__")[2]) in common and (leaf != "random_state" or found[key] is None)
+        }
+    )
+    return pipeline
+
+
+def is_random(pipeline: Pipeline) -> bool:
+    """Whether any estimator in it draws random numbers, so that the seed can change its result."""
+    return any(key.rpartition("__")[2] == "random_state" for key in pipeline.get_params())
+
+
+def _estimator(name: str, parameters: dict[str, Any] | None) -> BaseEstimator:
+    cls = OWN.get(name) or _of_scikit_learn().get(name)
+    if cls is None:
+        close = difflib.get_close_matches(name, [*OWN, *_of_scikit_learn()], n=1)
+        raise UserError(f"there is no estimator {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
+    values = {
+        key: _estimator(*next(iter(v.items()))) if _is_estimator(v) else v for key, v in (parameters or {}).items()
+    }
+    known = sorted(cls._get_param_names())
+    for key in values:
+        if key not in known:
+            raise UserError(f"{name} has no parameter {key!r}; it has {', '.join(known)}")
+    estimator = cls(**values)
+    if hasattr(estimator, "_validate_params") and name not in OWN:  # scikit-learn's own check, else made in `fit`
+        try:
+            estimator._validate_params()
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    return estimator
+
+
+def _is_estimator(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    key, parameters = next(iter(value.items()))
+    return isinstance(key, str) and (parameters is None or isinstance(parameters, dict)) and key[:1].isupper()
+
+
+@cache
+def _of_scikit_learn() -> dict[str, type]:
+    from sklearn.utils import all_estimators
+
+    return dict(all_estimators())

@@ -1,0 +1,211 @@
+"""Features of images for classical estimators: functions from uint8 images to one row of numbers an image.
+
+Each takes images uint8 (N, H, W, C) with C >= 3 planes in the order R, G, B, or C = 1, and settings by name, and
+returns an array (N, D). They are deterministic and treat every image alone, so they can be computed in parts.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import joblib
+import numpy as np
+from scipy import ndimage, stats
+
+from deepfake_lit import console
+from deepfake_lit.baselines.cooccurrence import cooccurrence
+from deepfake_lit.data.channels import LUMA
+from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.pool import cores
+from deepfake_lit.errors import UserError
+
+CHUNK = 250  # images a task
+
+
+def pixel_bytes(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, H * W * C), 0 to 255: an eighth of the memory of float64, and what `KNN` is quickest on."""
+    return images.reshape(len(images), -1)
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """float32 (N, H * W * C) in [0, 1]."""
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def histogram(
+    images: np.ndarray, space: str = "rgb", bins: int | list[int] = 256, joint: bool = False, norm: str = "l2"
+) -> np.ndarray:
+    """Colour histogram, float32 (N, sum of the bins), joint: (N, product of the bins).
+
+    Args:
+        space: rgb, or hsv (hue, saturation and value scaled to 0..255).
+        bins: of every channel, or one number a channel; equal in width.
+        joint: cells of the colour space instead of one histogram a channel.
+        norm: l1 (shares of the pixels) or l2 (Euclidean length 1).
+    """
+    _one_of("space", space, ("rgb", "hsv"))
+    _one_of("norm", norm, ("l1", "l2"))
+    colours = images[..., :3]
+    if space == "hsv":
+        from skimage.color import rgb2hsv
+
+        colours = np.round(rgb2hsv(colours) * 255).astype(np.uint8)
+    channels = colours.shape[-1]
+    per_channel = [bins] * channels if isinstance(bins, int) else list(bins)
+    if len(per_channel) != channels or not all(1 <= b <= 256 for b in per_channel):
+        raise UserError(f"histogram: bins must be 1 to 256, one number or {channels}; got {bins}")
+    cells = colours.reshape(len(images), -1, channels).astype(np.intp) * per_channel // 256
+    if joint:
+        index, count = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), per_channel), int(np.prod(per_channel))
+    else:
+        starts = np.cumsum([0, *per_channel])
+        index, count = (cells + starts[:-1]).reshape(len(images), -1), int(starts[-1])
+    counts = np.stack([np.bincount(row, minlength=count) for row in index]).astype(np.float32)
+    return counts / np.linalg.norm(counts, 1 if norm == "l1" else 2, axis=1, keepdims=True)
+
+
+def hog(images: np.ndarray, cell: int = 10, block: int = 2, orientations: int = 9) -> np.ndarray:
+    """Histograms of oriented gradients (Dalal and Triggs 2005), of the channel with the steepest gradient.
+
+    Args:
+        cell: side in pixels.
+        block: side in cells of what is normalised together.
+    """
+    from skimage.feature import hog as of_one
+
+    settings = {"pixels_per_cell": (cell, cell), "cells_per_block": (block, block), "orientations": orientations}
+    return np.stack([of_one(image[..., :3], channel_axis=-1, **settings) for image in images]).astype(np.float32)
+
+
+def spectrum(images: np.ndarray, kind: str = "block", bins: int = 20) -> np.ndarray:
+    """Mean log-power spectrum of the channels; generators leave traces there (Durall et al. 2020, arXiv 2003.01826).
+
+    Args:
+        kind: block (mean over bins x bins rectangles of the shifted spectrum, float32 (N, bins * bins)) or radial
+            (mean over rings of equal width from frequency 0 to the corner, (N, bins)).
+    """
+    _one_of("kind", kind, ("block", "radial"))
+    planes = np.moveaxis(images[..., :3], -1, 1).astype(np.float32)
+    planes -= planes.mean((2, 3), keepdims=True)
+    power = np.abs(np.fft.fft2(planes)) ** 2 / planes[0, 0].size
+    log_power = np.fft.fftshift(np.log1p(power).mean(1), axes=(1, 2))
+    height, width = log_power.shape[1:]
+    if not 1 <= bins <= min(height, width):
+        raise UserError(f"spectrum: bins must be 1 to {min(height, width)} for images of {height} x {width}")
+    if kind == "block":
+        cell = np.add.outer(np.arange(height) * bins // height * bins, np.arange(width) * bins // width)
+    else:
+        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij"))
+        cell = np.minimum(np.fft.fftshift(radius) / np.sqrt(0.5) * bins, bins - 1).astype(np.intp)
+    members = np.bincount(cell.ravel())
+    sums = [np.bincount(cell.ravel(), row.ravel(), len(members)) for row in log_power]
+    return (np.stack(sums) / np.maximum(members, 1)).astype(np.float32)
+
+
+def residual_statistics(images: np.ndarray) -> np.ndarray:
+    """Standard deviation, skewness and kurtosis of each channel's noise residuals, and their correlations between
+    channels.
+
+    A residual is what a denoiser takes away: the image minus its 3x3 median, minus its Gaussian smoothing (sigma 1),
+    and its Laplacian. float32 (N, 3 * (3 C + C (C - 1) / 2)).
+    """
+    colours = images[..., :3].astype(np.float32)
+    one_image = (1, 3, 3, 1)
+    residuals = (
+        colours - ndimage.median_filter(colours, one_image),
+        colours - ndimage.gaussian_filter(colours, (0, 1, 1, 0)),
+        ndimage.laplace(colours, axes=(1, 2)),
+    )
+    parts = []
+    for residual in residuals:
+        flat = residual.reshape(len(images), -1, residual.shape[-1])
+        deviation = flat.std(1)
+        safe = np.maximum(deviation, 1e-6)
+        z = (flat - flat.mean(1, keepdims=True)) / safe[:, None]
+        parts += [np.log1p(deviation), stats.skew(z, 1), np.log1p((z**4).mean(1))]
+        upper = np.triu_indices(flat.shape[-1], 1)
+        parts.append((np.einsum("npc,npd->ncd", z, z) / flat.shape[1])[:, upper[0], upper[1]])
+    return np.nan_to_num(np.concatenate(parts, 1)).astype(np.float32)
+
+
+FEATURES: dict[str, Callable[..., np.ndarray]] = {
+    f.__name__: f for f in (pixel_bytes, pixels, histogram, hog, spectrum, residual_statistics, cooccurrence)
+}
+IN_PLACE = ("pixel_bytes", "pixels")  # cost no more than a copy: not worth worker processes
+
+
+def check_features(features: dict[str, dict[str, Any]]) -> None:
+    """Raise `UserError` for an unknown feature or setting, in one line."""
+    if not features:
+        raise UserError("a baseline needs at least one feature, such as features={pixels: {}}")
+    for name, settings in features.items():
+        if name not in FEATURES:
+            raise UserError(f"there is no feature {name!r}{_nearest(name, FEATURES)}")
+        known = list(inspect.signature(FEATURES[name]).parameters)[1:]
+        for key in settings or {}:
+            if key not in known:
+                raise UserError(f"the feature {name} has no setting {key!r}; it has {', '.join(known) or 'none'}")
+
+
+def extract(features: dict[str, dict[str, Any]], split: SplitImages, channels: str) -> np.ndarray:
+    """`features_of` every image of a split, on all cores, under a progress bar."""
+    step = min(CHUNK, max(1, len(split) // (4 * cores())))
+    tasks = ((features, *_gathered(split, split.rows[i : i + step]), channels) for i in range(0, len(split), step))
+    if all(name in IN_PLACE for name in features):
+        parts = (features_of(*task) for task in tasks)
+    else:
+        pool = joblib.Parallel(cores(), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
+        parts = pool(joblib.delayed(features_of)(*task) for task in tasks)
+    label = f"{', '.join(features)}: {split.name}"
+    return _stacked(console.progress(parts, label, len(split), step), len(split))
+
+
+def features_of(
+    features: dict[str, dict[str, Any]], colours: np.ndarray, transparency: np.ndarray | None, channels: str
+) -> np.ndarray:
+    """Features side by side: (N, D), uint8 for `pixel_bytes` alone, else float32.
+
+    Args:
+        features: name -> settings, in the order of the columns.
+        colours: uint8 (N, H, W, 3).
+        transparency: uint8 (N, H, W), 255 - alpha, or None where every image is opaque.
+        channels: channel mode; grey is rounded to whole numbers.
+    """
+    images = _planes(colours, transparency, channels)
+    found = [FEATURES[name](images, **(settings or {})) for name, settings in features.items()]
+    return found[0] if len(found) == 1 else np.concatenate(found, 1)
+
+
+def _gathered(split: SplitImages, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    return split.pixels[rows], None if split.transparency is None else split.transparency[rows]
+
+
+def _stacked(parts: Iterator[np.ndarray], count: int) -> np.ndarray:
+    """One array, filled as the parts come: concatenating them would take twice the memory."""
+    whole, filled = None, 0
+    for part in parts:
+        whole = np.empty((count, part.shape[1]), part.dtype) if whole is None else whole
+        whole[filled : filled + len(part)] = part
+        filled += len(part)
+    return whole
+
+
+def _planes(colours: np.ndarray, transparency: np.ndarray | None, channels: str) -> np.ndarray:
+    """uint8 (N, H, W, C)."""
+    if channels == "rgb":
+        return colours
+    if channels == "gray":
+        return np.rint(colours @ np.array(LUMA, np.float32)).astype(np.uint8)[..., None]
+    alpha = np.full(colours.shape[:3], 255, np.uint8) if transparency is None else 255 - transparency
+    return np.concatenate([colours, alpha[..., None]], -1)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

@@ -1,0 +1,112 @@
+"""A fitted baseline as a file that holds data only, for `predict`, `evaluate` and ensembles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepfake_lit.baselines.build import OWN
+from deepfake_lit.baselines.features import check_features, features_of
+from deepfake_lit.console import warn
+from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic
+from deepfake_lit.hardware import Hardware
+from deepfake_lit.results import code_version
+from deepfake_lit.views import VIEWS
+
+# Beside what skops itself trusts. Not among them: trees, whose node indices a stranger could point outside of memory.
+TRUSTED = {f"{cls.__module__}.{cls.__qualname__}" for cls in OWN.values()}
+TRUSTED |= {"sklearn.calibration._CalibratedClassifier", "sklearn.calibration._TemperatureScaling"}
+
+
+@dataclass
+class SavedBaseline:
+    """A member of a `Predictor`: a fitted pipeline with all that prediction needs."""
+
+    pipeline: Pipeline
+    features: dict[str, dict[str, Any]]
+    channels: str
+    class_names: list[str]
+    image_size: tuple[int, int]  # (height, width) of the files it was fitted on
+    meta: dict[str, Any]
+
+    def to(self, hardware: Hardware) -> None:
+        for estimator in _on_device(self.pipeline):
+            estimator.device = hardware.device
+
+    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], _: Hardware) -> Tensor:
+        planes = [pixels.permute(0, 3, 1, 2)] + ([] if transparency is None else [transparency[:, None]])
+        if pixels.shape[1:3] != self.image_size:  # another member of an ensemble has images of another size
+            planes = [F.interpolate(p, self.image_size, mode="bilinear", antialias=True) for p in planes]
+        answers = []
+        for view in views:
+            seen = [VIEWS[view](p).permute(0, 2, 3, 1).contiguous().numpy() for p in planes]
+            colours, clear = seen[0], None if transparency is None else seen[1][..., 0]
+            X = features_of(self.features, colours, clear, self.channels)
+            answers.append(torch.from_numpy(self.pipeline.predict_proba(X).astype(np.float32)))
+        return torch.stack(answers)
+
+
+def save_baseline(path: Path, pipeline: Pipeline, features: dict, channels: str, data: ImageData) -> None:
+    """Write the file; a pipeline that could not be read back as data is not written, and a warning says so."""
+    meta = {
+        "features": features,
+        "channels": channels,
+        "class_names": list(data.class_names),
+        "image_size": [int(side) for side in data.size],
+        "data_hash": data.hash,
+        "code": code_version(),
+    }
+    content = skops.io.dumps({"deepfake_lit": meta, "pipeline": pipeline})
+    if foreign := set(skops.io.get_untrusted_types(data=content)) - TRUSTED:
+        warn(f"{path.name} is not written: {', '.join(sorted(foreign))} cannot be read back as data alone")
+        return
+    with atomic(path, "wb") as file:
+        file.write(content)
+
+
+def _on_device(node: Any) -> Iterator[BaseEstimator]:
+    """The estimators of this package inside a fitted one, at any depth."""
+    if isinstance(node, tuple(OWN.values())):
+        if hasattr(node, "device"):
+            yield node
+    elif isinstance(node, list | tuple):
+        for item in node:
+            yield from _on_device(item)
+    elif type(node).__module__.startswith("sklearn."):
+        for item in vars(node).values():
+            yield from _on_device(item)
+
+
+def load_baseline(path: Path) -> SavedBaseline:
+    """
+    Raises:
+        UserError: no such file, damaged or foreign, or it holds types that are neither scikit-learn's nor this
+            package's.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such baseline")
+    try:
+        foreign = set(skops.io.get_untrusted_types(file=path)) - TRUSTED
+        if foreign:
+            raise UserError(f"{path} holds more than data and was not opened: {', '.join(sorted(foreign))}")
+        content = skops.io.load(path, trusted=sorted(TRUSTED))
+        meta = content["deepfake_lit"]
+        check_features(meta["features"])
+        height, width = meta["image_size"]
+        return SavedBaseline(
+            content["pipeline"], meta["features"], meta["channels"], meta["class_names"], (height, width), meta
+        )
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged archive raises inside skops
+        raise UserError(f"{path} is not a readable baseline: {type(error).__name__}: {error}") from None

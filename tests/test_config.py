@@ -10,7 +10,7 @@ from deepfake_lit.cli import COMMANDS, compose, config_dir
 from deepfake_lit.errors import UserError
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
-NEEDS = {"timm": ["model.name=resnet18"]}
+NEEDS = {"none": ["baseline=knn"], "timm": ["model.name=resnet18"]}
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)

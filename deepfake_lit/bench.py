@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit import console, hardware
-from deepfake_lit.data.dataset import SplitImages, open_data
+from deepfake_lit.data.dataset import SplitImages, cache_dir, open_data
 from deepfake_lit.data.pool import cores
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import write_json
@@ -103,17 +103,14 @@ class Bench:
     reference: Callable
     prepare: Callable
     reference_prepare: Callable
-    what: str
 
 
 BENCHES = {
-    "knn": Bench(_knn, _sklearn_knn, _as_they_are, _scaled, "five k on pixels / KNeighborsClassifier five times"),
-    "knn_standardised": Bench(
-        _knn, _sklearn_knn, _standardised, _standardised, "the same on standardised pixels (float32)"
-    ),
-    "svm": Bench(
-        _svm, _sklearn_svm, _as_they_are, _scaled, "Standardise + SVM / StandardScaler + SVC, fit and predict"
-    ),
+    # Five k on pixels against KNeighborsClassifier five times; the same on standardised float32 pixels.
+    "knn": Bench(_knn, _sklearn_knn, _as_they_are, _scaled),
+    "knn_standardised": Bench(_knn, _sklearn_knn, _standardised, _standardised),
+    # Standardise + SVM against StandardScaler + SVC, fit and predict.
+    "svm": Bench(_svm, _sklearn_svm, _as_they_are, _scaled),
 }
 
 
@@ -138,7 +135,7 @@ def bench(names: list[str], cfg: BenchConfig) -> list[Row]:
 
 
 def _images(cfg: BenchConfig) -> tuple[SplitImages, SplitImages]:
-    data = open_data(cfg.data, Path(cfg.data.cache_dir or Path(cfg.output).parent / "cache"))
+    data = open_data(cfg.data, cache_dir(cfg.data, Path(cfg.output).parent))
     return data.splits["train"], data.splits["validation"]
 
 
@@ -177,7 +174,7 @@ def _measure(name: str, side: str, size: int, cfg: BenchConfig) -> tuple[float, 
     ours = side == "ours"
     train, validation = _images(cfg)
     chosen = np.linspace(0, len(train) - 1, size).astype(np.int64)  # files may come class by class
-    both = np.concatenate([train.pixels[train.rows[chosen]], validation.pixels[validation.rows]])
+    both = np.concatenate([train.gather(chosen)[0], validation.gather(slice(None))[0]])
     both = (bench.prepare if ours else bench.reference_prepare)(both.reshape(len(both), -1))
     X, queries, labels = both[:size], both[size:], train.labels[chosen]
     memory = _resident("VmRSS")

@@ -142,9 +142,9 @@ def audit(arguments: list[str]) -> int:
     cfg = compose(arguments)
     from deepfake_lit import show
     from deepfake_lit.data.audit import audit as examine
+    from deepfake_lit.data.dataset import cache_dir
 
-    output = Path(cfg.output_dir)
-    found = examine(cfg.data, Path(cfg.data.cache_dir or output / "cache"), output / "audit")
+    found = examine(cfg.data, cache_dir(cfg.data, cfg.output_dir), Path(cfg.output_dir) / "audit")
     show.audit(found, cfg.data.tolerate)
     return 2 if set(found.findings["problems"]) - set(cfg.data.tolerate) else 0
 

@@ -5,7 +5,6 @@ once more and returns plain dataclasses, so nothing behind it ever sees a `DictC
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.errors import UserError, did_you_mean, one_of
 from deepfake_lit.schema import (
     KINDS,
     NOT_IDENTITY,
@@ -51,8 +50,7 @@ def load(composed: DictConfig) -> Config:
         for group, kinds in KINDS.items():
             by_kind = {cls().kind: cls for cls in kinds}
             kind = (tree.get(group) or {}).get("kind")
-            if kind not in by_kind:
-                raise UserError(f"{group}.kind is {kind!r}; it must be one of {', '.join(by_kind)}")
+            one_of(f"{group}.kind", kind, by_kind)
             schema[group] = OmegaConf.structured(by_kind[kind])
         schema.baselines = {name: OmegaConf.structured(BaselineConfig) for name in tree.get("baselines") or {}}
         cfg: Config = OmegaConf.to_object(OmegaConf.merge(schema, tree))
@@ -71,10 +69,8 @@ def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
     reason = str(error).splitlines()[0]
     key = error.full_key or ""
     if isinstance(error, ConfigKeyError) or "is not in struct" in reason or "not in '" in reason:
-        leaf = key.rpartition(".")[2]
-        guess = difflib.get_close_matches(leaf, _names(schema), n=1)
-        hint = f"; did you mean {key.rpartition('.')[0] + '.' if '.' in key else ''}{guess[0]}?" if guess else ""
-        return f"there is no setting {key}{hint}"
+        group, dot, leaf = key.rpartition(".")
+        return f"there is no setting {key}{did_you_mean(leaf, _names(schema), group + dot)}"
     if "MISSING" in type(error).__name__.upper() or "Missing mandatory value" in reason:
         return f"{key} is not set; give it on the command line, as in {key}=VALUE"
     return f"{key}: {reason}" if key else reason
@@ -100,16 +96,13 @@ def check(cfg: Config) -> None:
         if not ok:
             raise UserError(message)
 
-    def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-        require(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-
     from deepfake_lit.data.channels import CHANNELS
     from deepfake_lit.data.problems import KINDS as PROBLEMS
     from deepfake_lit.views import check_views
 
     d, a, t = cfg.data, cfg.augment, cfg.trainer
     one_of("data.layout", d.layout, ("auto", "kaggle", "folders"))
-    one_of("data.channels", d.channels, tuple(CHANNELS))
+    one_of("data.channels", d.channels, CHANNELS)
     tolerable = tuple(name for name, kind in PROBLEMS.items() if kind.when_tolerated)
     for kind in d.tolerate:
         one_of("data.tolerate", kind, tolerable)
@@ -202,5 +195,9 @@ def identity(cfg: Config) -> dict[str, Any]:
 
 def fingerprint(cfg: Config, data_hash: str) -> str:
     """16 hexadecimal digits that two runs share exactly when they must give the same result."""
-    text = json.dumps([identity(cfg), data_hash], sort_keys=True)
+    return digest(identity(cfg), data_hash)
+
+
+def digest(identity: dict[str, Any], data_hash: str) -> str:
+    text = json.dumps([identity, data_hash], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -21,8 +21,7 @@ class DemoConfig:
 def demo(cfg: DemoConfig) -> None:
     from deepfake_lit.cli import COMMANDS, compose
     from deepfake_lit.config import fingerprint
-    from deepfake_lit.data.dataset import open_data
-    from deepfake_lit.train import cache_dir
+    from deepfake_lit.data.dataset import cache_dir, open_data
 
     start = time.monotonic()
     output = Path(cfg.output_dir)
@@ -45,7 +44,7 @@ def demo(cfg: DemoConfig) -> None:
     command("train", *settings)
 
     run = compose(settings)
-    data = open_data(run.data, cache_dir(run))
+    data = open_data(run.data, cache_dir(run.data, output))
     folder = output / "runs" / run.name / fingerprint(run, data.hash)
     best = str(folder / "best.ckpt")
     command("evaluate", best, f"data.root={images}", f"output={output / 'evaluation'}")

@@ -1,5 +1,21 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and the messages that many of them share."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
     """Bad input or configuration. The command line prints the message alone and exits with status 2."""
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise `UserError` unless the value of the setting is allowed."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The nearest known name as the end of a message, or nothing where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -9,7 +9,7 @@ import torch
 
 from deepfake_lit import plots
 from deepfake_lit.console import warn
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.dataset import cache_dir, open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic, write_json
 from deepfake_lit.metrics import evaluate as figures_of
@@ -43,8 +43,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
         raise UserError(f"split is {cfg.split!r}; labels exist in train and validation")
     predictor = Predictor.load(checkpoints, TrainerConfig(accelerator=cfg.accelerator, precision=cfg.precision))
     output = Path(cfg.output)
-    cache = Path(cfg.data.cache_dir or output.parent / "cache")
-    data = open_data(cfg.data, cache)
+    data = open_data(cfg.data, cache_dir(cfg.data, output.parent))
     if len(data.class_names) != len(predictor.class_names):
         raise UserError(f"the data have {len(data.class_names)} classes, the checkpoint {len(predictor.class_names)}")
     if cfg.split == "train" and any(m.meta["data_hash"] == data.hash for m in predictor.members):

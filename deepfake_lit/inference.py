@@ -45,6 +45,5 @@ def probabilities(
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """A split's images in order, as `probabilities` takes them."""
     for start in range(0, len(split), size):
-        rows = split.rows[start : start + size]
-        clear = split.transparency
-        yield torch.from_numpy(split.pixels[rows]), None if clear is None else torch.from_numpy(clear[rows])
+        pixels, transparency = split.gather(slice(start, start + size))
+        yield torch.from_numpy(pixels), None if transparency is None else torch.from_numpy(transparency)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 import deepfake_lit
 from deepfake_lit.data.dataset import ImageData
@@ -95,6 +96,25 @@ def origin(data: ImageData) -> dict[str, Any]:
         "code": code_version(),
         "versions": versions(),
     }
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a run's folder and keep every other process out of it; the lock ends with the process that holds it.
+
+    Raises:
+        UserError: another process is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another process is in this run: {folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -55,10 +55,11 @@ def _network(result: dict[str, Any]) -> None:
 
 
 def _baseline(result: dict[str, Any]) -> None:
-    figures = result["best"]
-    out.print(_per_class(f"{result['name']}: validation, {figures['images']:,} images", figures, _names(result)))
+    figures, class_names = result["best"], result["data"]["class_names"]
+    out.print(_per_class(f"{result['name']}: validation, {figures['images']:,} images", figures, class_names))
     out.print(f"accuracy {_accuracy(figures)}, {_right(figures)} right; confusion matrix, rows true:")
-    _confusion(figures)
+    for row in figures["confusion"]:
+        out.print("  " + " ".join(f"{n:5d}" for n in row))
     _where(result)
 
 
@@ -84,17 +85,8 @@ def _where(result: dict[str, Any]) -> None:
     out.print(f"{result['folder']}\n", markup=False)
 
 
-def _names(result: dict[str, Any]) -> list[str]:
-    return result["data"]["class_names"]
-
-
 def _right(figures: dict[str, Any]) -> int:
     return sum(row[i] for i, row in enumerate(figures["confusion"]))
-
-
-def _confusion(figures: dict[str, Any]) -> None:
-    for row in figures["confusion"]:
-        out.print("  " + " ".join(f"{n:5d}" for n in row))
 
 
 def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:

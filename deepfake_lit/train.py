@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from filelock import FileLock, Timeout
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -23,7 +22,7 @@ from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, read_checkpoin
 from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.dataset import ImageData, open_data
+from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
@@ -31,7 +30,7 @@ from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
 from deepfake_lit.randomness import derive
-from deepfake_lit.results import origin, read_result, recorded_failure, write_result
+from deepfake_lit.results import locked, origin, read_result, recorded_failure, write_result
 from deepfake_lit.schema import Config
 
 
@@ -49,22 +48,19 @@ def run(cfg: Config) -> list[dict[str, Any]]:
         UserError: the data or the configuration cannot be used, or another process is in this run.
     """
     baselines = Baselines(cfg)
-    data = open_data(cfg.data, cache_dir(cfg))
+    data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+    hardware.keep_freed_memory()
     if cfg.model.kind == "none":
         return baselines.run(data)
     folder = Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0) if is_main_process() else contextlib.nullcontext():
-            result = read_result(folder)
-            if result is not None:
-                console.note(f"finished before: {folder}")
-                baselines.run(data)
-            else:
-                with recorded_failure(folder):
-                    result = _train_and_evaluate(cfg, data, folder, baselines)
-    except Timeout:
-        raise UserError(f"another process is in this run: {folder}") from None
+    with locked(folder) if is_main_process() else contextlib.nullcontext():
+        result = read_result(folder)
+        if result is not None:
+            console.note(f"finished before: {folder}")
+            baselines.run(data)
+        else:
+            with recorded_failure(folder):
+                result = _train_and_evaluate(cfg, data, folder, baselines)
     return [*baselines.results, {**result, "folder": str(folder)}]
 
 
@@ -73,13 +69,8 @@ def is_main_process() -> bool:
     return not rank_zero_only.rank
 
 
-def cache_dir(cfg: Config) -> Path:
-    return Path(cfg.data.cache_dir or Path(cfg.output_dir) / "cache")
-
-
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
     machine = hardware.resolve(cfg.trainer)
-    hardware.keep_freed_memory()
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
 

@@ -122,11 +122,13 @@ def test_identity_of_a_baseline(samples, tmp_path):
     assert identity("baseline=svm", "baselines.svm.steps.SVM.C=2") != svm
     assert identity("baseline=svm", "data.channels=gray") != svm
     assert identity("baseline=random_forest") != identity("baseline=random_forest", "seed=3")
-    steps = {"Standardise": {}, "PCA": {"n_components": 3}, "KNN": {}}
-    other = dict(reversed(steps.items()))
-    cfg = compose(["model=none", "baseline=svm", f"data.root={samples}"])
-    found = [Baselines._identity(Baselines(cfg), BaselineConfig({"pixels": {}}, s)) for s in (steps,)]
-    assert found[0]["baseline"]["steps"] != list(other.items())  # the order of the steps counts
+    identity_of = Baselines(compose(["model=none", "baseline=svm", f"data.root={samples}"]))._identity
+    steps, features = ["Standardise", "PCA"], ["pixels", "hog"]
+    for one, other in (  # the order counts, of transformers and of columns
+        (BaselineConfig({"pixels": {}}, dict.fromkeys([*order, "KNN"])) for order in (steps, steps[::-1])),
+        (BaselineConfig(dict.fromkeys(order), {"KNN": {}}) for order in (features, features[::-1])),
+    ):
+        assert identity_of(one) != identity_of(other)
     plain = compose([*NETWORK, f"data.root={samples}"])
     assert fingerprint(plain, "h") == fingerprint(compose([*NETWORK, f"data.root={samples}", "baseline=svm"]), "h")
 

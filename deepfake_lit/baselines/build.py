@@ -1,6 +1,5 @@
 """From a baseline's configuration to a scikit-learn pipeline."""
 
-import difflib
 from functools import cache
 from typing import Any
 
@@ -10,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from deepfake_lit.baselines.knn import KNN
 from deepfake_lit.baselines.standardise import Standardise
 from deepfake_lit.baselines.svm import SVM
-from deepfake_lit.errors import UserError
+from deepfake_lit.errors import UserError, did_you_mean
 
 OWN: dict[str, type] = {cls.__name__: cls for cls in (KNN, SVM, Standardise)}
 
@@ -56,8 +55,7 @@ def is_random(pipeline: Pipeline) -> bool:
 def _estimator(name: str, parameters: dict[str, Any] | None) -> BaseEstimator:
     cls = OWN.get(name) or _of_scikit_learn().get(name)
     if cls is None:
-        close = difflib.get_close_matches(name, [*OWN, *_of_scikit_learn()], n=1)
-        raise UserError(f"there is no estimator {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
+        raise UserError(f"there is no estimator {name!r}{did_you_mean(name, [*OWN, *_of_scikit_learn()])}")
     values = {
         key: _estimator(*next(iter(v.items()))) if _is_estimator(v) else v for key, v in (parameters or {}).items()
     }

@@ -4,7 +4,6 @@ Each takes images uint8 (N, H, W, C) with C >= 3 planes in the order R, G, B, or
 returns an array (N, D). They are deterministic and treat every image alone, so they can be computed in parts.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +17,7 @@ from deepfake_lit.baselines.cooccurrence import cooccurrence
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import cores
-from deepfake_lit.errors import UserError
+from deepfake_lit.errors import UserError, did_you_mean, one_of
 
 CHUNK = 250  # images a task
 
@@ -44,8 +43,8 @@ def histogram(
         joint: cells of the colour space instead of one histogram a channel.
         norm: l1 (shares of the pixels) or l2 (Euclidean length 1).
     """
-    _one_of("space", space, ("rgb", "hsv"))
-    _one_of("norm", norm, ("l1", "l2"))
+    one_of("space", space, ("rgb", "hsv"))
+    one_of("norm", norm, ("l1", "l2"))
     colours = images[..., :3]
     if space == "hsv":
         from skimage.color import rgb2hsv
@@ -85,7 +84,7 @@ def spectrum(images: np.ndarray, kind: str = "block", bins: int = 20) -> np.ndar
         kind: block (mean over bins x bins rectangles of the shifted spectrum, float32 (N, bins * bins)) or radial
             (mean over rings of equal width from frequency 0 to the corner, (N, bins)).
     """
-    _one_of("kind", kind, ("block", "radial"))
+    one_of("kind", kind, ("block", "radial"))
     planes = np.moveaxis(images[..., :3], -1, 1).astype(np.float32)
     planes -= planes.mean((2, 3), keepdims=True)
     power = np.abs(np.fft.fft2(planes)) ** 2 / planes[0, 0].size
@@ -141,7 +140,8 @@ def check_features(features: dict[str, dict[str, Any]]) -> None:
         raise UserError("a baseline needs at least one feature, such as features={pixels: {}}")
     for name, settings in features.items():
         if name not in FEATURES:
-            raise UserError(f"there is no feature {name!r}{_nearest(name, FEATURES)}")
+            hint = did_you_mean(name, FEATURES) or f"; there are {', '.join(FEATURES)}"
+            raise UserError(f"there is no feature {name!r}{hint}")
         known = list(inspect.signature(FEATURES[name]).parameters)[1:]
         for key in settings or {}:
             if key not in known:
@@ -151,7 +151,7 @@ def check_features(features: dict[str, dict[str, Any]]) -> None:
 def extract(features: dict[str, dict[str, Any]], split: SplitImages, channels: str) -> np.ndarray:
     """`features_of` every image of a split, on all cores, under a progress bar."""
     step = min(CHUNK, max(1, len(split) // (4 * cores())))
-    tasks = ((features, *_gathered(split, split.rows[i : i + step]), channels) for i in range(0, len(split), step))
+    tasks = ((features, *split.gather(slice(i, i + step)), channels) for i in range(0, len(split), step))
     if all(name in IN_PLACE for name in features):
         parts = (features_of(*task) for task in tasks)
     else:
@@ -177,10 +177,6 @@ def features_of(
     return found[0] if len(found) == 1 else np.concatenate(found, 1)
 
 
-def _gathered(split: SplitImages, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    return split.pixels[rows], None if split.transparency is None else split.transparency[rows]
-
-
 def _stacked(parts: Iterator[np.ndarray], count: int) -> np.ndarray:
     """One array, filled as the parts come: concatenating them would take twice the memory."""
     whole, filled = None, 0
@@ -199,13 +195,3 @@ def _planes(colours: np.ndarray, transparency: np.ndarray | None, channels: str)
         return np.rint(colours @ np.array(LUMA, np.float32)).astype(np.uint8)[..., None]
     alpha = np.full(colours.shape[:3], 255, np.uint8) if transparency is None else 255 - transparency
     return np.concatenate([colours, alpha[..., None]], -1)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-
-
-def _nearest(name: str, known) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

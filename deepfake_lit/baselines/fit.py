@@ -2,8 +2,6 @@
 
 import contextlib
 import copy
-import hashlib
-import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from filelock import FileLock, Timeout
 from pytorch_lightning.callbacks import Callback
 from sklearn.pipeline import Pipeline
 
@@ -20,11 +17,12 @@ from deepfake_lit import console, hardware
 from deepfake_lit.baselines.build import OWN, build_pipeline, is_random
 from deepfake_lit.baselines.features import check_features, extract
 from deepfake_lit.baselines.saved import save_baseline
+from deepfake_lit.config import digest
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.randomness import derive
-from deepfake_lit.results import origin, read_result, recorded_failure, write_result
+from deepfake_lit.results import locked, origin, read_result, recorded_failure, write_result
 from deepfake_lit.schema import BaselineConfig, Config
 
 
@@ -69,14 +67,10 @@ class Baselines(Callback):
     def _run(self, name: str, baseline: BaselineConfig, data: ImageData) -> list[dict[str, Any]]:
         several = variants(baseline)
         identities = [self._identity(variant) for variant in several]
-        folders = [Path(self.cfg.output_dir) / "runs" / name / fingerprint(i, data.hash) for i in identities]
+        folders = [Path(self.cfg.output_dir) / "runs" / name / digest(i, data.hash) for i in identities]
         with contextlib.ExitStack() as stack:
             for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
-                try:
-                    stack.enter_context(FileLock(folder / ".lock", timeout=0))
-                except Timeout:
-                    raise UserError(f"another process is in this run: {folder}") from None
+                stack.enter_context(locked(folder))
             if not all(read_result(folder) for folder in folders):
                 with recorded_failure(folders[0]):
                     self._fit(name, several, identities, folders, data)
@@ -132,11 +126,6 @@ class Baselines(Callback):
             "channels": self.cfg.data.channels,
         }
         return identity | ({"seed": self.cfg.seed} if is_random(self._pipeline(baseline)) else {})
-
-
-def fingerprint(identity: dict[str, Any], data_hash: str) -> str:
-    text = json.dumps([identity, data_hash], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def variants(baseline: BaselineConfig) -> list[BaselineConfig]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
@@ -66,6 +65,8 @@ def save_baseline(path: Path, pipeline: Pipeline, features: dict, channels: str,
         "data_hash": data.hash,
         "code": code_version(),
     }
+    import skops.io  # slow to import, and no network needs it
+
     content = skops.io.dumps({"deepfake_lit": meta, "pipeline": pipeline})
     if foreign := set(skops.io.get_untrusted_types(data=content)) - TRUSTED:
         warn(f"{path.name} is not written: {', '.join(sorted(foreign))} cannot be read back as data alone")
@@ -95,6 +96,8 @@ def load_baseline(path: Path) -> SavedBaseline:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such baseline")
+    import skops.io
+
     try:
         foreign = set(skops.io.get_untrusted_types(file=path)) - TRUSTED
         if foreign:

@@ -84,11 +84,10 @@ class BatchRows(Dataset):
 
     def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> RawBatch:
         epoch, step, indices = batch
-        rows = self.split.rows[indices]
-        clear = self.split.transparency
+        pixels, transparency = self.split.gather(indices)
         return RawBatch(
-            torch.from_numpy(self.split.pixels[rows]),
-            None if clear is None else torch.from_numpy(clear[rows]),
+            torch.from_numpy(pixels),
+            None if transparency is None else torch.from_numpy(transparency),
             torch.from_numpy(self.split.labels[indices]),
             torch.from_numpy(indices),
             epoch,

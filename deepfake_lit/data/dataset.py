@@ -34,6 +34,11 @@ class SplitImages:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def gather(self, indices: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Copies of the pixels uint8 (B, H, W, 3) and transparency uint8 (B, H, W), None if opaque, of some images."""
+        rows = self.rows[indices]
+        return self.pixels[rows], None if self.transparency is None else self.transparency[rows]
+
 
 @dataclass
 class ImageData:
@@ -45,6 +50,11 @@ class ImageData:
     size: tuple[int, int]  # (height, width)
     hash: str
     problems: Problems  # all of them tolerated
+
+
+def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
+    """Where decoded images are kept: as set, else beside what the command writes."""
+    return Path(cfg.cache_dir or Path(output_dir) / "cache")
 
 
 def open_data(

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.fft import dctn
 from skimage.color import rgb2hsv
 
 from deepfake_lit.baselines.cooccurrence import ALONG, KERNELS, cooccurrence
@@ -19,6 +20,7 @@ from deepfake_lit.baselines.features import (
     residual_statistics,
     spectrum,
 )
+from deepfake_lit.baselines.moments import dct_moments
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.schema import DataConfig
@@ -143,6 +145,32 @@ def test_cooccurrence_does_not_change_when_an_image_is_mirrored_or_negated(image
     np.testing.assert_allclose(cooccurrence(transform(images), ["d1", "d2", "kv/12"], 3), plain, atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (2, 1), (3, 2)])
+def test_dct_moments_are_their_definition(images, side, stride):
+    height, width = images.shape[1:3]
+    places = [(y, x) for y in range(0, height - side + 1, stride) for x in range(0, width - side + 1, stride)]
+    for image, row in zip(images, dct_moments(images, side, stride), strict=True):
+        patches = [image[y : y + side, x : x + side].astype(float) - 127.5 for y, x in places]
+        coefficients = np.stack([dctn(np.moveaxis(patch, -1, 0), norm="ortho").ravel() for patch in patches])
+        spread = coefficients.std(0) + 0.1
+        expected = [np.log(spread)]
+        for scaled in ((coefficients - coefficients.mean(0)) / spread / 1.5, coefficients / 5):
+            parts = np.concatenate([scaled.clip(0, 1), (-scaled).clip(0, 1)], 1)
+            expected.append(parts.mean(0))
+            pairs = itertools.combinations_with_replacement(range(parts.shape[1]), 2)
+            expected.append([np.sqrt((parts[:, i] * parts[:, j]).mean()) for i, j in pairs])
+        np.testing.assert_allclose(row, np.concatenate(expected), atol=2e-3)
+
+
+def test_dct_moments_at_one_kind_of_bound(images):
+    count = 3 * 3 * 3
+    both, relative, absolute = (dct_moments(images, **kw) for kw in ({}, {"levels": None}, {"deviations": None}))
+    np.testing.assert_array_equal(np.hstack([relative, absolute]), both)
+    assert relative.shape[1] - absolute.shape[1] == count
+    flat = np.full((1, 12, 12, 3), 77, np.uint8)
+    assert np.isfinite(dct_moments(flat)).all()
+
+
 def test_images_are_treated_alone(images):
     for name, function in FEATURES.items():
         settings = {"cell": 5} if name == "hog" else {"bins": 10} if name == "spectrum" else {}
@@ -186,6 +214,10 @@ def test_a_wrong_feature_is_one_line(features, message):
         ("cooccurrence", {"residuals": ["d1/0"]}),
         ("cooccurrence", {"truncation": 0}),
         ("cooccurrence", {"planes": ["lab"]}),
+        ("dct_moments", {"side": 21}),
+        ("dct_moments", {"stride": 0}),
+        ("dct_moments", {"levels": 0}),
+        ("dct_moments", {"deviations": None, "levels": None}),
     ],
 )
 def test_a_wrong_value_is_one_line(images, name, settings):

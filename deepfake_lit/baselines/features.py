@@ -14,6 +14,7 @@ from scipy import ndimage, stats
 
 from deepfake_lit import console
 from deepfake_lit.baselines.cooccurrence import cooccurrence
+from deepfake_lit.baselines.moments import dct_moments
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import cores
@@ -129,7 +130,8 @@ def residual_statistics(images: np.ndarray) -> np.ndarray:
 
 
 FEATURES: dict[str, Callable[..., np.ndarray]] = {
-    f.__name__: f for f in (pixel_bytes, pixels, histogram, hog, spectrum, residual_statistics, cooccurrence)
+    f.__name__: f
+    for f in (pixel_bytes, pixels, histogram, hog, spectrum, residual_statistics, cooccurrence, dct_moments)
 }
 IN_PLACE = ("pixel_bytes", "pixels")  # cost no more than a copy: not worth worker processes
 

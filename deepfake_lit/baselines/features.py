@@ -20,7 +20,7 @@ from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import cores
 from deepfake_lit.errors import UserError, did_you_mean, one_of
 
-CHUNK = 250  # images a task
+CHUNK = 50  # images a task: larger arrays come fresh from the kernel each time, page by page
 
 
 def pixel_bytes(images: np.ndarray) -> np.ndarray:

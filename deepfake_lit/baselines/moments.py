@@ -39,16 +39,16 @@ def dct_moments(
     given = [value for value in (deviations, levels) if value is not None]
     if not given or min(given) <= 0:
         raise UserError("dct_moments: deviations or levels must be given, above 0")
-    colours = images[..., :3]
-    basis = _basis(side, colours.shape[-1])
+    planes = np.moveaxis(images[..., :3], -1, 1).astype(np.float32) - np.float32(MIDDLE)
+    basis = _basis(side, planes.shape[1])
     rows = []
-    for image in colours:
-        patches = np.lib.stride_tricks.sliding_window_view(image, (side, side), (0, 1))[::stride, ::stride]
-        coefficients = (patches.reshape(-1, len(basis)).astype(np.float32) - MIDDLE) @ basis.T
+    for image in planes:
+        windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), (1, 2))[:, ::stride, ::stride]
+        coefficients = basis @ windows.transpose(0, 3, 4, 1, 2).reshape(len(basis), -1)  # (F, patches)
         parts = []
         if deviations is not None:
-            spread = coefficients.std(0) + LEAST
-            relative = (coefficients - coefficients.mean(0)) / spread
+            spread = coefficients.std(1) + np.float32(LEAST)
+            relative = (coefficients - coefficients.mean(1, keepdims=True)) / spread[:, None]
             parts += [np.log(spread), *_moments(relative, deviations)]
         if levels is not None:
             parts += _moments(coefficients, levels)
@@ -57,11 +57,11 @@ def dct_moments(
 
 
 def _moments(values: np.ndarray, bound: float) -> tuple[np.ndarray, np.ndarray]:
-    """(2 F,) means and (F (2 F + 1),) roots of mean products of the clipped parts of float32 (P, F), over `bound`."""
+    """(2 F,) means and (F (2 F + 1),) roots of mean products of the clipped parts of float32 (F, P), over `bound`."""
     scaled = values / np.float32(bound)
-    parts = np.concatenate([np.clip(scaled, 0, 1), np.clip(-scaled, 0, 1)], 1)
-    products = parts.T @ parts / len(parts)
-    return parts.mean(0), np.sqrt(products[np.triu_indices(len(products))])
+    parts = np.concatenate([np.clip(scaled, 0, 1), np.clip(-scaled, 0, 1)])
+    products = parts @ parts.T / parts.shape[1]
+    return parts.mean(1), np.sqrt(products[np.triu_indices(len(products))])
 
 
 @cache

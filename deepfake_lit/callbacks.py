@@ -1,7 +1,6 @@
-"""Lightning callbacks: derived randomness, the history of a run, and its checkpoints."""
+"""Lightning callbacks: derived randomness, and the history of a run."""
 
 import csv
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
-from deepfake_lit.checkpoint import ENTRY
-from deepfake_lit.config import metric_mode
 from deepfake_lit.console import note
 from deepfake_lit.files import atomic
 from deepfake_lit.randomness import derive
@@ -28,16 +25,6 @@ class DerivedRandomness(Callback):
         torch.manual_seed(derive(self.seed, trainer.current_epoch, batch_idx, rank, "step") >> 1)
 
 
-class CheckpointDescription(Callback):
-    """Adds the `deepfake_lit` entry, which makes a checkpoint enough to predict with."""
-
-    def __init__(self, description: dict[str, Any]):
-        self.description = description
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[ENTRY] = self.description
-
-
 class History(Checkpoint):
     """One row an epoch, kept in the checkpoint, written to `history.csv` and printed.
 
@@ -48,14 +35,19 @@ class History(Checkpoint):
     def __init__(self, path: Path):
         self.path = path
         self.rows: list[dict[str, float]] = []
-        self._started = self._trained = 0.0
+        self._started = self._trained = self._elapsed = 0.0
         self._images = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "seconds": time.monotonic() - self._started, "images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        self.rows, self._images = state_dict["rows"], state_dict["images"]
+        self._elapsed = state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Of a run that goes on within an epoch: no start of an epoch is announced then."""
+        self._started = self._trained = time.monotonic() - self._elapsed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._started = self._trained = time.monotonic()
@@ -102,49 +94,3 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
-
-
-class CheckpointWriter(Checkpoint):
-    """`last.ckpt` after every epoch, and `best.ckpt`, the first epoch with the best value of the monitored metric.
-
-    They are written when an epoch is wholly over: as the next one starts, or training ends. Lightning's
-    ModelCheckpoint writes inside an epoch's end, and a run that goes on from there ends the same epoch once more, with
-    its metrics logged twice and the step of a plateau scheduler lost.
-    """
-
-    def __init__(self, folder: Path, monitor: str):
-        self.folder, self.monitor = folder, monitor
-        self.best_value, self.best_epoch = math.nan, -1
-        self._pending = self._improved = False
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best_value": self.best_value, "best_epoch": self.best_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        value = trainer.callback_metrics[self.monitor].item()
-        better = value > self.best_value if metric_mode(self.monitor) == "max" else value < self.best_value
-        self._pending, self._improved = True, better or math.isnan(self.best_value)
-        if self._improved:
-            self.best_value, self.best_epoch = value, trainer.current_epoch
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._write(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._write(trainer)
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Takes back that the next epoch was announced, so that Lightning begins it like any other."""
-        for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
-            counts["ready"] = counts["completed"]
-
-    def _write(self, trainer: pl.Trainer) -> None:
-        if not self._pending:
-            return
-        self._pending = False
-        if self._improved:  # before last.ckpt, which says that best.ckpt is the one of this epoch
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
-        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)

@@ -27,14 +27,25 @@ from deepfake_lit.results import code_version
 from deepfake_lit.schema import Config
 
 ENTRY = "deepfake_lit"
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """A crash while writing leaves the checkpoint before it as it was."""
+    """Adds the `deepfake_lit` entry. A crash while writing leaves the checkpoint before it as it was; of `LAST` the one
+    before is kept."""
+
+    def __init__(self, description: dict[str, Any]):
+        super().__init__()
+        self.description = description
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options: Any | None = None) -> None:
-        with atomic(Path(path), "wb") as file:
-            torch.save(checkpoint, file)
+        path = Path(path)
+        fresh = path.with_name(f".{path.name}")
+        with atomic(fresh, "wb") as file:
+            torch.save(checkpoint | {ENTRY: self.description}, file)
+        if path.name == LAST and path.exists():
+            path.replace(path.with_name(PREVIOUS))
+        fresh.replace(path)
 
 
 def describe(cfg: Config, data: ImageData) -> dict[str, Any]:

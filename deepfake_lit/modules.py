@@ -15,6 +15,8 @@ from deepfake_lit.losses import soft_cross_entropy
 from deepfake_lit.metrics import classification_metrics
 from deepfake_lit.schema import Config
 
+TRAIN_METRICS = ("train_loss", "train_accuracy")
+
 
 class Classifier(pl.LightningModule):
     """A network under the configuration's loss, optimizer and scheduler.
@@ -59,6 +61,24 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._log_and_reset({"train/loss": self.train_loss, "train/accuracy": self.train_accuracy})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the sums of the epoch so far, over all processes."""
+        sums = {}
+        for name in TRAIN_METRICS:
+            metric = getattr(self, name)
+            with metric.sync_context(should_sync=self.trainer.world_size > 1):
+                sums[name] = {key: value.clone() for key, value in metric.metric_state.items()}
+        checkpoint["train_metrics"] = sums
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.global_rank:
+            return  # the first process goes on with the sums of all
+        for name in TRAIN_METRICS:
+            metric = getattr(self, name)
+            for key, value in checkpoint["train_metrics"][name].items():
+                setattr(metric, key, value.to(metric.device))
+            metric._update_count = 1  # torchmetrics warns of a result without an update
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.net(batch.images).float()

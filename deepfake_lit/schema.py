@@ -188,6 +188,7 @@ class TrainerConfig:
     accumulate_grad_batches: int = 1
     limit_train_batches: Any = 1.0  # a number of batches (int) or a share of an epoch (float), as in Lightning
     limit_val_batches: Any = 1.0
+    checkpoint_minutes: float = 10.0  # from one last.ckpt to the next within an epoch
     log_every_n_steps: int = 50
     progress_bar: bool = True
     threads: int | None = None  # CPU threads of one process; null: torch's choice
@@ -235,6 +236,7 @@ NOT_IDENTITY = {
     "data.workers",
     "data.decode_workers",
     "trainer.accelerator",
+    "trainer.checkpoint_minutes",
     "trainer.log_every_n_steps",
     "trainer.progress_bar",
     "trainer.threads",

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +16,13 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from deepfake_lit import console, hardware
 from deepfake_lit.baselines.fit import Baselines
-from deepfake_lit.callbacks import CheckpointDescription, CheckpointWriter, DerivedRandomness, History
-from deepfake_lit.checkpoint import AtomicCheckpointIO, describe, read_checkpoint
+from deepfake_lit.callbacks import DerivedRandomness, History
+from deepfake_lit.checkpoint import PREVIOUS, AtomicCheckpointIO, describe
+from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
-from deepfake_lit.errors import UserError
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
@@ -31,6 +30,7 @@ from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
 from deepfake_lit.randomness import derive
 from deepfake_lit.results import locked, origin, read_result, recorded_failure, write_result
+from deepfake_lit.resume import checkpoint_to_resume
 from deepfake_lit.schema import Config
 
 
@@ -77,10 +77,12 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     datamodule = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last)
     module = build_classifier(cfg, data, machine)
     history = History(folder / "history.csv")
-    writer = CheckpointWriter(folder, cfg.monitor)
+    writer = CheckpointWriter(folder, cfg.monitor, cfg.trainer.checkpoint_minutes)
+    callbacks = [history, writer, Interrupts(writer), baselines]
     with _quiet_lightning():
-        trainer = build_trainer(cfg, machine, folder, [history, writer, baselines], describe(cfg, data))
-        trainer.fit(module, datamodule, ckpt_path=_resume_from(folder), weights_only=True)
+        start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
+        trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data), step)
+        trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
 
     split = data.splits["validation"]
     figures, predictions = {}, {}
@@ -105,6 +107,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         "selected_on": cfg.monitor,
         "best_epoch": writer.best_epoch,  # counted from 0
         "history": history.rows,
+        "checkpoints": {"written": writer.written, "seconds": writer.seconds},
         **figures,
     }
     arrays = {
@@ -117,6 +120,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     }
     if trainer.is_global_zero:
         write_result(folder, result, arrays)
+        (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left that could go on from it
     return result
 
 
@@ -130,14 +134,19 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
 
 
 def build_trainer(
-    cfg: Config, machine: hardware.Hardware, folder: Path, further: list[Callback], description: dict[str, Any]
+    cfg: Config,
+    machine: hardware.Hardware,
+    folder: Path,
+    further: list[Callback],
+    description: dict[str, Any],
+    first_step: int,
 ) -> pl.Trainer:
+    """
+    Args:
+        first_step: that the run goes on with; what TensorBoard was told of this and later ones is withdrawn.
+    """
     t = cfg.trainer
-    callbacks = [
-        DerivedRandomness(cfg.seed),
-        CheckpointDescription(description),
-        *further,
-    ]
+    callbacks = [DerivedRandomness(cfg.seed), *further]
     if show_bar := t.progress_bar and console.err.is_terminal:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
     return pl.Trainer(
@@ -159,25 +168,9 @@ def build_trainer(
         enable_progress_bar=show_bar,
         enable_model_summary=False,
         callbacks=callbacks,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        plugins=[AtomicCheckpointIO()],
+        logger=TensorBoardLogger(folder, name="", version="tensorboard", purge_step=first_step),
+        plugins=[AtomicCheckpointIO(description)],
     )
-
-
-def _resume_from(folder: Path) -> Path | None:
-    """The last checkpoint if it can be read. An unreadable one is put aside under another name, and said."""
-    last = folder / "last.ckpt"
-    if not last.exists():
-        return None
-    try:
-        read_checkpoint(last)
-    except UserError as error:
-        aside = last.with_name(f"last.unreadable-{int(time.time())}.ckpt")
-        last.rename(aside)
-        console.warn(f"{error}; it is kept as {aside.name}, and training starts from the beginning")
-        return None
-    console.note(f"goes on from {last}")
-    return last
 
 
 @contextlib.contextmanager
@@ -191,6 +184,9 @@ def _quiet_lightning():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings(
+                "ignore", message=".*your dataloader is not resumable.*"
+            )  # CheckpointWriter sees to it
             yield
     finally:
         logger.setLevel(level)

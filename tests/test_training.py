@@ -1,6 +1,7 @@
 """Whole runs on made-up images: what they leave, that they resume, that schedules step as they should."""
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -8,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
+from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate, wilson_interval
@@ -97,41 +100,89 @@ def test_the_same_run_again_returns_at_once(finished, monkeypatch):
     assert {k: v for k, v in again.items() if k != "schema"} == result
 
 
+ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]
+PLATEAU = ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(monkeypatch, epoch: int, batch: int, every_step: bool) -> None:
+    """End runs after a batch, as a kill would. Checkpoints stand after every step before it, or at epoch ends."""
+
+    def kill(self, trainer, module, outputs, data, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (epoch, batch):
+            raise Killed
+
+    monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", kill)
+    monkeypatch.setattr(CheckpointWriter, "SHARE", math.inf)
+    if not every_step:
+        monkeypatch.setattr(CheckpointWriter, "write_within_epoch", lambda *_: False)
+
+
 @pytest.mark.parametrize(
-    "overrides",
+    ("overrides", "epoch", "batch", "every_step"),
     [
-        ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"],
-        ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"],
+        (ONECYCLE, 2, 1, False),
+        (ONECYCLE, 2, 1, True),
+        (ONECYCLE, 0, 2, True),
+        (ONECYCLE, 3, 3, True),
+        ([*ONECYCLE, "data.workers=2"], 2, 1, True),
+        ([*ONECYCLE, "data.workers=2"], 2, 1, False),
+        ([*ONECYCLE, "trainer.accumulate_grad_batches=2"], 2, 3, True),
+        ([*ONECYCLE, "data.class_sampling=[1,2,1,1,1]"], 1, 1, True),
+        (PLATEAU, 2, 1, False),
+        (PLATEAU, 2, 2, True),
+        (PLATEAU, 2, 0, True),
     ],
-    ids=["onecycle", "plateau"],
 )
-def test_a_killed_run_ends_as_one_that_was_not(overrides, settings, tmp_path, monkeypatch):
-    """Killed in the third of four epochs; dropout, CutMix, momentum and the schedules have state or randomness."""
-    overrides = [*overrides, "trainer.max_epochs=4"]
+def test_a_killed_run_ends_as_one_that_was_not(overrides, epoch, batch, every_step, settings, tmp_path, monkeypatch):
+    """Dropout, CutMix, momentum and the schedules have state or randomness; four epochs of four steps."""
+    overrides = [*overrides, "trainer.max_epochs=4", "trainer.checkpoint_minutes=0"]
 
     def cfg(name):
         return compose([*settings, *overrides, f"output_dir={tmp_path / name}"])
 
     whole = run(cfg("whole"))[-1]
-
-    class Killed(BaseException):
-        pass
-
-    def kill(self, trainer, module, batch, batch_idx):
-        if trainer.current_epoch == 2 and batch_idx == 1:
-            raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(DerivedRandomness, "on_train_batch_end", lambda self, t, m, o, b, i: kill(self, t, m, b, i))
+        kill_at(patch, epoch, batch, every_step)
         with pytest.raises(Killed):
             run(cfg("killed"))
     resumed = run(cfg("killed"))[-1]
-    assert same(weights(_folder(whole) / "last.ckpt"), weights(_folder(resumed) / "last.ckpt"))
+    for which in ("best.ckpt", "last.ckpt"):
+        assert same(weights(_folder(whole) / which), weights(_folder(resumed) / which))
     assert resumed["last"] == whole["last"]
     assert resumed["best"] == whole["best"]
     assert [row["epoch"] for row in resumed["history"]] == [0, 1, 2, 3]
-    keys = ("train/loss", "val/loss", "val/accuracy", "lr")
-    assert [[r[k] for k in keys] for r in resumed["history"]] == [[r[k] for k in keys] for r in whole["history"]]
+    timing = ("seconds", "images_per_second")
+    rows = [[{k: v for k, v in row.items() if k not in timing} for row in r["history"]] for r in (resumed, whole)]
+    assert rows[0] == rows[1]
+    assert events(resumed) == events(whole)
+
+
+def events(result) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: (step, value) of every scalar."""
+    reader = EventAccumulator(str(_folder(result) / "tensorboard")).Reload()
+    return {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+
+def test_a_checkpoint_within_an_epoch_goes_on_from_its_step(settings, tmp_path, monkeypatch, capsys):
+    cfg = compose([*settings, "trainer.checkpoint_minutes=0", f"output_dir={tmp_path}"])
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, 2, every_step=True)
+        with pytest.raises(Killed):
+            run(cfg)
+    steps = []
+    start = DerivedRandomness.on_train_batch_start
+    monkeypatch.setattr(
+        DerivedRandomness,
+        "on_train_batch_start",
+        lambda self, t, m, b, i: steps.append((t.current_epoch, i)) or start(self, t, m, b, i),
+    )
+    run(cfg)
+    assert steps == [(1, 2), (1, 3)]  # the checkpoint after batch 1 is the last: the kill came before that of batch 2
+    assert "after step 6" in capsys.readouterr().err
 
 
 def test_seed_0_is_a_seed_and_seeds_differ(settings, tmp_path):
@@ -148,8 +199,8 @@ def test_an_unreadable_last_checkpoint_is_put_aside(settings, tmp_path, capsys):
     (folder / "result.json").unlink()
     (folder / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
     run(cfg)
-    assert "last.unreadable" in capsys.readouterr().err.replace("\n", " ")
-    assert list(folder.glob("last.unreadable-*.ckpt"))
+    assert "last.unusable" in capsys.readouterr().err.replace("\n", " ")
+    assert list(folder.glob("last.unusable-*.ckpt"))
 
 
 def test_a_failure_is_recorded_and_a_success_removes_it(settings, tmp_path, monkeypatch):

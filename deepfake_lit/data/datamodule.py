@@ -109,10 +109,14 @@ class Batches(Sampler):
     def __init__(self, count, batch_size, seed=0, shuffle=True, weights=None, rank=0, world=1):
         self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
         self.weights, self.rank, self.world = weights, rank, world
-        self.epoch = 0
+        self.start_at(0, 0)
+
+    def start_at(self, epoch: int, step: int) -> None:
+        self.epoch, self.first_step = epoch, step
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.start_at(epoch, 0)
 
     def __len__(self) -> int:
         return -(-self.count // (self.batch_size * self.world))
@@ -130,7 +134,7 @@ class Batches(Sampler):
         share = self.batch_size * self.world
         if self.world > 1 and self.shuffle:
             order = np.resize(order, -(-self.count // self.world) * self.world)
-        for step in range(len(self)):
+        for step in range(self.first_step, len(self)):
             yield self.epoch, step, order[step * share : (step + 1) * share][self.rank :: self.world]
 
 
@@ -162,7 +166,8 @@ class ImageDataModule(pl.LightningDataModule):
             weights = np.asarray(self.cfg.class_sampling)[split.labels]
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return self._loader(split, Batches(len(split), self.cfg.batch_size, self.seed, True, weights, rank, world))
+        batches = Batches(len(split), self.cfg.batch_size, self.seed, True, weights, rank, world)
+        return self._loader(split, batches)
 
     def val_dataloader(self) -> DataLoader:
         split = self.data.splits["validation"]

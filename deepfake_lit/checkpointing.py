@@ -1,0 +1,164 @@
+"""When a run writes checkpoints, and how it ends when it is told to."""
+
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from deepfake_lit.checkpoint import BEST, LAST
+from deepfake_lit.config import metric_mode
+from deepfake_lit.console import note
+
+
+class CheckpointWriter(Checkpoint):
+    """`last.ckpt` at the end of epochs and every so many minutes within one, the one before it as `previous.ckpt`, and
+    `best.ckpt`, the weights of the first epoch with the best value of the monitored metric.
+
+    At the end of an epoch they are written when it is wholly over: as the next one starts, or training ends.
+    Lightning's ModelCheckpoint writes inside an epoch's end, and a run that goes on from there ends the same epoch once
+    more, with its metrics logged twice and the step of a plateau scheduler lost.
+
+    Where writing takes long, `last.ckpt` is written less often, so that it costs no more than `SHARE` of the time; a
+    run that goes on from an older one repeats exactly what it had done.
+
+    Attributes:
+        seconds, written: spent on checkpoints so far, and how many they were.
+    """
+
+    SHARE = 0.02
+    STATE = ("best_value", "best_epoch", "seconds", "written", "_next")
+
+    def __init__(self, folder: Path, monitor: str, minutes: float):
+        self.folder, self.monitor, self.minutes = folder, monitor, minutes
+        self.best_value, self.best_epoch = math.nan, -1
+        self.seconds, self.written = 0.0, 0
+        self._pending = self._improved = False
+        self._next = (0, 0)  # epoch and step that come after a checkpoint
+        self._finished = time.monotonic()  # the last one
+        self._took = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.STATE}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name in self.STATE:
+            setattr(self, name, state_dict[name])
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._finished = time.monotonic()
+        if tuple(self._next) != (0, 0):
+            # Lightning has started on the images of epoch 0 before it read the checkpoint: begin again where it ended.
+            trainer.train_dataloader.sampler.start_at(*self._next)
+            iter(trainer.fit_loop._data_fetcher)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
+        if time.monotonic() - self._finished > max(60 * self.minutes, self._took / self.SHARE):
+            self.write_within_epoch(trainer, batch_idx)
+
+    def write_within_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        """Write `last.ckpt` after this batch. False where that cannot be: gradients are being accumulated, or the
+        epoch's end comes next."""
+        if trainer.fit_loop._should_accumulate() or batch_idx + 1 >= trainer.num_training_batches:
+            return False
+        self._write_last(trainer, batch_idx + 1)
+        return True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        value = trainer.callback_metrics[self.monitor].item()
+        better = value > self.best_value if metric_mode(self.monitor) == "max" else value < self.best_value
+        self._pending, self._improved = True, better or math.isnan(self.best_value)
+        if self._improved:
+            self.best_value, self.best_epoch = value, trainer.current_epoch
+        # Else Lightning leaves out a plateau scheduler's step at the end of an epoch that a run went on within.
+        trainer.fit_loop._restarting = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._write(trainer, time.monotonic() - self._finished > self._took / self.SHARE)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._write(trainer, True)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Between epochs: takes back that the next one was announced, so that Lightning begins it like any other."""
+        if self._next[1] == 0:
+            for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+                counts["ready"] = counts["completed"]
+
+    def _write(self, trainer: pl.Trainer, last: bool) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        if self._improved:  # before last.ckpt, which says that best.ckpt is the one of this epoch
+            self._timed(trainer, BEST, weights_only=True)
+        if last:
+            self._write_last(trainer, 0)
+
+    def _write_last(self, trainer: pl.Trainer, next_step: int) -> None:
+        self._next = (trainer.current_epoch, next_step)
+        before = self.seconds
+        self._timed(trainer, LAST, weights_only=False)
+        self._finished, self._took = time.monotonic(), self.seconds - before
+
+    def _timed(self, trainer: pl.Trainer, name: str, weights_only: bool) -> None:
+        start = time.monotonic()
+        self.written += 1
+        trainer.save_checkpoint(self.folder / name, weights_only)
+        self.seconds += time.monotonic() - start
+
+
+class Interruption(SystemExit):
+    """The run was asked to end and has written where it was; the exit status says "type the same command again"."""
+
+    STATUS = 75  # EX_TEMPFAIL of sysexits.h: a failure that a later attempt mends
+
+    def __init__(self) -> None:
+        super().__init__(self.STATUS)
+
+
+class Interrupts(Checkpoint):
+    """Ends a run at SIGTERM, SIGUSR1 (how SLURM announces preemption) or Ctrl-C with a checkpoint of the step it is at.
+
+    A second Ctrl-C does not wait for it. Being a checkpoint callback it runs after the others, on whole steps.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+    def __init__(self, writer: CheckpointWriter):
+        self.writer = writer
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread may set handlers
+        for number in self.SIGNALS:
+            self._before[number] = signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
+        received = self.received is not None
+        if trainer.world_size > 1:  # all processes write a checkpoint together, or none
+            received = trainer.strategy.reduce_boolean_decision(received, all=False)
+        if received and self.writer.write_within_epoch(trainer, batch_idx):
+            self._end()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.received is not None and trainer.world_size == 1:
+            self._end()
+
+    def _end(self) -> None:
+        note("stopped after a whole step; the same command goes on from there")
+        raise Interruption
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -9,6 +9,7 @@ from torch import Tensor
 from deepfake_lit import console
 
 TILE_BYTES = 2**28  # of the float32 rows in one tile
+NARROW = 4  # tiles of the right-hand rows are so many times smaller: each row of them is used but once a tile
 NORM_ROWS = 16  # squared at a time in float64: what stays in a core's cache
 
 
@@ -25,12 +26,13 @@ class Tiles:
     Args:
         rows: uint8 or float (N, D).
         centre: float32 (D,) or a number.
+        step: rows in a tile.
     """
 
-    def __init__(self, rows: np.ndarray, centre: np.ndarray | float, device: str):
+    def __init__(self, rows: np.ndarray, centre: np.ndarray | float, device: str, step: int):
         self.rows = rows
         self.centre = torch.from_numpy(np.asarray(centre, np.float32)).to(device)
-        self.step = min(len(rows), tile_rows(rows.shape[1]))
+        self.step = min(len(rows), step)
         self.buffer = torch.from_numpy(np.empty((self.step, rows.shape[1]), np.float32)).to(device)
 
     @property
@@ -50,7 +52,7 @@ def squared_distances(
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor, Tensor]]:
     """Tiles of the matrix of squared distances, on the device.
 
-    Where `a is b` only tiles on and above the diagonal come.
+    Where `a is b` only tiles that reach the diagonal or lie above it come.
 
     Args:
         label: of a progress bar; None: no bar.
@@ -58,14 +60,15 @@ def squared_distances(
     Yields:
         (rows of a, rows of b, squared float64 (n, m), norms of these a, norms of these b: float64).
     """
-    left, right = Tiles(a, centre, device), Tiles(b, centre, device)
-    pairs = [(i, j) for i in left.starts for j in right.starts if a is not b or j >= i]
+    step = tile_rows(a.shape[1])
+    left, right = Tiles(a, centre, device, step), Tiles(b, centre, device, max(1, step // NARROW))
+    pairs = [(i, j) for i in left.starts for j in right.starts if a is not b or j + right.step > i]
     loaded = None
     for i, j in console.progress(pairs, label, len(pairs)) if label else pairs:
         if loaded != i:
             tile, norms = left.load(i)
             loaded = i
-        other, other_norms = (tile, norms) if a is b and i == j else right.load(j)
+        other, other_norms = right.load(j)
         squared = _product(tile, other).double().mul_(-2).add_(norms[:, None]).add_(other_norms)
         yield slice(i, i + len(norms)), slice(j, j + len(other_norms)), squared, norms, other_norms
 

@@ -1,15 +1,19 @@
 # make demo: the whole path on made-up images.  make test: the tests.  Both make .venv first.
+# make test-faults: kills 200 runs and compares what they come to; minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint
+.PHONY: demo test test-faults lint
 
 demo: $(VENV)/installed
 	$(BIN)/deepfake-lit demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-faults: $(VENV)/installed
+	FAULTS=200 $(BIN)/python -m pytest -s tests/test_faults.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

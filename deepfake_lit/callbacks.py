@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
-from deepfake_lit.console import note
+from deepfake_lit.console import duration, note
 from deepfake_lit.files import atomic
 from deepfake_lit.randomness import derive
 
@@ -86,11 +86,5 @@ class History(Checkpoint):
             if name in row:
                 parts.append(f"{name} {row[name]:.4f}")
         parts.append(f"{row['images_per_second']:.0f} images/s")
-        parts.append(f"{row['seconds']:.0f} s, {_duration(left)} left")
+        parts.append(f"{row['seconds']:.0f} s, {duration(left)} left")
         note("  ".join(parts))
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

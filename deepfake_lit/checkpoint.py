@@ -19,7 +19,7 @@ from deepfake_lit.config import from_dict, to_dict
 from deepfake_lit.data.datamodule import Preprocess
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic
+from deepfake_lit.files import PARTIAL, atomic
 from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import probabilities
 from deepfake_lit.models import build_model
@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options: Any | None = None) -> None:
         path = Path(path)
-        fresh = path.with_name(f".{path.name}")
+        fresh = path.with_name(f".{path.name}{PARTIAL}")
         with atomic(fresh, "wb") as file:
             torch.save(checkpoint | {ENTRY: self.description}, file)
         if path.name == LAST and path.exists():

@@ -13,6 +13,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from deepfake_lit.checkpoint import BEST, LAST
 from deepfake_lit.config import metric_mode
 from deepfake_lit.console import note
+from deepfake_lit.data.datamodule import STOP_SIGNALS
+from deepfake_lit.errors import UNFINISHED
 
 
 class CheckpointWriter(Checkpoint):
@@ -23,8 +25,8 @@ class CheckpointWriter(Checkpoint):
     Lightning's ModelCheckpoint writes inside an epoch's end, and a run that goes on from there ends the same epoch once
     more, with its metrics logged twice and the step of a plateau scheduler lost.
 
-    Where writing takes long, `last.ckpt` is written less often, so that it costs no more than `SHARE` of the time; a
-    run that goes on from an older one repeats exactly what it had done.
+    Where writing takes long, epochs that bring no better value leave no `last.ckpt`, nor does time within an epoch, so
+    that it costs no more than `SHARE` of the time; a run that goes on from an older one repeats what it had done.
 
     Attributes:
         seconds, written: spent on checkpoints so far, and how many they were.
@@ -57,7 +59,7 @@ class CheckpointWriter(Checkpoint):
             iter(trainer.fit_loop._data_fetcher)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
-        if time.monotonic() - self._finished > max(60 * self.minutes, self._took / self.SHARE):
+        if any_process(trainer, self._since() > max(60 * self.minutes, self._took / self.SHARE)):
             self.write_within_epoch(trainer, batch_idx)
 
     def write_within_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
@@ -78,10 +80,11 @@ class CheckpointWriter(Checkpoint):
         trainer.fit_loop._restarting = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._write(trainer, time.monotonic() - self._finished > self._took / self.SHARE)
+        if self._improved or any_process(trainer, self._since() > self._took / self.SHARE):
+            self.write_between_epochs(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._write(trainer, True)
+        self.write_between_epochs(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Between epochs: takes back that the next one was announced, so that Lightning begins it like any other."""
@@ -89,14 +92,18 @@ class CheckpointWriter(Checkpoint):
             for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
                 counts["ready"] = counts["completed"]
 
-    def _write(self, trainer: pl.Trainer, last: bool) -> None:
+    def write_between_epochs(self, trainer: pl.Trainer) -> None:
+        """Write what the epoch that is over leaves, unless that is written."""
         if not self._pending:
             return
         self._pending = False
         if self._improved:  # before last.ckpt, which says that best.ckpt is the one of this epoch
             self._timed(trainer, BEST, weights_only=True)
-        if last:
-            self._write_last(trainer, 0)
+        self._improved = False
+        self._write_last(trainer, 0)
+
+    def _since(self) -> float:
+        return time.monotonic() - self._finished
 
     def _write_last(self, trainer: pl.Trainer, next_step: int) -> None:
         self._next = (trainer.current_epoch, next_step)
@@ -111,54 +118,48 @@ class CheckpointWriter(Checkpoint):
         self.seconds += time.monotonic() - start
 
 
-class Interruption(SystemExit):
-    """The run was asked to end and has written where it was; the exit status says "type the same command again"."""
-
-    STATUS = 75  # EX_TEMPFAIL of sysexits.h: a failure that a later attempt mends
-
-    def __init__(self) -> None:
-        super().__init__(self.STATUS)
-
-
 class Interrupts(Checkpoint):
     """Ends a run at SIGTERM, SIGUSR1 (how SLURM announces preemption) or Ctrl-C with a checkpoint of the step it is at.
 
     A second Ctrl-C does not wait for it. Being a checkpoint callback it runs after the others, on whole steps.
+    Lightning gives the signals their handlers back when the fit is over.
     """
-
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self, writer: CheckpointWriter):
         self.writer = writer
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self.received = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # only the main thread may set handlers
-        for number in self.SIGNALS:
-            self._before[number] = signal.signal(number, self._receive)
+        self.received = trainer.received_sigterm  # before now
+        trainer._signal_connector.received_sigterm = False
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
-        self.received = number
+        self.received = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
-        received = self.received is not None
-        if trainer.world_size > 1:  # all processes write a checkpoint together, or none
-            received = trainer.strategy.reduce_boolean_decision(received, all=False)
-        if received and self.writer.write_within_epoch(trainer, batch_idx):
+        if any_process(trainer, self.received) and self.writer.write_within_epoch(trainer, batch_idx):
             self._end()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.received is not None and trainer.world_size == 1:
+        if any_process(trainer, self.received):
+            self.writer.write_between_epochs(trainer)
+            self._end()
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if any_process(trainer, self.received):
             self._end()
 
     def _end(self) -> None:
         note("stopped after a whole step; the same command goes on from there")
-        raise Interruption
+        raise SystemExit(UNFINISHED)
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+
+def any_process(trainer: pl.Trainer, condition: bool) -> bool:
+    """Whether it holds in any process of the run: they write checkpoints and end together."""
+    if trainer.world_size == 1:
+        return condition
+    return trainer.strategy.reduce_boolean_decision(condition, all=False)

@@ -1,7 +1,9 @@
 """The commands. Only what a command needs is imported, so that `--help` is quick."""
 
+import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   demo        made-up images: audit, train, evaluate, predict, in minutes on a CPU
   audit       what is in a data set, and what is wrong with it     audit data.root=PATH
   train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
+  status      runs and sweeps: done, running, interrupted, failed  status watch=2
   evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
   predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
   export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
@@ -98,44 +101,10 @@ def settings(arguments: list[str], schema: type):
         raise UserError(explain(error, schema)) from None
 
 
-def train(arguments: list[str]) -> None:
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+def train(arguments: list[str]) -> int:
+    from deepfake_lit.hydra_job import train
 
-    from deepfake_lit.config import load, register
-    from deepfake_lit.errors import UserError
-
-    register()
-    program = sys.argv[0]
-    mistakes: list[UserError] = []
-
-    @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
-    def job(composed):
-        hydra_config = HydraConfig.get()
-        # Lightning starts the other processes of a run on several devices with this very command line, unless it
-        # sees Hydra at work: then it looks for files of Hydra's that are not written here.
-        sys.argv = [program, "train", *hydra_config.overrides.task]
-        HydraConfig.instance().cfg = None
-        try:
-            cfg = load(composed)
-            from deepfake_lit import show  # after the check: a typing error costs no import of torch
-            from deepfake_lit.train import is_main_process, run
-
-            results = run(cfg)
-        except UserError as error:
-            if hydra_config.mode != RunMode.RUN:
-                raise  # in a sweep Hydra goes on with the other trials and says which one it was
-            mistakes.append(error)
-            return None
-        if is_main_process():
-            show.results(results)
-        return results[-1]["best"]["accuracy"]
-
-    sys.argv = ["deepfake-lit train", *arguments]  # what Hydra parses
-    job()
-    if mistakes:
-        raise mistakes[0]
+    return train(arguments)
 
 
 def audit(arguments: list[str]) -> int:
@@ -189,6 +158,28 @@ def bench(arguments: list[str]) -> int:
     return 0 if all(row.same for row in rows) else 1
 
 
+def status(arguments: list[str]) -> None:
+    from deepfake_lit.status import StatusConfig, differing, look
+
+    cfg = settings(arguments, StatusConfig)[1]
+    from rich.live import Live
+
+    from deepfake_lit import show
+    from deepfake_lit.console import out
+
+    def picture():
+        runs, sweeps = look(cfg)
+        return show.status(runs, sweeps, differing(runs))
+
+    if cfg.watch is None:
+        out.print(picture())
+        return
+    with contextlib.suppress(KeyboardInterrupt), Live(picture(), console=out) as live:
+        while True:
+            time.sleep(cfg.watch)
+            live.update(picture(), refresh=True)
+
+
 def samples(arguments: list[str]) -> None:
     from deepfake_lit.data.samples import SamplesConfig, write_samples
 
@@ -215,5 +206,6 @@ COMMANDS = {
     "predict": predict,
     "export": export,
     "bench": bench,
+    "status": status,
     "samples": samples,
 }

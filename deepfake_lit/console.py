@@ -27,6 +27,12 @@ def note(message: str) -> None:
     err.print(message, markup=False)
 
 
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
 def progress(items: Iterable, label: str, total: int, step: int = 1) -> Iterator:
     """Yield the items under a progress bar with the remaining time, where standard error is a terminal.
 

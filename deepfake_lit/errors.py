@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+UNFINISHED = 75  # exit status of what was stopped and can go on: EX_TEMPFAIL of sysexits.h
+
 
 class UserError(Exception):
     """Bad input or configuration. The command line prints the message alone and exits with status 2."""

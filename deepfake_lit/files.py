@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+PARTIAL = ".partial"
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed has left half written. Nobody else may be writing in the folder."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)
+
 
 @contextlib.contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
@@ -17,7 +25,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
         OSError: the disk is full or the folder cannot be written; `path` is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    fd, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
     partial = Path(name)
     try:
         options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 import deepfake_lit
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic, write_json
+from deepfake_lit.files import atomic, remove_partial, write_json
 
 SCHEMA = 1
 REQUIRED = ("schema", "name", "fingerprint", "config", "seed", "data", "code", "hardware", "best", "last")
@@ -98,35 +98,69 @@ def origin(data: ImageData) -> dict[str, Any]:
     }
 
 
+class Busy(UserError):
+    """Another process is in the run."""
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make a run's folder and keep every other process out of it; the lock ends with the process that holds it.
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Make a run's folder and keep every other process out of it.
+
+    The kernel holds the lock for the process, and gives it back when the process dies, in whatever way.
+
+    Args:
+        wait: for as long as another process is in it.
 
     Raises:
-        UserError: another process is in it.
+        Busy: another process is in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 1)  # seconds: `in_use` holds it for a moment
     except Timeout:
-        raise UserError(f"another process is in this run: {folder}") from None
+        raise Busy(f"another process is in this run: {folder}") from None
     try:
+        remove_partial(folder)
         yield
     finally:
         lock.release()
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process is in a run."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def failure(folder: Path) -> str | None:
+    """Why a run failed when it was last tried; None where it did not."""
+    try:
+        return json.loads((folder / "failure.json").read_text(encoding="utf-8"))["error"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return f"failure.json cannot be read: {error}"
+
+
 @contextlib.contextmanager
 def recorded_failure(folder: Path) -> Iterator[None]:
-    """Leaves `failure.json` when the run ends in an exception; a later success removes it."""
+    """Leaves `failure.json` when the run ends in an exception; the next try removes it."""
+    (folder / "failure.json").unlink(missing_ok=True)  # of an earlier try: if this one is killed it has not failed
     try:
         yield
+    except Busy:
+        raise
     except Exception as error:
         report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+        with contextlib.suppress(OSError):  # a full disk, which may be the failure itself
+            write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
         raise
-    (folder / "failure.json").unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Where a run goes on: the newest of its checkpoints that is whole and its own."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: nn.M
             _check_fits(path, checkpoint, module)
         except UserError as error:
             aside = path.with_name(f"{path.stem}.unusable-{time.time_ns()}.ckpt")
-            path.rename(aside)
+            with contextlib.suppress(FileNotFoundError):  # another process of this run has done it
+                path.rename(aside)
             warn(f"{error}; it is kept as {aside.name}")
             continue
         step = checkpoint["global_step"]

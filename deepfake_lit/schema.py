@@ -215,6 +215,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     # classical estimators, fitted when the run starts; each is a run of its own, by this name
     baselines: dict[str, Any] = field(default_factory=dict)  # name -> BaselineConfig
+    retry_failed: bool = False  # of a sweep: try the trials again that failed before
 
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -229,6 +230,7 @@ NOT_IDENTITY = {
     "name",
     "output_dir",
     "baselines",
+    "retry_failed",
     "data.root",
     "data.layout",
     "data.tolerate",

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from deepfake_lit.console import out, warn
+from deepfake_lit.console import duration, out, warn
 from deepfake_lit.data.problems import KINDS, SHOWN
 
 
@@ -96,6 +98,46 @@ def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> T
         table.add_row(name, *(f"{figures[key][i]:.6f}" for key in keys))
     table.add_row("macro", *(f"{sum(figures[key]) / len(class_names):.6f}" for key in keys))
     return table
+
+
+def status(runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[str, list[str]]) -> Group:
+    table = _table("", "run", "differs in", "state", "epochs", "accuracy", "time left")
+    for run in runs:
+        settings = ", ".join(f"{key}={run.settings.get(key)}" for key in differing[run.name])
+        left = duration(run.seconds_left) if run.state == "running" and run.seconds_left is not None else ""
+        table.add_row(
+            f"{run.name}/{run.fingerprint}",
+            escape(settings),
+            run.state,
+            f"{run.epochs}/{run.max_epochs}" if run.max_epochs else "",
+            "" if run.accuracy is None else f"{run.accuracy:.4f}",
+            left,
+        )
+    lines: list[Any] = [table]
+    for run in runs:
+        if run.reason:
+            lines.append(Text(f"{run.name}/{run.fingerprint}: {run.reason}"))
+    for name, counts in sweeps.items():
+        lines.append(Text(f"sweep {name}: " + ", ".join(f"{n} {state}" for state, n in counts.items())))
+    return Group(*lines)
+
+
+def sweep(rows: list[dict[str, Any]], folder: Path) -> None:
+    """One row a trial; what failed with its reason below."""
+    names = [
+        name for name in rows[0] if name not in ("trial", "state", "best", "last", "low", "high", "folder", "reason")
+    ]
+    table = _table("", "trial", *names, "state", "best epoch", "95 % over images", "last epoch")
+    for row in rows:
+        figures = ["", "", ""]
+        if row["state"] == "done":
+            figures = [f"{row['best']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}", f"{row['last']:.4f}"]
+        table.add_row(str(row["trial"]), *(escape(row[name]) for name in names), row["state"], *figures)
+    out.print(table)
+    for row in rows:
+        if row["state"] == "failed":
+            warn(f"trial {row['trial']} failed: {row['reason']}; retry_failed=true tries it again")
+    out.print(f"written to {folder}/table.csv", markup=False)
 
 
 def evaluation(report: dict[str, Any], output: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.files import write_json
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
@@ -52,16 +54,26 @@ def run(cfg: Config) -> list[dict[str, Any]]:
     hardware.keep_freed_memory()
     if cfg.model.kind == "none":
         return baselines.run(data)
-    folder = Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
+    folder = _folder(cfg, data)
     with locked(folder) if is_main_process() else contextlib.nullcontext():
         result = read_result(folder)
         if result is not None:
             console.note(f"finished before: {folder}")
+            (folder / PREVIOUS).unlink(missing_ok=True)  # if it was killed between its last two steps
             baselines.run(data)
         else:
             with recorded_failure(folder):
                 result = _train_and_evaluate(cfg, data, folder, baselines)
     return [*baselines.results, {**result, "folder": str(folder)}]
+
+
+def run_folder(cfg: Config) -> Path:
+    """Where `run` leaves the network's result."""
+    return _folder(cfg, open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir)))
+
+
+def _folder(cfg: Config, data: ImageData) -> Path:
+    return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
 
 
 def is_main_process() -> bool:
@@ -71,6 +83,8 @@ def is_main_process() -> bool:
 
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
     machine = hardware.resolve(cfg.trainer)
+    if is_main_process():
+        write_json(folder / "run.json", {"config": to_dict(cfg), "started": _now()})
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
 
@@ -82,7 +96,8 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     with _quiet_lightning():
         start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
         trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data), step)
-        trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+        with _process_group_left():
+            trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
 
     split = data.splits["validation"]
     figures, predictions = {}, {}
@@ -101,7 +116,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         **origin(data),
         "hardware": machine.to_dict() | {"threads": torch.get_num_threads(), "processes": trainer.world_size},
         "parameters": sum(p.numel() for p in module.net.parameters()),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": _now(),
         "wall_seconds": sum(row["seconds"] for row in history.rows),
         "images_per_second": float(np.median([row["images_per_second"] for row in history.rows])),
         "selected_on": cfg.monitor,
@@ -122,6 +137,10 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         write_result(folder, result, arrays)
         (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left that could go on from it
     return result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
@@ -171,6 +190,19 @@ def build_trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard", purge_step=first_step),
         plugins=[AtomicCheckpointIO(description)],
     )
+
+
+@contextlib.contextmanager
+def _process_group_left():
+    """Afterwards this process is on its own again, so that the next trial of a sweep can start processes anew."""
+    names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    before = {name: os.environ.get(name) for name in names}
+    grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
+    yield
+    if not grouped and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @contextlib.contextmanager

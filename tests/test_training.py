@@ -57,7 +57,8 @@ def test_what_a_run_leaves(finished):
     _, result = finished
     folder = _folder(result)
     names = {p.name for p in folder.iterdir()} - {".lock"}
-    assert names == {"best.ckpt", "last.ckpt", "result.json", "predictions.npz", "history.csv", "tensorboard"}
+    files = {"result.json", "predictions.npz", "history.csv", "run.json", "tensorboard"}
+    assert names == files | {"best.ckpt", "last.ckpt"}
     stored = json.loads((folder / "result.json").read_text())
     assert stored == {k: v for k, v in result.items() if k != "folder"} | {"schema": 1}
     assert {"config", "fingerprint", "code", "versions", "hardware", "seed", "data", "wall_seconds"} <= stored.keys()

@@ -70,7 +70,7 @@ class Baselines(Callback):
         folders = [Path(self.cfg.output_dir) / "runs" / name / digest(i, data.hash) for i in identities]
         with contextlib.ExitStack() as stack:
             for folder in folders:
-                stack.enter_context(locked(folder))
+                stack.enter_context(locked(folder, wait=True))  # a run with the same baseline may be at it
             if not all(read_result(folder) for folder in folders):
                 with recorded_failure(folders[0]):
                     self._fit(name, several, identities, folders, data)

@@ -1,5 +1,6 @@
 """Batches: uint8 rows from the memory-mapped arrays, turned into the network's input on the device."""
 
+import signal
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from deepfake_lit.data.dataset import ImageData, SplitImages
 from deepfake_lit.errors import UserError
 from deepfake_lit.randomness import derive, mix_tensor, sample_keys
 from deepfake_lit.schema import AugmentConfig, DataConfig
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class RawBatch(NamedTuple):
@@ -138,6 +141,12 @@ class Batches(Sampler):
             yield self.epoch, step, order[step * share : (step + 1) * share][self.rank :: self.world]
 
 
+def ignore_signals(worker: int) -> None:
+    """For a loader's worker: what is sent to all processes of a run is its main process's to answer."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class ImageDataModule(pl.LightningDataModule):
     """Loaders of raw batches, and the step from a raw batch to the network's input on its device.
 
@@ -179,6 +188,7 @@ class ImageDataModule(pl.LightningDataModule):
             sampler=batches,
             batch_size=None,
             num_workers=self.cfg.workers,
+            worker_init_fn=ignore_signals,
             persistent_workers=self.cfg.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -1,0 +1,99 @@
+"""What the runs and sweeps in an output folder are at: done, running, interrupted, failed."""
+
+import csv
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfake_lit.config import from_dict, identity
+from deepfake_lit.errors import UserError
+from deepfake_lit.results import failure, in_use, read_result
+from deepfake_lit.sweep import table
+
+
+@dataclass
+class StatusConfig:
+    output_dir: str = "outputs"
+    watch: float | None = None  # seconds from one look to the next, until Ctrl-C; null: look once
+
+
+@dataclass
+class RunStatus:
+    name: str
+    fingerprint: str
+    state: str  # done | running | interrupted | failed | unreadable
+    settings: dict[str, Any]  # that change the result, by dotted name
+    epochs: int = 0  # done
+    max_epochs: int | None = None  # None: a baseline
+    accuracy: float | None = None  # of validation; of a network its best so far
+    seconds_left: float | None = None
+    reason: str = ""
+
+
+def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]:
+    """All runs in the order of their names, and of every sweep how many of its trials are in each state."""
+    output = Path(cfg.output_dir)
+    if not output.is_dir():
+        raise UserError(f"there is no folder {output}")
+    runs = [_run(folder) for folder in sorted(output.glob("runs/*/*")) if folder.is_dir()]
+    sweeps = {}
+    for folder in sorted(output.glob("sweeps/*")):
+        states = [row["state"] for row in table(folder)]
+        sweeps[folder.name] = {state: states.count(state) for state in dict.fromkeys(states)}
+    return runs, sweeps
+
+
+def _run(folder: Path) -> RunStatus:
+    found = RunStatus(folder.parent.name, folder.name, "interrupted", {})
+    try:
+        _read(folder, found)
+    except (UserError, ValueError, KeyError, TypeError, OSError) as error:
+        found.state, found.reason = "unreadable", str(error)
+    return found
+
+
+def _read(folder: Path, found: RunStatus) -> None:
+    busy = in_use(folder)  # asked first: it may end meanwhile, and then has a result
+    result = read_result(folder)
+    reason = failure(folder)
+    if result:
+        found.state, found.accuracy = "done", result["best"]["accuracy"]
+    elif busy:
+        found.state = "running"
+    elif reason:
+        found.state, found.reason = "failed", reason
+    tree = result["config"] if result else _started_with(folder)
+    if "trainer" not in tree:  # a baseline, or a run that ended as it began
+        return
+    cfg = from_dict(tree)
+    found.settings, found.max_epochs = identity(cfg), cfg.trainer.max_epochs
+    if result:
+        found.epochs = len(result["history"])
+    elif (folder / "history.csv").exists():
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        found.epochs = len(rows)
+        found.accuracy = max(float(row["val/accuracy"]) for row in rows)
+        found.seconds_left = (found.max_epochs - len(rows)) * statistics.median(float(row["seconds"]) for row in rows)
+
+
+def _started_with(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]
+    except FileNotFoundError:
+        return {}
+
+
+def differing(runs: list[RunStatus]) -> dict[str, list[str]]:
+    """Of each name the settings in which its runs differ."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        by_name.setdefault(run.name, []).append(run.settings)
+    return {
+        name: [
+            key for key in dict.fromkeys(k for s in several for k in s) if len({str(s.get(key)) for s in several}) > 1
+        ]
+        for name, several in by_name.items()
+    }

@@ -1,0 +1,129 @@
+"""The trials of a sweep, by whatever launcher and in how many terminals, and the table that they make.
+
+A sweep needs no state of its own: a trial is a run, found again by its fingerprint. What is kept is which trials there
+were: one file each, with the overrides and the run's folder, in `<output_dir>/sweeps/<name>/trials/`.
+"""
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from deepfake_lit import console
+from deepfake_lit.config import digest, load
+from deepfake_lit.errors import UNFINISHED, UserError
+from deepfake_lit.files import atomic, write_json
+from deepfake_lit.results import Busy, failure, in_use, read_result
+
+
+def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
+    """The trial's accuracy; None where it failed, before or now, or another process is in it.
+
+    Args:
+        composed: the trial's configuration, not checked yet.
+        hydra_config: Hydra's own: the trial's number and overrides, and the sweep's folder.
+    """
+    from deepfake_lit.train import run, run_folder
+
+    number, overrides = hydra_config.job.num, list(hydra_config.overrides.task)
+    entry = {"number": number, "overrides": overrides, "folder": None, "reason": None}
+    path = Path(hydra_config.sweep.dir) / "trials" / f"{digest(sorted(overrides), '')}.json"
+    try:
+        cfg = load(composed)
+        write_json(path, entry)
+        if cfg.model.kind != "none":
+            entry["folder"] = str(run_folder(cfg))
+            write_json(path, entry)
+            if (reason := failure(Path(entry["folder"]))) and not cfg.retry_failed:
+                console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
+                return None
+        result = run(cfg)[-1]
+    except Busy:
+        return None
+    except UserError as error:
+        entry["reason"] = str(error)
+    except Exception as error:  # what goes wrong in one trial must not end the others
+        entry["reason"] = f"{type(error).__name__}: {error}"
+    else:
+        entry["folder"] = result["folder"]
+        write_json(path, entry)
+        return result["best"]["accuracy"]
+    console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")
+    write_json(path, entry)
+    return None
+
+
+class RememberFolder(Callback):
+    """Hydra's callback that tells `finish` where the sweep lies. Hydra turns a callback's errors into warnings, so
+    nothing else is done in one."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        RememberFolder.folder = Path(config.hydra.sweep.dir)
+
+
+def finish() -> int:
+    """After a sweep: wait for trials that other processes are in, write and show the table.
+
+    Returns:
+        The exit status: 0; 1 if a trial failed; `UNFINISHED` if one was interrupted in another process.
+    """
+    folder, RememberFolder.folder = RememberFolder.folder, None
+    if folder is None:
+        return 0  # it was one run
+    from deepfake_lit import show
+
+    rows = table(folder)
+    if any(row["state"] == "running" for row in rows):
+        with console.working("waiting for trials that other processes are in"):
+            while any(row["state"] == "running" for row in rows):
+                time.sleep(1)
+                rows = table(folder)
+    write_table(folder / "table.csv", rows)
+    show.sweep(rows, folder)
+    states = {row["state"] for row in rows}
+    return 1 if "failed" in states else UNFINISHED if "interrupted" in states else 0
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    """One row a trial, in the order of their numbers: the settings that differ, state, and accuracies if done."""
+    entries = sorted((json.loads(p.read_text()) for p in (folder / "trials").glob("*.json")), key=lambda e: e["number"])
+    settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
+    names = [n for n in dict.fromkeys(n for s in settings for n in s) if len({s.get(n) for s in settings}) > 1]
+    rows = []
+    for entry, values in zip(entries, settings, strict=True):
+        row = {"trial": entry["number"]} | {name: values.get(name, "") for name in names}
+        rows.append(row | _outcome(entry))
+    return rows
+
+
+def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
+    where = Path(entry["folder"]) if entry["folder"] else None
+    if where is None:
+        return {"state": "failed", "reason": entry["reason"]} if entry["reason"] else {"state": "interrupted"}
+    busy = in_use(where)  # asked first: it may end meanwhile, and then has a result
+    try:
+        result = read_result(where)
+    except UserError as error:
+        return {"state": "failed", "reason": str(error)}
+    if result:
+        low, high = result["best"]["interval"]
+        accuracies = {"best": result["best"]["accuracy"], "low": low, "high": high, "last": result["last"]["accuracy"]}
+        return {"state": "done"} | accuracies | {"folder": str(where)}
+    if busy:
+        return {"state": "running"}
+    reason = failure(where)
+    return {"state": "failed", "reason": reason} if reason else {"state": "interrupted"}
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

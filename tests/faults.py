@@ -1,0 +1,113 @@
+"""A run in a process of its own that dies where a test wants it to."""
+
+import json
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import torch
+import torch.utils.tensorboard
+
+import deepfake_lit.hydra_job  # noqa: F401 (what every run imports is imported once)
+from deepfake_lit import files
+from deepfake_lit.callbacks import DerivedRandomness
+from deepfake_lit.checkpointing import CheckpointWriter
+from deepfake_lit.cli import compose, main
+from deepfake_lit.train import run
+
+WRITES = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}  # audit events
+
+
+def start(
+    output: Path,
+    overrides: list[str],
+    fuse: str = "none",
+    number: float = 0,
+    every_step: bool = True,
+    sweep: list[str] | None = None,
+):
+    """The process of a run that was started, forked from one that has imported everything.
+
+    Args:
+        sweep: overrides with several values; None: one run.
+        fuse: what kills it: "step" before the number-th training step, "file" at the number-th time that a file of it
+            is opened, renamed or removed, "write" half way through the number-th file written, "time" after so many
+            seconds; "size" lets no file grow beyond so many bytes, as on a full disk; a signal's name sends that to
+            all its processes before the number-th step; "none" counts all of these and leaves them in OUTPUT.json.
+        every_step: checkpoints after every step, not only at epoch ends.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["faults"])
+    process = context.Process(target=_run, args=(str(output), overrides, fuse, number, every_step, sweep))
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # else the server of Python 3.11 does not find this module
+    try:
+        process.start()
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    return process
+
+
+def _run(output: str, overrides: list[str], fuse: str, number: float, every_step: bool, sweep) -> None:
+    log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as a user's are on Linux
+    CheckpointWriter.SHARE = math.inf
+    os.setpgrp()
+    counts = dict.fromkeys(("step", "file", "write"), 0)
+
+    def count(kind: str) -> bool:
+        counts[kind] += 1
+        return fuse == kind and counts[kind] == number
+
+    begin, flush = DerivedRandomness.on_train_batch_start, files.os.fsync
+
+    def step(*arguments):
+        if count("step"):
+            die()
+        if fuse.startswith("SIG") and counts["step"] == number:
+            os.killpg(0, signal.Signals[fuse])
+        begin(*arguments)
+
+    def fsync(descriptor: int) -> None:
+        if count("write"):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            die()
+        flush(descriptor)
+
+    def audit(event: str, arguments: tuple) -> None:
+        if event in WRITES and str(arguments[0]).startswith((f"{output}/runs", f"{output}/sweeps")) and count("file"):
+            die()
+
+    DerivedRandomness.on_train_batch_start = step
+    files.os.fsync = fsync
+    sys.addaudithook(audit)
+    if fuse == "time":
+        timer = threading.Timer(number, die)
+        timer.daemon = True
+        timer.start()
+    if fuse == "size":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))
+    overrides = [*overrides, f"trainer.checkpoint_minutes={0 if every_step else 1000}", f"output_dir={output}"]
+    if sweep:
+        try:
+            main(["train", "-m", *overrides, *sweep])
+        except SystemExit as end:
+            if end.code:
+                raise
+    else:
+        run(compose(overrides))
+    if fuse == "none":
+        Path(f"{output}.json").write_text(json.dumps(counts))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -181,6 +181,7 @@ def _measure(name: str, side: str, size: int, cfg: BenchConfig) -> tuple[float, 
     run = bench.ours if ours else bench.reference
     few = slice(None, None, max(1, size // WARM_UP))
     run(X[few], labels[few], queries[:2])  # imports, threads
+    hardware.return_freed_memory()  # else what the preparation left is used again and not counted
     memory = _resident("VmRSS")
     with contextlib.suppress(OSError):  # where this cannot be done the peak includes what came before
         Path("/proc/self/clear_refs").write_text("5")

@@ -1,5 +1,6 @@
 """What this machine computes in, and how a result describes it."""
 
+import contextlib
 import ctypes
 import platform
 import sys
@@ -75,12 +76,18 @@ def keep_freed_memory() -> None:
     A CPU training step frees and takes hundreds of MB; getting them from the kernel again costs a page fault for
     each 4 KiB. Other C libraries ignore this.
     """
+    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
+    _glibc("mallopt", mmap_threshold, 2**30)
+    _glibc("mallopt", trim_threshold, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Give what has been freed back to the kernel, so that the memory that is used can be measured."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *arguments: int) -> None:
     if sys.platform != "linux":
         return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return  # musl
-    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
-    mallopt(mmap_threshold, 2**30)
-    mallopt(trim_threshold, 2**31 - 1)
+    with contextlib.suppress(OSError, AttributeError):  # musl
+        getattr(ctypes.CDLL(None), function)(*arguments)

@@ -15,7 +15,8 @@ NEEDS = {"none": ["baseline=knn"], "timm": ["model.name=resnet18"]}
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_file_composes(file):
-    cfg = compose(["data.root=x", f"{file.parent}={file.name}", *NEEDS.get(file.name, [])])
+    choice = f"{'+' if file.parent.name == 'sweep' else ''}{file.parent}={file.name}"
+    cfg = compose(["data.root=x", choice, *NEEDS.get(file.name, [])])
     assert cfg.data.root == "x"
 
 

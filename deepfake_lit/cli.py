@@ -57,17 +57,18 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
     from deepfake_lit.errors import UserError
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting by itself
+    status = 2
     try:
         return command(arguments) or 0
     except UserError as error:
-        message = str(error)
+        message, status = str(error), error.status
     except OmegaConfBaseException as error:
         message = explain(error)
     except HydraException as error:
         cause = error.__cause__
         message = explain(cause) if isinstance(cause, OmegaConfBaseException) else str(error).strip()
     print(f"deepfake-lit: {message}", file=sys.stderr)
-    return 2
+    return status
 
 
 def compose(overrides: list[str]):

@@ -7,7 +7,15 @@ UNFINISHED = 75  # exit status of what was stopped and can go on: EX_TEMPFAIL of
 
 
 class UserError(Exception):
-    """Bad input or configuration. The command line prints the message alone and exits with status 2."""
+    """Bad input or configuration. The command line prints the message alone and exits with `status`."""
+
+    status = 2
+
+
+class Unfinished(UserError):
+    """There is no room to write; nothing is lost, and the same command goes on when there is."""
+
+    status = UNFINISHED
 
 
 def one_of(name: str, value: str, allowed: Iterable[str]) -> None:

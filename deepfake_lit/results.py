@@ -1,6 +1,7 @@
 """What a run leaves: `result.json` and `predictions.npz`, how they are written, and how they are read as data."""
 
 import contextlib
+import errno
 import json
 import platform
 import subprocess
@@ -17,10 +18,11 @@ from filelock import FileLock, Timeout
 
 import deepfake_lit
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import UserError
+from deepfake_lit.errors import Unfinished, UserError
 from deepfake_lit.files import atomic, remove_partial, write_json
 
 SCHEMA = 1
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 REQUIRED = ("schema", "name", "fingerprint", "config", "seed", "data", "code", "hardware", "best", "last")
 PACKAGES = (
     "torch",
@@ -150,16 +152,21 @@ def failure(folder: Path) -> str | None:
 
 @contextlib.contextmanager
 def recorded_failure(folder: Path) -> Iterator[None]:
-    """Leaves `failure.json` when the run ends in an exception; the next try removes it."""
+    """Leaves `failure.json` when the run ends in an exception; the next try removes it.
+
+    Raises:
+        Unfinished: the disk is full.
+    """
     (folder / "failure.json").unlink(missing_ok=True)  # of an earlier try: if this one is killed it has not failed
     try:
         yield
     except Busy:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise Unfinished(f"{folder}: {error.strerror}; make room, and the same command goes on") from error
         report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        with contextlib.suppress(OSError):  # a full disk, which may be the failure itself
-            write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+        write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
         raise
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from deepfake_lit import console
 from deepfake_lit.config import digest, load
-from deepfake_lit.errors import UNFINISHED, UserError
+from deepfake_lit.errors import UNFINISHED, Unfinished, UserError
 from deepfake_lit.files import atomic, write_json
 from deepfake_lit.results import Busy, failure, in_use, read_result
 
@@ -44,6 +44,8 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         result = run(cfg)[-1]
     except Busy:
         return None
+    except Unfinished:
+        raise
     except UserError as error:
         entry["reason"] = str(error)
     except Exception as error:  # what goes wrong in one trial must not end the others

@@ -142,8 +142,11 @@ def test_a_full_disk_loses_nothing(runs, tmp_path):
     output = tmp_path / "run"
     size = (unbroken / "last.ckpt").stat().st_size
     assert ended(faults.start(output, settings, "step", 6)) == -signal.SIGKILL
-    before = (only_run(output) / "last.ckpt").read_bytes()
+    before, log = (only_run(output) / "last.ckpt").read_bytes(), Path(f"{output}.log")
     assert ended(faults.start(output, settings, "size", size // 2)) == 1
+    assert "Unfinished" in log.read_text()
+    assert "make room, and the same command goes on" in log.read_text()
+    assert not (only_run(output) / "failure.json").exists()
     assert (only_run(output) / "last.ckpt").read_bytes() == before
     assert ended(faults.start(output, settings)) == 0
     assert differences(only_run(output), unbroken) == []
@@ -200,6 +203,15 @@ def test_two_processes_share_a_sweep(swept, tmp_path):
     both = [faults.start(output, settings, sweep=SWEEP) for _ in range(2)]
     assert [ended(process) for process in both] == [0, 0], Path(f"{output}.log").read_text()
     assert Path(f"{output}.log").read_text().count("epoch 2/2") == 4
+    assert sweep_table(output) == sweep_table(unbroken)
+
+
+def test_a_full_disk_ends_a_sweep_with_a_message(swept, tmp_path):
+    settings, unbroken, _ = swept
+    output = tmp_path / "sweep"
+    assert ended(faults.start(output, settings, "size", 20_000, sweep=SWEEP)) == 75, Path(f"{output}.log").read_text()
+    assert "Traceback" not in Path(f"{output}.log").read_text()
+    assert ended(faults.start(output, settings, sweep=SWEEP)) == 0
     assert sweep_table(output) == sweep_table(unbroken)
 
 

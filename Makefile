@@ -1,5 +1,5 @@
 # make demo: the whole path on made-up images.  make test: the tests.  Both make .venv first.
-# make test-faults: kills 200 runs and compares what they come to; minutes.
+# make test-faults: kills runs 200 times and compares what they come to; minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -53,7 +53,7 @@ class CheckpointWriter(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._finished = time.monotonic()
-        if tuple(self._next) != (0, 0):
+        if self._next != (0, 0):
             # Lightning has started on the images of epoch 0 before it read the checkpoint: begin again where it ended.
             trainer.train_dataloader.sampler.start_at(*self._next)
             iter(trainer.fit_loop._data_fetcher)

@@ -198,6 +198,6 @@ def fingerprint(cfg: Config, data_hash: str) -> str:
     return digest(identity(cfg), data_hash)
 
 
-def digest(identity: Any, data_hash: str) -> str:
-    text = json.dumps([identity, data_hash], sort_keys=True)
+def digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,8 +20,7 @@ class DemoConfig:
 
 def demo(cfg: DemoConfig) -> None:
     from deepfake_lit.cli import COMMANDS, compose
-    from deepfake_lit.config import fingerprint
-    from deepfake_lit.data.dataset import cache_dir, open_data
+    from deepfake_lit.train import open_run_data, run_folder
 
     start = time.monotonic()
     output = Path(cfg.output_dir)
@@ -44,8 +43,8 @@ def demo(cfg: DemoConfig) -> None:
     command("train", *settings)
 
     run = compose(settings)
-    data = open_data(run.data, cache_dir(run.data, output))
-    folder = output / "runs" / run.name / fingerprint(run, data.hash)
+    data = open_run_data(run)
+    folder = run_folder(run, data)
     best = str(folder / "best.ckpt")
     command("evaluate", best, f"data.root={images}", f"output={output / 'evaluation'}")
     command("predict", best, f"images={images}", f"output={output / 'predictions'}")

@@ -2,16 +2,27 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
 from deepfake_lit.cli import config_dir
 from deepfake_lit.config import digest, load, register
 from deepfake_lit.errors import UserError
 from deepfake_lit.schema import NOT_IDENTITY
-from deepfake_lit.sweep import finish, run_trial
+
+
+class RememberFolder(Callback):
+    """Says where a sweep lies once it has begun. Hydra turns a callback's errors into warnings, so nothing else is done
+    in one."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        RememberFolder.folder = Path(config.hydra.sweep.dir)
 
 
 def train(arguments: list[str]) -> int:
@@ -27,6 +38,8 @@ def train(arguments: list[str]) -> int:
         sys.argv = [program, "train", *(o for o in hydra_config.overrides.task if not o.startswith("+sweep="))]
         HydraConfig.instance().cfg = None
         if hydra_config.mode == RunMode.MULTIRUN:
+            from deepfake_lit.sweep import run_trial
+
             return run_trial(composed, hydra_config)
         try:
             cfg = load(composed)
@@ -45,7 +58,12 @@ def train(arguments: list[str]) -> int:
     job()
     if mistakes:
         raise mistakes[0]
-    return finish()
+    folder, RememberFolder.folder = RememberFolder.folder, None
+    if folder is None:
+        return 0  # it was one run
+    from deepfake_lit.sweep import finish
+
+    return finish(folder)
 
 
 def _with_sweep_folder(arguments: list[str]) -> list[str]:
@@ -65,4 +83,4 @@ def sweep_name(arguments: list[str], conf: Path) -> str:
     chosen = [a.partition("=")[2] for a in settings if a.startswith("+sweep=")]
     files = [conf / "sweep" / f"{name}.yaml" for name in chosen]
     texts = [file.read_text(encoding="utf-8") for file in files if file.exists()]
-    return f"{'-'.join(chosen) or 'multirun'}-{digest([settings, texts], '')[:8]}"
+    return f"{'-'.join(chosen) or 'multirun'}-{digest(settings, texts)[:8]}"

@@ -150,6 +150,21 @@ def failure(folder: Path) -> str | None:
         return f"failure.json cannot be read: {error}"
 
 
+def state_of(folder: Path) -> tuple[str, dict[str, Any] | None, str | None]:
+    """What a run is at: done, running, failed or interrupted; its result if done; the reason if it failed.
+
+    Raises:
+        UserError: as `read_result`.
+    """
+    busy = in_use(folder)  # asked first: it may end meanwhile, and then has a result
+    if result := read_result(folder):
+        return "done", result, None
+    if busy:
+        return "running", None, None
+    reason = failure(folder)
+    return "failed" if reason else "interrupted", None, reason
+
+
 @contextlib.contextmanager
 def recorded_failure(folder: Path) -> Iterator[None]:
     """Leaves `failure.json` when the run ends in an exception; the next try removes it.
@@ -160,14 +175,16 @@ def recorded_failure(folder: Path) -> Iterator[None]:
     (folder / "failure.json").unlink(missing_ok=True)  # of an earlier try: if this one is killed it has not failed
     try:
         yield
-    except Busy:
-        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise Unfinished(f"{folder}: {error.strerror}; make room, and the same command goes on") from error
         report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        write_json(folder / "failure.json", report | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+        write_json(folder / "failure.json", report | {"time": now()})
         raise
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -124,15 +124,13 @@ def status(runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[s
 
 def sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     """One row a trial; what failed with its reason below."""
-    names = [
-        name for name in rows[0] if name not in ("trial", "state", "best", "last", "low", "high", "folder", "reason")
-    ]
+    names = list(rows[0]["settings"])
     table = _table("", "trial", *names, "state", "best epoch", "95 % over images", "last epoch")
     for row in rows:
         figures = ["", "", ""]
         if row["state"] == "done":
             figures = [f"{row['best']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}", f"{row['last']:.4f}"]
-        table.add_row(str(row["trial"]), *(escape(row[name]) for name in names), row["state"], *figures)
+        table.add_row(str(row["trial"]), *map(escape, row["settings"].values()), row["state"], *figures)
     out.print(table)
     for row in rows:
         if row["state"] == "failed":

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepfake_lit.config import from_dict, identity
 from deepfake_lit.errors import UserError
-from deepfake_lit.results import failure, in_use, read_result
+from deepfake_lit.results import state_of
 from deepfake_lit.sweep import table
 
 
@@ -55,15 +55,10 @@ def _run(folder: Path) -> RunStatus:
 
 
 def _read(folder: Path, found: RunStatus) -> None:
-    busy = in_use(folder)  # asked first: it may end meanwhile, and then has a result
-    result = read_result(folder)
-    reason = failure(folder)
+    found.state, result, reason = state_of(folder)
+    found.reason = reason or ""
     if result:
-        found.state, found.accuracy = "done", result["best"]["accuracy"]
-    elif busy:
-        found.state = "running"
-    elif reason:
-        found.state, found.reason = "failed", reason
+        found.accuracy = result["best"]["accuracy"]
     tree = result["config"] if result else _started_with(folder)
     if "trainer" not in tree:  # a baseline, or a run that ended as it began
         return
@@ -91,9 +86,8 @@ def differing(runs: list[RunStatus]) -> dict[str, list[str]]:
     by_name: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         by_name.setdefault(run.name, []).append(run.settings)
-    return {
-        name: [
-            key for key in dict.fromkeys(k for s in several for k in s) if len({str(s.get(key)) for s in several}) > 1
-        ]
-        for name, several in by_name.items()
-    }
+    found = {}
+    for name, several in by_name.items():
+        keys = dict.fromkeys(key for settings in several for key in settings)
+        found[name] = [key for key in keys if len({str(settings.get(key)) for settings in several}) > 1]
+    return found

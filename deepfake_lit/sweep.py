@@ -10,14 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from deepfake_lit import console
 from deepfake_lit.config import digest, load
 from deepfake_lit.errors import UNFINISHED, Unfinished, UserError
 from deepfake_lit.files import atomic, write_json
-from deepfake_lit.results import Busy, failure, in_use, read_result
+from deepfake_lit.results import Busy, failure, state_of
 
 
 def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
@@ -27,21 +26,21 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         composed: the trial's configuration, not checked yet.
         hydra_config: Hydra's own: the trial's number and overrides, and the sweep's folder.
     """
-    from deepfake_lit.train import run, run_folder
+    from deepfake_lit.train import open_run_data, run, run_folder
 
     number, overrides = hydra_config.job.num, list(hydra_config.overrides.task)
     entry = {"number": number, "overrides": overrides, "folder": None, "reason": None}
-    path = Path(hydra_config.sweep.dir) / "trials" / f"{digest(sorted(overrides), '')}.json"
+    path = Path(hydra_config.sweep.dir) / "trials" / f"{digest(sorted(overrides))}.json"
     try:
         cfg = load(composed)
+        data = open_run_data(cfg)
+        network = None if cfg.model.kind == "none" else run_folder(cfg, data)
+        entry["folder"] = network and str(network)
         write_json(path, entry)
-        if cfg.model.kind != "none":
-            entry["folder"] = str(run_folder(cfg))
-            write_json(path, entry)
-            if (reason := failure(Path(entry["folder"]))) and not cfg.retry_failed:
-                console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
-                return None
-        result = run(cfg)[-1]
+        if network and not cfg.retry_failed and (reason := failure(network)):
+            console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
+            return None
+        result = run(cfg, data)[-1]
     except Busy:
         return None
     except Unfinished:
@@ -59,25 +58,12 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     return None
 
 
-class RememberFolder(Callback):
-    """Hydra's callback that tells `finish` where the sweep lies. Hydra turns a callback's errors into warnings, so
-    nothing else is done in one."""
-
-    folder: Path | None = None
-
-    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        RememberFolder.folder = Path(config.hydra.sweep.dir)
-
-
-def finish() -> int:
-    """After a sweep: wait for trials that other processes are in, write and show the table.
+def finish(folder: Path) -> int:
+    """Wait for trials that other processes are in, write and show the table.
 
     Returns:
         The exit status: 0; 1 if a trial failed; `UNFINISHED` if one was interrupted in another process.
     """
-    folder, RememberFolder.folder = RememberFolder.folder, None
-    if folder is None:
-        return 0  # it was one run
     from deepfake_lit import show
 
     rows = table(folder)
@@ -97,35 +83,30 @@ def table(folder: Path) -> list[dict[str, Any]]:
     entries = sorted((json.loads(p.read_text()) for p in (folder / "trials").glob("*.json")), key=lambda e: e["number"])
     settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
     names = [n for n in dict.fromkeys(n for s in settings for n in s) if len({s.get(n) for s in settings}) > 1]
-    rows = []
-    for entry, values in zip(entries, settings, strict=True):
-        row = {"trial": entry["number"]} | {name: values.get(name, "") for name in names}
-        rows.append(row | _outcome(entry))
-    return rows
+    return [
+        {"trial": entry["number"], "settings": {name: values.get(name, "") for name in names}, **_outcome(entry)}
+        for entry, values in zip(entries, settings, strict=True)
+    ]
 
 
 def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
-    where = Path(entry["folder"]) if entry["folder"] else None
-    if where is None:
+    if entry["folder"] is None:
         return {"state": "failed", "reason": entry["reason"]} if entry["reason"] else {"state": "interrupted"}
-    busy = in_use(where)  # asked first: it may end meanwhile, and then has a result
     try:
-        result = read_result(where)
+        state, result, reason = state_of(Path(entry["folder"]))
     except UserError as error:
         return {"state": "failed", "reason": str(error)}
     if result:
         low, high = result["best"]["interval"]
         accuracies = {"best": result["best"]["accuracy"], "low": low, "high": high, "last": result["last"]["accuracy"]}
-        return {"state": "done"} | accuracies | {"folder": str(where)}
-    if busy:
-        return {"state": "running"}
-    reason = failure(where)
-    return {"state": "failed", "reason": reason} if reason else {"state": "interrupted"}
+        return {"state": state} | accuracies | {"folder": entry["folder"]}
+    return {"state": state} | ({"reason": reason} if reason else {})
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    flat = [{"trial": row["trial"], **row["settings"], **row} for row in rows]
+    names = [name for name in dict.fromkeys(name for row in flat for name in row) if name != "settings"]
     with atomic(path) as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(flat)

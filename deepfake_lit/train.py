@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +30,19 @@ from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
 from deepfake_lit.randomness import derive
-from deepfake_lit.results import locked, origin, read_result, recorded_failure, write_result
+from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
 from deepfake_lit.resume import checkpoint_to_resume
 from deepfake_lit.schema import Config
 
 
-def run(cfg: Config) -> list[dict[str, Any]]:
+def run(cfg: Config, data: ImageData | None = None) -> list[dict[str, Any]]:
     """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`, the baselines' beside it.
 
     The same configuration on the same data is the same run: a finished one is returned at once, an unfinished one
     goes on from its last checkpoint.
+
+    Args:
+        data: what `open_run_data` gives, if that is open already.
 
     Returns:
         The content of every `result.json`, and `folder`, where it lies: of the baselines, then of the network if
@@ -50,11 +52,11 @@ def run(cfg: Config) -> list[dict[str, Any]]:
         UserError: the data or the configuration cannot be used, or another process is in this run.
     """
     baselines = Baselines(cfg)
-    data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+    data = data or open_run_data(cfg)
     hardware.keep_freed_memory()
     if cfg.model.kind == "none":
         return baselines.run(data)
-    folder = _folder(cfg, data)
+    folder = run_folder(cfg, data)
     with locked(folder) if is_main_process() else contextlib.nullcontext():
         result = read_result(folder)
         if result is not None:
@@ -67,12 +69,12 @@ def run(cfg: Config) -> list[dict[str, Any]]:
     return [*baselines.results, {**result, "folder": str(folder)}]
 
 
-def run_folder(cfg: Config) -> Path:
+def open_run_data(cfg: Config) -> ImageData:
+    return open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+
+
+def run_folder(cfg: Config, data: ImageData) -> Path:
     """Where `run` leaves the network's result."""
-    return _folder(cfg, open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir)))
-
-
-def _folder(cfg: Config, data: ImageData) -> Path:
     return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
 
 
@@ -84,7 +86,7 @@ def is_main_process() -> bool:
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
     machine = hardware.resolve(cfg.trainer)
     if is_main_process():
-        write_json(folder / "run.json", {"config": to_dict(cfg), "started": _now()})
+        write_json(folder / "run.json", {"config": to_dict(cfg), "started": now()})
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
 
@@ -116,7 +118,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         **origin(data),
         "hardware": machine.to_dict() | {"threads": torch.get_num_threads(), "processes": trainer.world_size},
         "parameters": sum(p.numel() for p in module.net.parameters()),
-        "finished": _now(),
+        "finished": now(),
         "wall_seconds": sum(row["seconds"] for row in history.rows),
         "images_per_second": float(np.median([row["images_per_second"] for row in history.rows])),
         "selected_on": cfg.monitor,
@@ -137,10 +139,6 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         write_result(folder, result, arrays)
         (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left that could go on from it
     return result
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
@@ -197,12 +195,18 @@ def _process_group_left():
     """Afterwards this process is on its own again, so that the next trial of a sweep can start processes anew."""
     names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     before = {name: os.environ.get(name) for name in names}
-    grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
-    yield
-    if not grouped and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    for name, value in before.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    grouped = _in_a_group()
+    try:
+        yield
+    finally:
+        if _in_a_group() and not grouped:
+            torch.distributed.destroy_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _in_a_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 @contextlib.contextmanager

@@ -20,6 +20,14 @@ def samples(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def settings(samples, tmp_path_factory) -> list[str]:
+    """Overrides of a run of seconds on `samples`, with one image cache for all."""
+    tiny = ["model.width=0.125", "trainer.max_epochs=2", "trainer.progress_bar=false", "data.batch_size=25"]
+    cache = tmp_path_factory.mktemp("cache")
+    return [f"data.root={samples}", f"data.cache_dir={cache}", "augment.hflip=0.5", *tiny]
+
+
+@pytest.fixture(scope="session")
 def real_images(tmp_path_factory) -> Path:
     """Real images: 20 train and 10 validation a class at most, 100x100. Skips where they are not at hand."""
     unpack = SHARED_DATA / "unpack.py"

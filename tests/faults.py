@@ -1,4 +1,4 @@
-"""A run in a process of its own that dies where a test wants it to."""
+"""A run in a process of its own that dies where a test wants it to, and what is not the same in two runs."""
 
 import json
 import math
@@ -10,14 +10,18 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.utils.tensorboard
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import deepfake_lit.hydra_job  # noqa: F401 (what every run imports is imported once)
 from deepfake_lit import files
 from deepfake_lit.callbacks import DerivedRandomness
+from deepfake_lit.checkpoint import read_checkpoint
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose, main
+from deepfake_lit.results import read_predictions, read_result
 from deepfake_lit.train import run
 
 WRITES = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}  # audit events
@@ -111,3 +115,28 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def differences(folder: Path, other: Path) -> list[str]:
+    """What is not the same in two finished runs, times apart."""
+    found = []
+    if {p.name for p in folder.iterdir()} != {p.name for p in other.iterdir()}:
+        found.append(f"files: {sorted(p.name for p in folder.iterdir())}")
+    for name in ("best.ckpt", "last.ckpt"):
+        a, b = (read_checkpoint(f / name)["state_dict"] for f in (folder, other))
+        if a.keys() != b.keys() or not all(torch.equal(a[key], b[key]) for key in a):
+            found.append(f"weights of {name}")
+    a, b = (read_predictions(f / "predictions.npz") for f in (folder, other))
+    if a.keys() != b.keys() or not all(np.array_equal(a[key], b[key]) for key in a):
+        found.append("predictions")
+    a, b = map(read_result, (folder, other))
+    found += [key for key in ("best", "best_tta", "last", "last_tta", "best_epoch") if a[key] != b[key]]
+    timing = ("seconds", "images_per_second")
+    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in tree["history"]] for tree in (a, b))
+    if a != b:
+        found.append("history")
+    a, b = (EventAccumulator(str(f / "tensorboard")).Reload() for f in (folder, other))
+    for tag in a.Tags()["scalars"]:
+        if [(e.step, e.value) for e in a.Scalars(tag)] != [(e.step, e.value) for e in b.Scalars(tag)]:
+            found.append(f"TensorBoard's {tag}")
+    return found

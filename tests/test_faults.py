@@ -1,6 +1,6 @@
 """Runs that are killed, told to stop, or out of disk, and what they are when they have ended.
 
-`make test` kills a few; `make test-faults` kills 200 and prints the figures.
+`make test` kills a few; `make test-faults` kills 200 times and prints the figures.
 """
 
 import csv
@@ -12,14 +12,11 @@ import time
 from pathlib import Path
 
 import faults
-import numpy as np
 import pytest
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from faults import differences
 
 from deepfake_lit import cli
-from deepfake_lit.checkpoint import read_checkpoint
-from deepfake_lit.results import locked, read_predictions, read_result
+from deepfake_lit.results import locked
 from deepfake_lit.status import StatusConfig, look
 
 KILLS = int(os.environ.get("FAULTS", "12"))
@@ -63,31 +60,6 @@ def ended(process) -> int:
 def only_run(output: Path) -> Path:
     (folder,) = (output / "runs" / "default").iterdir()
     return folder
-
-
-def differences(folder: Path, other: Path) -> list[str]:
-    """What is not the same in two finished runs, times apart."""
-    found = []
-    if {p.name for p in folder.iterdir()} != {p.name for p in other.iterdir()}:
-        found.append(f"files: {sorted(p.name for p in folder.iterdir())}")
-    for name in ("best.ckpt", "last.ckpt"):
-        a, b = (read_checkpoint(f / name)["state_dict"] for f in (folder, other))
-        if a.keys() != b.keys() or not all(torch.equal(a[key], b[key]) for key in a):
-            found.append(f"weights of {name}")
-    a, b = (read_predictions(f / "predictions.npz") for f in (folder, other))
-    if a.keys() != b.keys() or not all(np.array_equal(a[key], b[key]) for key in a):
-        found.append("predictions")
-    a, b = map(read_result, (folder, other))
-    found += [key for key in ("best", "best_tta", "last", "last_tta", "best_epoch") if a[key] != b[key]]
-    timing = ("seconds", "images_per_second")
-    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in tree["history"]] for tree in (a, b))
-    if a != b:
-        found.append("history")
-    a, b = (EventAccumulator(str(f / "tensorboard")).Reload() for f in (folder, other))
-    for tag in a.Tags()["scalars"]:
-        if [(e.step, e.value) for e in a.Scalars(tag)] != [(e.step, e.value) for e in b.Scalars(tag)]:
-            found.append(f"TensorBoard's {tag}")
-    return found
 
 
 def test_killed_runs_end_as_one_that_was_not(runs, tmp_path):
@@ -250,7 +222,7 @@ def test_a_sweep_by_name_and_its_status(swept, tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert f"sweep {folder.name}: 1 interrupted, 8 done" in said
     assert said.count("done") == 9
-    # flags of Hydra's after the settings, and a sweep's folder of one's own
+    # flags of Hydra's after the settings
     assert main_status(["train", *settings, "--cfg", "job"]) == 0
     assert "max_epochs: 1" in capsys.readouterr().out
 

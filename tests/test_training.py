@@ -1,7 +1,6 @@
 """Whole runs on made-up images: what they leave, that they resume, that schedules step as they should."""
 
 import json
-import math
 import os
 import tempfile
 from pathlib import Path
@@ -9,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
-from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate, wilson_interval
@@ -23,15 +19,6 @@ from deepfake_lit.modules import build_optimizer, build_scheduler
 from deepfake_lit.results import read_predictions, read_result
 from deepfake_lit.schema import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
 from deepfake_lit.train import run
-
-TINY = ["model.width=0.125", "trainer.max_epochs=2", "trainer.progress_bar=false", "data.batch_size=25"]
-
-
-@pytest.fixture(scope="module")
-def settings(samples, tmp_path_factory):
-    """Overrides of a run of seconds whose image cache the whole module shares."""
-    cache = tmp_path_factory.mktemp("cache")
-    return [f"data.root={samples}", f"data.cache_dir={cache}", "augment.hflip=0.5", *TINY]
 
 
 @pytest.fixture(scope="module")
@@ -101,107 +88,12 @@ def test_the_same_run_again_returns_at_once(finished, monkeypatch):
     assert {k: v for k, v in again.items() if k != "schema"} == result
 
 
-ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]
-PLATEAU = ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"]
-
-
-class Killed(BaseException):
-    pass
-
-
-def kill_at(monkeypatch, epoch: int, batch: int, every_step: bool) -> None:
-    """End runs after a batch, as a kill would. Checkpoints stand after every step before it, or at epoch ends."""
-
-    def kill(self, trainer, module, outputs, data, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (epoch, batch):
-            raise Killed
-
-    monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", kill)
-    monkeypatch.setattr(CheckpointWriter, "SHARE", math.inf)
-    if not every_step:
-        monkeypatch.setattr(CheckpointWriter, "write_within_epoch", lambda *_: False)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "epoch", "batch", "every_step"),
-    [
-        (ONECYCLE, 2, 1, False),
-        (ONECYCLE, 2, 1, True),
-        (ONECYCLE, 0, 2, True),
-        (ONECYCLE, 3, 3, True),
-        ([*ONECYCLE, "data.workers=2"], 2, 1, True),
-        ([*ONECYCLE, "data.workers=2"], 2, 1, False),
-        ([*ONECYCLE, "trainer.accumulate_grad_batches=2"], 2, 3, True),
-        ([*ONECYCLE, "data.class_sampling=[1,2,1,1,1]"], 1, 1, True),
-        (PLATEAU, 2, 1, False),
-        (PLATEAU, 2, 2, True),
-        (PLATEAU, 2, 0, True),
-    ],
-)
-def test_a_killed_run_ends_as_one_that_was_not(overrides, epoch, batch, every_step, settings, tmp_path, monkeypatch):
-    """Dropout, CutMix, momentum and the schedules have state or randomness; four epochs of four steps."""
-    overrides = [*overrides, "trainer.max_epochs=4", "trainer.checkpoint_minutes=0"]
-
-    def cfg(name):
-        return compose([*settings, *overrides, f"output_dir={tmp_path / name}"])
-
-    whole = run(cfg("whole"))[-1]
-    with monkeypatch.context() as patch:
-        kill_at(patch, epoch, batch, every_step)
-        with pytest.raises(Killed):
-            run(cfg("killed"))
-    resumed = run(cfg("killed"))[-1]
-    for which in ("best.ckpt", "last.ckpt"):
-        assert same(weights(_folder(whole) / which), weights(_folder(resumed) / which))
-    assert resumed["last"] == whole["last"]
-    assert resumed["best"] == whole["best"]
-    assert [row["epoch"] for row in resumed["history"]] == [0, 1, 2, 3]
-    timing = ("seconds", "images_per_second")
-    rows = [[{k: v for k, v in row.items() if k not in timing} for row in r["history"]] for r in (resumed, whole)]
-    assert rows[0] == rows[1]
-    assert events(resumed) == events(whole)
-
-
-def events(result) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows of a run: (step, value) of every scalar."""
-    reader = EventAccumulator(str(_folder(result) / "tensorboard")).Reload()
-    return {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
-
-
-def test_a_checkpoint_within_an_epoch_goes_on_from_its_step(settings, tmp_path, monkeypatch, capsys):
-    cfg = compose([*settings, "trainer.checkpoint_minutes=0", f"output_dir={tmp_path}"])
-    with monkeypatch.context() as patch:
-        kill_at(patch, 1, 2, every_step=True)
-        with pytest.raises(Killed):
-            run(cfg)
-    steps = []
-    start = DerivedRandomness.on_train_batch_start
-    monkeypatch.setattr(
-        DerivedRandomness,
-        "on_train_batch_start",
-        lambda self, t, m, b, i: steps.append((t.current_epoch, i)) or start(self, t, m, b, i),
-    )
-    run(cfg)
-    assert steps == [(1, 2), (1, 3)]  # the checkpoint after batch 1 is the last: the kill came before that of batch 2
-    assert "after step 6" in capsys.readouterr().err
-
-
 def test_seed_0_is_a_seed_and_seeds_differ(settings, tmp_path):
     first = [run(compose([*settings, "seed=0", f"output_dir={tmp_path / str(i)}"]))[-1] for i in (0, 1)]
     other = run(compose([*settings, "seed=1", f"output_dir={tmp_path / '0'}"]))[-1]
     assert same(*(weights(_folder(r) / "last.ckpt") for r in first))
     assert not same(weights(_folder(first[0]) / "last.ckpt"), weights(_folder(other) / "last.ckpt"))
     assert first[0]["fingerprint"] != other["fingerprint"]
-
-
-def test_an_unreadable_last_checkpoint_is_put_aside(settings, tmp_path, capsys):
-    cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
-    folder = _folder(run(cfg)[-1])
-    (folder / "result.json").unlink()
-    (folder / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
-    run(cfg)
-    assert "last.unusable" in capsys.readouterr().err.replace("\n", " ")
-    assert list(folder.glob("last.unusable-*.ckpt"))
 
 
 def test_a_failure_is_recorded_and_a_success_removes_it(settings, tmp_path, monkeypatch):
@@ -214,15 +106,6 @@ def test_a_failure_is_recorded_and_a_success_removes_it(settings, tmp_path, monk
     assert "ZeroDivisionError" in json.loads(failures[0].read_text())["error"]
     run(cfg)
     assert not failures[0].exists()
-
-
-def test_two_processes_cannot_be_in_one_run(settings, tmp_path):
-    from filelock import FileLock
-
-    cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
-    folder = _folder(run(cfg)[-1])
-    with FileLock(folder / ".lock"), pytest.raises(UserError, match="another process"):
-        run(cfg)
 
 
 def test_a_foreign_result_is_refused(finished, tmp_path):

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.randomness import derive
-from deepfake_lit.results import locked, origin, read_result, recorded_failure, write_result
+from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
 from deepfake_lit.schema import BaselineConfig, Config
 
 
@@ -106,7 +105,7 @@ class Baselines(Callback):
                 **origin(data),
                 "hardware": self._machine.to_dict() | {"threads": torch.get_num_threads(), "processes": 1},
                 "features": count,
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "finished": now(),
                 "wall_seconds": features + fitting + predicting,
                 "seconds": {"features": features, "fitting": fitting, "predicting": predicting},
                 "images_per_second": len(train) / (features + fitting),

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from deepfake_lit.baselines import knn as module
+from deepfake_lit.baselines.distances import has_quick_int8, quantised_distances
 from deepfake_lit.baselines.knn import KNN
 from deepfake_lit.baselines.standardise import Standardise
 from deepfake_lit.baselines.svm import SVM
@@ -23,8 +26,10 @@ def images(count: int, features: int = 300, seed: int = 0) -> tuple[np.ndarray, 
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 7, 9, 11])
-@pytest.mark.parametrize("kind", ["bytes", "standardised", "far from zero"])
-def test_knn_is_scikit_learns_brute_force(k, kind):
+@pytest.mark.parametrize("kind", ["bytes", "standardised", "far from zero", "one is far larger"])
+@pytest.mark.parametrize("int8", [True, False])
+def test_knn_is_scikit_learns_brute_force(k, kind, int8, monkeypatch):
+    monkeypatch.setattr(module, "has_quick_int8", lambda *_: int8)
     X, y = images(700)
     Q, _ = images(300, seed=1)
     if kind == "standardised":
@@ -32,6 +37,9 @@ def test_knn_is_scikit_learns_brute_force(k, kind):
         X, Q = scale.transform(X), scale.transform(Q)
     elif kind == "far from zero":  # where float32 norms of uncentred rows would change neighbours
         X, Q = (rows.astype(np.float32) / 255 + 1000 for rows in (X, Q))
+    elif kind == "one is far larger":  # int8 does not tell the others apart
+        X, Q = (rows.astype(np.float32) for rows in (X, Q))
+        X[0, 0] = 1e6
     reference = KNeighborsClassifier(k, algorithm="brute").fit(X.astype(np.float64), y)
     ours = KNN(k).fit(X, y)
     distances, indices = ours.kneighbors(Q)
@@ -42,6 +50,25 @@ def test_knn_is_scikit_learns_brute_force(k, kind):
     np.testing.assert_array_equal(ours.predict_proba(Q)[~ties], reference.predict_proba(Q.astype(np.float64))[~ties])
     assert ties.mean() < 0.05
     np.testing.assert_array_equal(ours.votes(indices), ours.predict_proba(Q))
+    assert ours.quick_int8_ == (int8 and kind != "one is far larger")
+
+
+def test_int8_products_are_refused_where_their_sums_could_overflow():
+    assert not has_quick_int8("cpu", 131_072)
+    assert not has_quick_int8("cpu", 1)
+    assert not has_quick_int8("cuda", 100)
+    most = torch.full((1, 131_071), -128, dtype=torch.int8)
+    assert torch._int_mm(most, most.T).item() == 131_071 * 128**2
+
+
+def test_quantised_distances_are_within_their_errors(monkeypatch):
+    monkeypatch.setattr("deepfake_lit.baselines.distances.tile_rows", lambda features: 97)
+    X = np.random.default_rng(0).normal(3, 2, (300, 500)).astype(np.float32)
+    X[7] *= 4  # beyond the scale: cut off
+    distances, errors, row_errors = quantised_distances(X[:120], X, 3.0, 8 / 127, "test")
+    true = np.linalg.norm(X[:120, None].astype(np.float64) - X, axis=2)
+    assert (np.abs(distances.numpy() - true) <= errors[:, None].numpy() + row_errors.numpy()).all()
+    assert np.median(row_errors) < 0.5
 
 
 def test_equal_votes_go_to_the_lowest_label_and_equal_distances_to_the_first_row():

@@ -1,29 +1,28 @@
 """Exact nearest neighbours by matrix products: `KNeighborsClassifier(algorithm="brute")`, many times as fast."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from deepfake_lit.baselines.distances import squared_distances
+from deepfake_lit.baselines.distances import UNIT, gamma, has_quick_int8, quantised_distances, squared_distances
 from deepfake_lit.data.pool import cores
 
-UNIT = 2.0**-24  # unit roundoff of float32
 QUERIES = 1250  # at a time
 FEW = 50  # queries whose distances to all rows stay in a core's cache
+MANY = 200  # candidates a query, on average, that it takes longer to measure again than int8 has saved
 
 
 class KNN(ClassifierMixin, BaseEstimator):
     """K nearest neighbours under the Euclidean distance, with equal votes.
 
-    One float32 matrix product ranks the training rows of every query approximately. The product's error has a bound
-    that holds in any order of summation (Higham 2002, "Accuracy and stability of numerical algorithms", section
-    3.1), so the rows that can be among the nearest are known for certain; their distances are computed again in
-    float64, for uint8 data without any rounding. The neighbours are therefore the exact ones on every device. Equal
-    distances go to the lower training row, equal votes to the lowest label.
+    One matrix product ranks the training rows of every query approximately: of int8 where the CPU is quick at it, else
+    of float32. Its error has a bound, so the rows that can be among the nearest are known for certain; their distances
+    are computed again in float64, for uint8 data without any rounding. The neighbours are therefore the exact ones on
+    every device. Equal distances go to the lower training row, equal votes to the lowest label.
 
     Args:
         n_neighbors: k.
@@ -39,8 +38,13 @@ class KNN(ClassifierMixin, BaseEstimator):
         self.rows_ = X if X.dtype == np.uint8 else np.ascontiguousarray(X, np.float32)
         if not 1 <= self.n_neighbors <= len(X):
             raise ValueError(f"n_neighbors={self.n_neighbors} must be 1 to the number of training rows, {len(X)}")
-        # whole numbers stay whole; others are best centred on their mean
-        self.centre_ = 128.0 if X.dtype == np.uint8 else X.mean(0, dtype=np.float64).astype(np.float32)
+        if X.dtype == np.uint8:  # whole numbers stay whole
+            self.centre_, self.scale_ = 128.0, 1.0
+        else:  # others are best centred on their mean
+            self.centre_ = X.mean(0, dtype=np.float64).astype(np.float32)
+            largest = max((self.rows_.max(0) - self.centre_).max(), (self.centre_ - self.rows_.min(0)).max())
+            self.scale_ = float(largest) / 127 or 1.0  # 127: the largest that int8 holds of either sign
+        self.quick_int8_ = has_quick_int8(self.device, X.shape[1])
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -65,8 +69,24 @@ class KNN(ClassifierMixin, BaseEstimator):
         squared, indices = map(np.stack, zip(*found, strict=True))
         return np.sqrt(squared), indices
 
-    def _possible(self, queries: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    def _possible(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
         """For each query the training rows that can be among the nearest, whatever the rounding errors were."""
+        if self.quick_int8_:
+            possible = self._candidates(*self._int8(queries), count)
+            if sum(map(len, possible)) <= MANY * len(queries):
+                return possible
+            self.quick_int8_ = False  # a few values are far larger than the others, which int8 then cannot tell apart
+        return self._candidates(*self._float32(queries), count)
+
+    def _int8(self, queries: np.ndarray) -> tuple[torch.Tensor, Callable]:
+        """Distances float64 (n, m), and a function of a slice of the queries that gives their errors' bound."""
+        distances, errors, row_errors = quantised_distances(
+            queries, self.rows_, self.centre_, self.scale_, "nearest neighbours"
+        )
+        return distances, lambda some: errors[some, None] + row_errors
+
+    def _float32(self, queries: np.ndarray) -> tuple[torch.Tensor, Callable]:
+        """The same, of squared distances."""
         shape = len(queries), len(self.rows_)
         squared = torch.from_numpy(np.empty(shape)).to(self.device)
         lengths, row_lengths = (torch.empty(n, dtype=torch.float64, device=self.device) for n in shape)
@@ -74,13 +94,25 @@ class KNN(ClassifierMixin, BaseEstimator):
         for rows, columns, tile, norms, other_norms in tiles:
             squared[rows, columns] = tile
             lengths[rows], row_lengths[columns] = norms.sqrt(), other_norms.sqrt()
-        terms = queries.shape[1]
-        gamma = terms * UNIT / (1 - terms * UNIT)
-        for near, length in zip(squared.split(FEW), lengths[:, None].split(FEW), strict=True):
-            # of a product of `terms` terms, and of rounding the centred rows
-            error = 2 * gamma * length * row_lengths + 4 * UNIT * (length + row_lengths) ** 2
-            farthest = (near + error).kthvalue(count, dim=1, keepdim=True).values  # the k-th neighbour is no farther
-            yield from map(np.flatnonzero, (near - error <= farthest).cpu().numpy())
+
+        def error(some: slice) -> torch.Tensor:  # of the product, and of rounding the centred rows
+            length = lengths[some, None]
+            return 2 * gamma(queries.shape[1]) * length * row_lengths + 4 * UNIT * (length + row_lengths) ** 2
+
+        return squared, error
+
+    @staticmethod
+    def _candidates(near: torch.Tensor, error: Callable, count: int) -> list[np.ndarray]:
+        """Of distances, or their squares, that are certain to within an error, for each query the rows that can be
+        among the `count` nearest."""
+
+        def some(start: int) -> list[np.ndarray]:
+            part = near[start : start + FEW]
+            wide = error(slice(start, start + FEW))
+            farthest = (part + wide).kthvalue(count, dim=1, keepdim=True).values  # the k-th neighbour is no farther
+            return [np.flatnonzero(row) for row in (part - wide <= farthest).cpu().numpy()]
+
+        return [rows for start in range(0, len(near), FEW) for rows in some(start)]
 
     def _nearest(self, query: np.ndarray, candidates: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(squared distances float64 (k,), indices (k,))."""

@@ -1,5 +1,6 @@
 """When a run writes checkpoints, and how it ends when it is told to."""
 
+import contextlib
 import math
 import signal
 import threading
@@ -10,11 +11,13 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from deepfake_lit.averaging import MovingAverage
 from deepfake_lit.checkpoint import BEST, LAST
 from deepfake_lit.config import metric_mode
 from deepfake_lit.console import note
 from deepfake_lit.data.datamodule import STOP_SIGNALS
 from deepfake_lit.errors import UNFINISHED
+from deepfake_lit.processes import any_process
 
 
 class CheckpointWriter(Checkpoint):
@@ -25,18 +28,34 @@ class CheckpointWriter(Checkpoint):
     Lightning's ModelCheckpoint writes inside an epoch's end, and a run that goes on from there ends the same epoch once
     more, with its metrics logged twice and the step of a plateau scheduler lost.
 
+    Training ends after `patience` epochs without a better value; that follows from the best epoch and needs no state.
+
     Where writing takes long, epochs that bring no better value leave no `last.ckpt`, nor does time within an epoch, so
     that it costs no more than `SHARE` of the time; a run that goes on from an older one repeats what it had done.
 
+    Args:
+        minutes: from one `last.ckpt` to the next within an epoch.
+        average: whose weights `best.ckpt` holds; None: the trained ones.
+
     Attributes:
         seconds, written: spent on checkpoints so far, and how many they were.
+        began: whether a step was about to be trained: a checkpoint that this went on from has been of use.
     """
 
     SHARE = 0.02
     STATE = ("best_value", "best_epoch", "seconds", "written", "_next")
 
-    def __init__(self, folder: Path, monitor: str, minutes: float):
-        self.folder, self.monitor, self.minutes = folder, monitor, minutes
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str,
+        minutes: float,
+        patience: int | None = None,
+        average: MovingAverage | None = None,
+    ):
+        self.folder, self.monitor, self.minutes, self.patience = folder, monitor, minutes, patience
+        self.average = average
+        self.began = False
         self.best_value, self.best_epoch = math.nan, -1
         self.seconds, self.written = 0.0, 0
         self._pending = self._improved = False
@@ -57,6 +76,10 @@ class CheckpointWriter(Checkpoint):
             # Lightning has started on the images of epoch 0 before it read the checkpoint: begin again where it ended.
             trainer.train_dataloader.sampler.start_at(*self._next)
             iter(trainer.fit_loop._data_fetcher)
+            self._stop_if_no_better(trainer, self._next[0] - 1)
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        self.began = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
         if any_process(trainer, self._since() > max(60 * self.minutes, self._took / self.SHARE)):
@@ -76,8 +99,13 @@ class CheckpointWriter(Checkpoint):
         self._pending, self._improved = True, better or math.isnan(self.best_value)
         if self._improved:
             self.best_value, self.best_epoch = value, trainer.current_epoch
+        self._stop_if_no_better(trainer, trainer.current_epoch)
         # Else Lightning leaves out a plateau scheduler's step at the end of an epoch that a run went on within.
         trainer.fit_loop._restarting = False
+
+    def _stop_if_no_better(self, trainer: pl.Trainer, epoch: int) -> None:
+        if self.patience is not None and epoch - self.best_epoch >= self.patience:
+            trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self._improved or any_process(trainer, self._since() > self._took / self.SHARE):
@@ -114,7 +142,10 @@ class CheckpointWriter(Checkpoint):
     def _timed(self, trainer: pl.Trainer, name: str, weights_only: bool) -> None:
         start = time.monotonic()
         self.written += 1
-        trainer.save_checkpoint(self.folder / name, weights_only)
+        # Lightning calls no callback for a file of weights alone, so the average must be in their place.
+        swapped = self.average is not None and weights_only
+        with self.average.in_place(trainer.lightning_module) if swapped else contextlib.nullcontext():
+            trainer.save_checkpoint(self.folder / name, weights_only)
         self.seconds += time.monotonic() - start
 
 
@@ -156,10 +187,3 @@ class Interrupts(Checkpoint):
     def _end(self) -> None:
         note("stopped after a whole step; the same command goes on from there")
         raise SystemExit(UNFINISHED)
-
-
-def any_process(trainer: pl.Trainer, condition: bool) -> bool:
-    """Whether it holds in any process of the run: they write checkpoints and end together."""
-    if trainer.world_size == 1:
-        return condition
-    return trainer.strategy.reduce_boolean_decision(condition, all=False)

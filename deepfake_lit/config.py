@@ -7,6 +7,7 @@ once more and returns plain dataclasses, so nothing behind it ever sees a `DictC
 import dataclasses
 import hashlib
 import json
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from deepfake_lit.errors import UserError, did_you_mean, one_of
 from deepfake_lit.schema import (
+    ADDED_LATER,
     KINDS,
     NOT_IDENTITY,
     AugmentConfig,
@@ -24,6 +26,8 @@ from deepfake_lit.schema import (
     LossConfig,
     TrainerConfig,
 )
+
+LENGTH_FREE = ("constant", "plateau")  # schedules whose learning rates do not depend on the number of epochs
 
 
 def register() -> None:
@@ -153,6 +157,12 @@ def check(cfg: Config) -> None:
     require(cfg.optimizer.lr > 0, "optimizer.lr must be above 0")
     require(cfg.seed >= 0, "seed must be 0 or more")
     require(t.max_epochs > 0, "trainer.max_epochs must be above 0")
+    require(t.early_stopping is None or t.early_stopping > 0, "trainer.early_stopping must be above 0")
+    require(t.ema is None or 0 < t.ema < 1, "trainer.ema must lie between 0 and 1")
+    require(
+        cfg.extends is None or re.fullmatch(r"[0-9a-f]{16}", cfg.extends) is not None,
+        f"extends is {cfg.extends!r}; it must be the fingerprint of a run: the 16 digits that its folder is named by",
+    )
     one_of("trainer.precision", t.precision, ("auto", "fp32", "bf16", "fp16"))
     for name, value in (
         ("monitor", cfg.monitor),
@@ -170,9 +180,12 @@ def to_dict(cfg: Config) -> dict[str, Any]:
 
 def from_dict(tree: dict[str, Any]) -> Config:
     """The inverse of `to_dict`, with the same checks as `load`; a tree from a file is data, without interpolations."""
-    if "${" in json.dumps(tree):
-        raise UserError("a stored configuration must not hold interpolations (${...})")
-    return load(OmegaConf.create(tree))
+    try:
+        if "${" in json.dumps(tree):
+            raise UserError("a stored configuration must not hold interpolations (${...})")
+        return load(OmegaConf.create(tree))
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"a stored configuration is damaged: {error}") from None
 
 
 def identity(cfg: Config) -> dict[str, Any]:
@@ -182,7 +195,7 @@ def identity(cfg: Config) -> dict[str, Any]:
     def walk(prefix: str, node: Any) -> None:
         for key, value in node.items():
             name = f"{prefix}{key}"
-            if name in NOT_IDENTITY:
+            if name in NOT_IDENTITY or (name in ADDED_LATER and value is None):
                 continue
             if isinstance(value, dict) and not prefix:
                 walk(f"{name}.", value)
@@ -190,6 +203,8 @@ def identity(cfg: Config) -> dict[str, Any]:
                 flat[name] = value
 
     walk("", to_dict(cfg))
+    if cfg.scheduler.kind in LENGTH_FREE:
+        flat.pop("extends", None)
     return flat
 
 

@@ -1,29 +1,40 @@
-"""Where a run goes on: the newest of its checkpoints that is whole and its own."""
+"""Where a run goes on: the newest of its checkpoints that is whole and its own, or another run's that it extends."""
 
 import contextlib
+import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from torch import nn
+from pytorch_lightning.callbacks import Callback
 
-from deepfake_lit.checkpoint import ENTRY, LAST, PREVIOUS, read_checkpoint
-from deepfake_lit.config import fingerprint, from_dict, identity
+from deepfake_lit.checkpoint import BEST, ENTRY, LAST, PREVIOUS, read_checkpoint
+from deepfake_lit.config import LENGTH_FREE, fingerprint, from_dict, identity
 from deepfake_lit.console import note, warn
 from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic
+from deepfake_lit.modules import Classifier, build_scheduler
 from deepfake_lit.schema import Config
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_metrics")
+NEEDED_BY_EMA = ("current_model_state", "averaging_state")
+EVENTS = "events.out.tfevents."
+MAY_DIFFER = ("extends", "trainer.max_epochs")  # between a run and the one that it extends
 
 
-def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: nn.Module) -> tuple[Path | None, int]:
+def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> tuple[Path | None, int]:
     """The last checkpoint of a run, else the one before it, else None: the run starts; and the steps done till then.
 
     A file that is truncated, foreign or of another run is renamed and named in a warning; none is ever deleted.
 
     Args:
         module: as it will be trained; a checkpoint's weights must fit it.
+
+    Raises:
+        UserError: the run that `cfg.extends` names is not there, or is another in more than the number of epochs.
     """
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -34,34 +45,101 @@ def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: nn.M
             _check_belongs(path, checkpoint, cfg, data_hash)
             _check_fits(path, checkpoint, module)
         except UserError as error:
-            aside = path.with_name(f"{path.stem}.unusable-{time.time_ns()}.ckpt")
-            with contextlib.suppress(FileNotFoundError):  # another process of this run has done it
-                path.rename(aside)
-            warn(f"{error}; it is kept as {aside.name}")
+            put_aside(path, error)
             continue
         step = checkpoint["global_step"]
         note(f"goes on from {path}, after step {step:,}")
         return path, step
-    return None, 0
+    return (None, 0) if cfg.extends is None else _extended(folder, cfg, data_hash, module)
 
 
-def _check_belongs(path: Path, checkpoint: dict[str, Any], cfg: Config, data_hash: str) -> None:
+def put_aside(path: Path, reason: Exception) -> None:
+    """Rename a checkpoint that is of no use, and say so."""
+    aside = path.with_name(f"{path.stem}.unusable-{time.time_ns()}.ckpt")
+    with contextlib.suppress(FileNotFoundError):  # another process of this run has done it
+        path.rename(aside)
+    warn(f"{reason}; it is kept as {aside.name}")
+
+
+def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> tuple[Path, int]:
+    """The last checkpoint of the run that `cfg` extends; its best one becomes this run's."""
+    other = folder.parent / cfg.extends
+    path = other / LAST
+    checkpoint = read_checkpoint(path)
+    _check_belongs(path, checkpoint, cfg, data_hash, MAY_DIFFER)
+    _check_fits(path, checkpoint, module)
+    before = checkpoint[ENTRY]["config"]["trainer"]["max_epochs"]
+    epochs = cfg.trainer.max_epochs
+    if before >= epochs:
+        raise UserError(f"extends={cfg.extends} is of {before} epochs; trainer.max_epochs must be more, not {epochs}")
+    with open(other / BEST, "rb") as best, atomic(folder / BEST, "wb") as copy:
+        shutil.copyfileobj(best, copy)
+    note(f"extends {path}, after step {checkpoint['global_step']:,}, to {epochs} epochs")
+    return path, checkpoint["global_step"]
+
+
+def order_events(folder: Path) -> None:
+    """Rename TensorBoard's files where the clock has gone back: it reads them in the order of their names, which begin
+    with the time, and would take back what the newer one says instead of the older."""
+    written = sorted(folder.glob(f"{EVENTS}*"))
+    if written and written[-1].name >= f"{EVENTS}{int(time.time()):010d}":
+        for number, path in enumerate(written):
+            path.rename(folder / f"{EVENTS}{number:010d}.earlier")
+
+
+class PlannedAnew(Callback):
+    """Gives a run that extends another the schedule of its own length, at the step that it is at."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: Classifier) -> None:
+        if module.cfg.scheduler.kind in LENGTH_FREE:
+            return
+        optimizer = trainer.optimizers[0]
+        before = optimizer.param_groups[0]["lr"]
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = module.cfg.optimizer.lr
+        total = int(trainer.estimated_stepping_batches)
+        plan = build_scheduler(module.cfg.scheduler, optimizer, total)["scheduler"]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*`lr_scheduler.step\\(\\)` before `optimizer.step.*")
+            for _ in range(trainer.global_step):
+                plan.step()
+        trainer.lr_scheduler_configs[0].scheduler = plan
+        note(
+            f"the schedule is planned anew for {total:,} steps: the learning rate goes on at "
+            f"{plan.get_last_lr()[0]:.2e} instead of {before:.2e}, so this is not the run that "
+            f"{trainer.max_epochs} epochs from the start would be"
+        )
+
+
+def _check_belongs(
+    path: Path, checkpoint: dict[str, Any], cfg: Config, data_hash: str, may_differ: tuple[str, ...] = ()
+) -> None:
     try:
         meta = checkpoint[ENTRY]
         other, other_hash = from_dict(meta["config"]), meta["data_hash"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
     if fingerprint(other, other_hash) != fingerprint(cfg, data_hash):
-        found = differences(other, cfg) + ([] if other_hash == data_hash else ["the images"])
-        raise UserError(f"{path} is of another run; it differs in {', '.join(found)}")
+        found = [text for name, text in differences(other, cfg).items() if name not in may_differ]
+        found += [] if other_hash == data_hash else ["the images"]
+        if found:
+            raise UserError(f"{path} is of another run; it differs in {', '.join(found)}")
 
 
-def _check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:
-    missing = [key for key in NEEDED if key not in checkpoint]
+def _check_fits(path: Path, checkpoint: dict[str, Any], module: Classifier) -> None:
+    needed = NEEDED + (NEEDED_BY_EMA if module.cfg.trainer.ema else ())
+    missing = [key for key in needed if key not in checkpoint]
     if missing:
         raise UserError(f"{path} holds no state to go on from: it lacks {', '.join(missing)}")
     if not isinstance(checkpoint.get("global_step"), int):
         raise UserError(f"{path} is damaged: it does not say how many steps it is after")
+    try:
+        loop = checkpoint["loops"]["fit_loop"]
+        counts = [loop[name]["current"]["completed"] for name in ("epoch_progress", "epoch_loop.batch_progress")]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: it lacks {error} of the training's progress") from None
+    if not all(isinstance(count, int) for count in counts):
+        raise UserError(f"{path} is damaged: its training's progress is {counts}")
     own, found = module.state_dict(), checkpoint["state_dict"]
     wrong = [
         key
@@ -72,11 +150,11 @@ def _check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> No
         raise UserError(f"{path} is damaged: {len(wrong)} weights do not fit the network, as {sorted(wrong)[0]}")
 
 
-def differences(a: Config, b: Config) -> list[str]:
-    """Every setting that can change a result and is not the same in both, as "name (value in a, value in b)"."""
+def differences(a: Config, b: Config) -> dict[str, str]:
+    """Every setting that can change a result and is not the same in both, with "name (value in a, value in b)"."""
     left, right = identity(a), identity(b)
-    return [
-        f"{key} ({left.get(key)!r}, {right.get(key)!r})"
+    return {
+        key: f"{key} ({left.get(key)!r}, {right.get(key)!r})"
         for key in sorted(left.keys() | right.keys())
         if left.get(key) != right.get(key)
-    ]
+    }

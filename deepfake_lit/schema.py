@@ -192,6 +192,10 @@ class TrainerConfig:
     log_every_n_steps: int = 50
     progress_bar: bool = True
     threads: int | None = None  # CPU threads of one process; null: torch's choice
+    early_stopping: int | None = None  # epochs in a row without a better value of `monitor` that end the training
+    # decay of an exponential moving average of weights and batch-norm statistics, which is then what is validated and
+    # kept; the k-th step's is at most (1 + k) / (10 + k), so that the first weights are soon forgotten
+    ema: float | None = None
 
 
 @dataclass
@@ -205,6 +209,9 @@ class Config:
     seed: int = 0
     output_dir: str = "outputs"
     monitor: str = "val/accuracy"  # what best.ckpt is selected on
+    # fingerprint of a run of the same name to go on from, for more epochs; null: from the start. A constant or plateau
+    # schedule makes that the run of so many epochs; the others are planned anew, and the result is one of its own
+    extends: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
     model: Any = MISSING
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -223,6 +230,10 @@ KINDS: dict[str, tuple[type, ...]] = {
     "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
     "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
 }
+
+# Settings that came after runs had been made: left out of the fingerprint while they are null, so that those runs keep
+# theirs.
+ADDED_LATER = {"extends", "trainer.early_stopping", "trainer.ema"}
 
 # Settings that cannot change a result: where things lie, and how the work is shown or divided. The data themselves
 # enter the fingerprint by their content's hash.

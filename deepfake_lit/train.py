@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,32 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from deepfake_lit import console, hardware
+from deepfake_lit.averaging import MovingAverage
 from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.callbacks import DerivedRandomness, History
-from deepfake_lit.checkpoint import PREVIOUS, AtomicCheckpointIO, describe
+from deepfake_lit.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.errors import UserError
 from deepfake_lit.files import write_json
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
+from deepfake_lit.processes import is_main_process, process_group_left
 from deepfake_lit.randomness import derive
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
-from deepfake_lit.resume import checkpoint_to_resume
+from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, order_events, put_aside
 from deepfake_lit.schema import Config
 
 
-def run(cfg: Config, data: ImageData | None = None) -> list[dict[str, Any]]:
+def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[dict[str, Any]]:
     """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`, the baselines' beside it.
 
     The same configuration on the same data is the same run: a finished one is returned at once, an unfinished one
@@ -43,6 +44,7 @@ def run(cfg: Config, data: ImageData | None = None) -> list[dict[str, Any]]:
 
     Args:
         data: what `open_run_data` gives, if that is open already.
+        wait: for another process that is in this run to leave it; else that is an error.
 
     Returns:
         The content of every `result.json`, and `folder`, where it lies: of the baselines, then of the network if
@@ -57,7 +59,7 @@ def run(cfg: Config, data: ImageData | None = None) -> list[dict[str, Any]]:
     if cfg.model.kind == "none":
         return baselines.run(data)
     folder = run_folder(cfg, data)
-    with locked(folder) if is_main_process() else contextlib.nullcontext():
+    with locked(folder, wait) if is_main_process() else contextlib.nullcontext():
         result = read_result(folder)
         if result is not None:
             console.note(f"finished before: {folder}")
@@ -78,11 +80,6 @@ def run_folder(cfg: Config, data: ImageData) -> Path:
     return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
 
 
-def is_main_process() -> bool:
-    """False in the processes that Lightning starts for the further devices of a run."""
-    return not rank_zero_only.rank
-
-
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
     machine = hardware.resolve(cfg.trainer)
     if is_main_process():
@@ -90,16 +87,10 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
 
-    datamodule = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last)
-    module = build_classifier(cfg, data, machine)
-    history = History(folder / "history.csv")
-    writer = CheckpointWriter(folder, cfg.monitor, cfg.trainer.checkpoint_minutes)
-    callbacks = [history, writer, Interrupts(writer), baselines]
-    with _quiet_lightning():
-        start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
-        trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data), step)
-        with _process_group_left():
-            trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+    trained = None
+    while trained is None:
+        trained = _train(cfg, data, folder, baselines, machine)
+    trainer, module, history, writer = trained
 
     split = data.splits["validation"]
     figures, predictions = {}, {}
@@ -141,6 +132,35 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     return result
 
 
+def _train(
+    cfg: Config, data: ImageData, folder: Path, baselines: Baselines, machine: hardware.Hardware
+) -> tuple[pl.Trainer, Classifier, History, CheckpointWriter] | None:
+    """Train to the end, from the newest checkpoint on if there is one. None where that one could not be gone on from:
+    it is put aside, and the next try takes the one before it."""
+    datamodule = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last)
+    module = build_classifier(cfg, data, machine)
+    average = MovingAverage(cfg.trainer.ema) if cfg.trainer.ema else None
+    history = History(folder / "history.csv")
+    writer = CheckpointWriter(folder, cfg.monitor, cfg.trainer.checkpoint_minutes, cfg.trainer.early_stopping, average)
+    callbacks = [*([average] if average else []), history, writer, Interrupts(writer), baselines]
+    with _quiet_lightning():
+        start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
+        if start and start.parent != folder:
+            callbacks.append(PlannedAnew())
+        trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data), step)
+        try:
+            with process_group_left():
+                trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            if writer.began or start is None or start.parent != folder:
+                raise
+            put_aside(start, UserError(f"{start} could not be gone on from ({type(error).__name__}: {error})"))
+            return None
+    if trainer.is_global_zero and not (folder / LAST).exists():  # put aside, and the one before it was the end as well
+        (folder / PREVIOUS).replace(folder / LAST)
+    return trainer, module, history, writer
+
+
 def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
     """The network, initialised from (seed, "init") alone, under its loss."""
     counts = np.bincount(data.splits["train"].labels, minlength=len(data.class_names)).tolist()
@@ -163,6 +183,8 @@ def build_trainer(
         first_step: that the run goes on with; what TensorBoard was told of this and later ones is withdrawn.
     """
     t = cfg.trainer
+    if is_main_process():
+        order_events(folder / "tensorboard")
     callbacks = [DerivedRandomness(cfg.seed), *further]
     if show_bar := t.progress_bar and console.err.is_terminal:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
@@ -188,25 +210,6 @@ def build_trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard", purge_step=first_step),
         plugins=[AtomicCheckpointIO(description)],
     )
-
-
-@contextlib.contextmanager
-def _process_group_left():
-    """Afterwards this process is on its own again, so that the next trial of a sweep can start processes anew."""
-    names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    before = {name: os.environ.get(name) for name in names}
-    grouped = _in_a_group()
-    try:
-        yield
-    finally:
-        if _in_a_group() and not grouped:
-            torch.distributed.destroy_process_group()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def _in_a_group() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,39 @@
+"""The processes that Lightning starts for the further devices of a run, and this one among them."""
+
+import contextlib
+import os
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+
+def is_main_process() -> bool:
+    """False in the processes that Lightning starts for the further devices of a run."""
+    return not rank_zero_only.rank
+
+
+def any_process(trainer: pl.Trainer, condition: bool) -> bool:
+    """Whether it holds in any process of the run: they write checkpoints and end together."""
+    if trainer.world_size == 1:
+        return condition
+    return trainer.strategy.reduce_boolean_decision(condition, all=False)
+
+
+@contextlib.contextmanager
+def process_group_left():
+    """Afterwards this process is on its own again, so that the next trial of a sweep can start processes anew."""
+    names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    before = {name: os.environ.get(name) for name in names}
+    grouped = _in_a_group()
+    try:
+        yield
+    finally:
+        if _in_a_group() and not grouped:
+            torch.distributed.destroy_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _in_a_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,0 +1,164 @@
+"""Moving averages, early stopping, and runs that go on for more epochs than they were begun with."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from faults import differences
+
+from deepfake_lit.averaging import _MovingAverage
+from deepfake_lit.callbacks import DerivedRandomness
+from deepfake_lit.checkpoint import load_trained, read_checkpoint
+from deepfake_lit.checkpointing import CheckpointWriter
+from deepfake_lit.cli import compose
+from deepfake_lit.config import fingerprint
+from deepfake_lit.errors import UserError
+from deepfake_lit.results import read_predictions
+from deepfake_lit.train import run
+
+SCHEDULES = {
+    "onecycle": ["scheduler=onecycle", "optimizer=sgd", "optimizer.momentum=0.9"],
+    "cosine": ["scheduler=cosine", "scheduler.warmup=0.2"],
+    "plateau": ["scheduler=plateau", "scheduler.patience=0", "trainer.ema=0.8"],
+    "constant": ["scheduler=constant"],
+}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["plateau", "constant"])
+def test_more_epochs_of_a_schedule_without_a_length_are_the_longer_run(kind, settings, tmp_path):
+    overrides = [*settings, *SCHEDULES[kind]]
+    short = run(compose([*overrides, f"output_dir={tmp_path / 'a'}", "trainer.max_epochs=2"]))[-1]
+    more = ["trainer.max_epochs=4", f"extends='{short['fingerprint']}'"]
+    longer = run(compose([*overrides, f"output_dir={tmp_path / 'a'}", *more]))[-1]
+    whole = run(compose([*overrides, f"output_dir={tmp_path / 'b'}", "trainer.max_epochs=4"]))[-1]
+    assert longer["fingerprint"] == whole["fingerprint"]
+    for name in ("best.ckpt", "last.ckpt"):
+        a, b = (read_checkpoint(Path(result["folder"]) / name)["state_dict"] for result in (longer, whole))
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    timing = ("seconds", "images_per_second")
+    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in r["history"]] for r in (longer, whole))
+    assert a == b
+
+
+@pytest.mark.parametrize("kind", ["onecycle", "cosine"])
+def test_more_epochs_of_a_planned_schedule_follow_the_new_plan(kind, settings, tmp_path, monkeypatch, capsys):
+    """From the step that it is at, also when the longer run is killed and goes on itself."""
+    overrides = [*settings, *SCHEDULES[kind]]
+
+    def learning_rates(name: str, *more: str) -> tuple[dict, list[float]]:
+        result = run(compose([*overrides, f"output_dir={tmp_path / name}", *more]))[-1]
+        return result, [row["lr"] for row in result["history"]]
+
+    short, _ = learning_rates("a", "trainer.max_epochs=2")
+    _, planned = learning_rates("b", "trainer.max_epochs=5")
+    more = ["trainer.max_epochs=5", f"extends='{short['fingerprint']}'"]
+    longer, rates = learning_rates("a", *more)
+    assert rates[2:] == pytest.approx(planned[2:])
+    assert "the schedule is planned anew for 20 steps" in capsys.readouterr().err.replace("\n", " ")
+    assert longer["fingerprint"] not in (short["fingerprint"], fingerprint(compose([*overrides]), ""))
+
+    learning_rates("c", "trainer.max_epochs=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointWriter, "SHARE", math.inf)
+        patch.setattr(DerivedRandomness, "on_train_batch_end", kill_at(3, 1))
+        with pytest.raises(Killed):
+            learning_rates("c", *more)
+    again, _ = learning_rates("c", *more)
+    assert differences(Path(again["folder"]), Path(longer["folder"])) == []
+
+
+def kill_at(epoch: int, batch: int):
+    def kill(self, trainer, module, outputs, data, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (epoch, batch):
+            raise Killed
+
+    return kill
+
+
+def test_extending_is_refused_with_the_differences(settings, tmp_path):
+    overrides = [*settings, f"output_dir={tmp_path}"]
+    short = run(compose(overrides))[-1]
+    extends = f"extends='{short['fingerprint']}'"
+    with pytest.raises(UserError, match=r"differs in optimizer.lr \(0.001, 0.01\)$"):
+        run(compose([*overrides, extends, "trainer.max_epochs=3", "optimizer.lr=0.01"]))
+    with pytest.raises(UserError, match=r"is of 2 epochs; trainer\.max_epochs must be more, not 2"):
+        run(compose([*overrides, extends]))
+    with pytest.raises(UserError, match="there is no such checkpoint"):
+        run(compose([*overrides, "extends=0123456789abcdef", "trainer.max_epochs=3"]))
+    with pytest.raises(UserError, match="must be the fingerprint of a run"):
+        compose([*overrides, "extends=../x"])
+
+
+def test_settings_that_came_later_leave_fingerprints_as_they_were(settings):
+    plain = fingerprint(compose(settings), "x")
+    assert fingerprint(compose([*settings, "trainer.ema=null", "extends=null"]), "x") == plain
+    for override in ("trainer.ema=0.9", "trainer.early_stopping=3", "extends=0123456789abcdef"):
+        assert fingerprint(compose([*settings, override]), "x") != plain
+
+
+def test_early_stopping_ends_after_so_many_epochs_without_a_better_value(settings, tmp_path, monkeypatch):
+    overrides = [
+        *settings,
+        "trainer.max_epochs=9",
+        "trainer.early_stopping=2",
+        "scheduler=constant",
+        "optimizer.lr=1e-9",
+    ]
+    whole = run(compose([*overrides, f"output_dir={tmp_path / 'a'}"]))[-1]
+    assert whole["best_epoch"] == 0  # nothing is learned
+    assert [row["epoch"] for row in whole["history"]] == [0, 1, 2]
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:  # all is trained, and no result is written
+        patch.setattr("deepfake_lit.train.write_result", kill)
+        with pytest.raises(Killed):
+            run(compose([*overrides, f"output_dir={tmp_path / 'b'}"]))
+    again = run(compose([*overrides, f"output_dir={tmp_path / 'b'}"]))[-1]
+    assert differences(Path(again["folder"]), Path(whole["folder"])) == []
+
+
+def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_path, monkeypatch):
+    """Against an average that is kept by hand, with the warm-up of the decay."""
+    expected: dict[str, torch.Tensor] = {}
+    updates = 0
+
+    def average(self, trainer, module, *_):
+        nonlocal updates
+        decay = min(0.9, (1 + updates) / (10 + updates))
+        for name, value in module.net.state_dict().items():
+            before = expected.get(name, value.float())
+            expected[name] = (decay * before + (1 - decay) * value.float()) if updates else value.float().clone()
+        updates += 1
+
+    monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", average)
+    cfg = compose([*settings, "trainer.ema=0.9", "trainer.precision=fp32", f"output_dir={tmp_path}"])
+    result = run(cfg)[-1]
+    folder = Path(result["folder"])
+    found = load_trained(folder / "last.ckpt").net.state_dict()
+    assert updates == 8
+    for name, value in expected.items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+    trained = read_checkpoint(folder / "last.ckpt")["current_model_state"]
+    assert not torch.equal(trained["net.classifier.weight"], found["classifier.weight"])
+    with open(folder / "history.csv", newline="") as file:
+        logged = [float(row["val/accuracy"]) for row in csv.DictReader(file)]
+    predictions = read_predictions(folder / "predictions.npz")
+    for which, epoch in (("probabilities", result["best_epoch"]), ("probabilities_last", -1)):
+        accuracy = (predictions[which].argmax(1) == predictions["labels"]).mean()
+        assert accuracy == pytest.approx(logged[epoch], abs=1e-6)
+
+
+def test_the_average_needs_nothing_from_the_device():
+    """Its decay is a tensor, whose value no step waits for."""
+    half = _MovingAverage(0.5)(torch.zeros(3), torch.ones(3), torch.tensor(1000))
+    torch.testing.assert_close(half, torch.full((3,), 0.5))
+    torch.testing.assert_close(_MovingAverage(0.5)(torch.zeros(1), torch.ones(1), torch.tensor(0)), torch.tensor([0.9]))

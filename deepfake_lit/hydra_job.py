@@ -1,13 +1,16 @@
 """The command `train`: Hydra composes, one run is trained, or a sweep's trials one after the other."""
 
+import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from omegaconf import open_dict
 
 from deepfake_lit.cli import config_dir
 from deepfake_lit.config import digest, load, register
@@ -15,14 +18,44 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.schema import NOT_IDENTITY
 
 
-class RememberFolder(Callback):
-    """Says where a sweep lies once it has begun. Hydra turns a callback's errors into warnings, so nothing else is done
-    in one."""
+class BeforeSweep(Callback):
+    """Says where a sweep lies, and gives Optuna's sweeper what makes the same command go on.
+
+    With a fixed seed Optuna asks for the same trials again, and those that are finished answer at once. So nothing of
+    an unfinished study is needed: it is made anew, in `study.db` in the sweep's folder, and ends with as many trials
+    as were asked for. Hydra turns a callback's errors into warnings, hence no more than this here.
+    """
 
     folder: Path | None = None
+    study_lock: FileLock | None = None
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        RememberFolder.folder = Path(config.hydra.sweep.dir)
+        BeforeSweep.folder = folder = Path(config.hydra.sweep.dir)
+        sweeper = config.hydra.sweeper
+        if "OptunaSweeper" not in sweeper._target_:
+            return
+        if sweeper.storage is not None:
+            _exit(f"hydra.sweeper.storage: a sweep keeps its study in {folder}/study.db; leave this setting out")
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with open_dict(sweeper):
+            sweeper.direction = "maximize"  # accuracy
+            sweeper.max_failure_rate = 1.0  # a failed trial is listed and does not end the sweep
+            if sweeper.sampler.get("seed", 0) is None:
+                sweeper.sampler.seed = 0
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".study.lock", timeout=0)
+            with contextlib.suppress(Timeout):  # in another terminal that has the file the study stays in memory
+                lock.acquire()
+                BeforeSweep.study_lock = lock  # held until the sweep ends, or this process
+                (folder / "study.db").unlink(missing_ok=True)
+                sweeper.storage, sweeper.study_name = f"sqlite:///{folder.absolute()}/study.db", folder.name
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"deepfake-lit: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def train(arguments: list[str]) -> int:
@@ -44,7 +77,8 @@ def train(arguments: list[str]) -> int:
         try:
             cfg = load(composed)
             from deepfake_lit import show  # after the check: a typing error costs no import of torch
-            from deepfake_lit.train import is_main_process, run
+            from deepfake_lit.processes import is_main_process
+            from deepfake_lit.train import run
 
             results = run(cfg)
         except UserError as error:
@@ -54,11 +88,17 @@ def train(arguments: list[str]) -> int:
             show.results(results)
         return results[-1]["best"]["accuracy"]
 
-    sys.argv = ["deepfake-lit train", *_with_sweep_folder(arguments)]  # what Hydra parses
-    job()
+    sys.argv = ["deepfake-lit train", *_arranged(arguments)]  # what Hydra parses
+    try:
+        job()
+    except ValueError:
+        if not BeforeSweep.study_lock or _any_done(BeforeSweep.folder):
+            raise  # else it is Optuna that finds no best trial where all have failed: the table says so
     if mistakes:
         raise mistakes[0]
-    folder, RememberFolder.folder = RememberFolder.folder, None
+    if BeforeSweep.study_lock:
+        BeforeSweep.study_lock.release()
+    folder, BeforeSweep.folder, BeforeSweep.study_lock = BeforeSweep.folder, None, None
     if folder is None:
         return 0  # it was one run
     from deepfake_lit.sweep import finish
@@ -66,13 +106,19 @@ def train(arguments: list[str]) -> int:
     return finish(folder)
 
 
-def _with_sweep_folder(arguments: list[str]) -> list[str]:
-    settings = [i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")]
-    if not settings or any(a.startswith("hydra.sweep.dir=") for a in arguments):
-        return arguments
-    folder = "hydra.sweep.dir=${output_dir}/sweeps/" + sweep_name(arguments, config_dir())
-    after = settings[-1] + 1  # flags of Hydra's may follow
-    return [*arguments[:after], folder, *arguments[after:]]
+def _any_done(folder: Path) -> bool:
+    from deepfake_lit.sweep import table
+
+    return any(row["state"] == "done" for row in table(folder))
+
+
+def _arranged(arguments: list[str]) -> list[str]:
+    """Settings first, then flags: Hydra refuses settings on both sides of one. A sweep gets its folder."""
+    settings = [a for a in arguments if a.startswith("~") or ("=" in a and not a.startswith("-"))]
+    flags = [a for a in arguments if a not in settings]
+    if settings and not any(a.startswith("hydra.sweep.dir=") for a in settings):
+        settings.append("hydra.sweep.dir=${output_dir}/sweeps/" + sweep_name(arguments, config_dir()))
+    return [*settings, *flags]
 
 
 def sweep_name(arguments: list[str], conf: Path) -> str:

@@ -29,6 +29,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     from deepfake_lit.train import open_run_data, run, run_folder
 
     number, overrides = hydra_config.job.num, list(hydra_config.overrides.task)
+    adaptive = hydra_config.runtime.choices["hydra/sweeper"] != "basic"  # what it tries next depends on this trial
     entry = {"number": number, "overrides": overrides, "folder": None, "reason": None}
     path = Path(hydra_config.sweep.dir) / "trials" / f"{digest(sorted(overrides))}.json"
     try:
@@ -40,7 +41,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         if network and not cfg.retry_failed and (reason := failure(network)):
             console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
             return None
-        result = run(cfg, data)[-1]
+        result = run(cfg, data, wait=adaptive)[-1]
     except Busy:
         return None
     except Unfinished:

@@ -1,0 +1,115 @@
+"""Sweeps by other launchers than Hydra's own, and by Optuna's sweeper, killed and typed again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faults
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+
+from deepfake_lit.status import StatusConfig, look
+
+SWEEP = ["optimizer.lr=0.1,0.01"]
+TINY = ["model.width=0.125", "trainer.max_epochs=2", "trainer.progress_bar=false", "data.batch_size=25"]
+
+
+@pytest.fixture(scope="module")
+def settings(samples, tmp_path_factory) -> list[str]:
+    cache = tmp_path_factory.mktemp("cache")
+    return [f"data.root={samples}", f"data.cache_dir={cache}", "trainer.accelerator=cpu", "trainer.threads=1", *TINY]
+
+
+@pytest.fixture(scope="module")
+def unbroken(settings, tmp_path_factory) -> Path:
+    """The only finished runs of the sweep, by Hydra's own launcher."""
+    output = tmp_path_factory.mktemp("unbroken") / "sweep"
+    assert ended(faults.start(output, settings, sweep=SWEEP)) == 0, log(output)
+    return output
+
+
+def ended(process) -> int:
+    process.join(300)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def log(output: Path) -> str:
+    return Path(f"{output}.log").read_text()
+
+
+def typed(output: Path, command: list[str]) -> subprocess.Popen:
+    """As a user would: launchers start processes of their own."""
+    with open(f"{output}.log", "a") as file:
+        words = [sys.executable, "-m", "deepfake_lit", "train", *command]
+        return subprocess.Popen(words, stdout=file, stderr=file, start_new_session=True)
+
+
+def needs(launcher: str) -> None:
+    if not any(f"hydra_{launcher}_launcher" in plugin.__module__ for plugin in Plugins.instance().discover(Launcher)):
+        pytest.skip(f"hydra-{launcher}-launcher is not installed")
+
+
+@pytest.mark.parametrize(
+    ("package", "launcher"),
+    [
+        ("joblib", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        ("submitit", ["hydra/launcher=submitit_local"]),
+        ("ray", ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"]),
+    ],
+)
+def test_a_killed_sweep_goes_on_by_any_launcher(package, launcher, settings, unbroken, tmp_path):
+    needs(package)
+    output = tmp_path / "sweep"
+    command = [*settings, *launcher, "trainer.checkpoint_minutes=0", "-m", *SWEEP, f"output_dir={output}"]
+    process = typed(output, command)
+    while process.poll() is None and not list(output.glob("runs/default/*/last.ckpt")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)  # what a launcher has put into a group of its own works on
+    assert process.wait() == -signal.SIGKILL, log(output)
+    assert typed(output, command).wait(200) == 0, log(output)
+    runs, sweeps = look(StatusConfig(str(output)))
+    assert list(sweeps.values()) == [{"done": 2}]
+    folders = sorted((output / "runs" / "default").iterdir())
+    assert [run.fingerprint for run in runs] == [folder.name for folder in folders]
+    for folder in folders:
+        assert faults.differences(folder, unbroken / "runs" / "default" / folder.name) == []
+
+
+def test_an_optuna_study_goes_on_and_ends_with_the_trials_asked_for(settings, tmp_path):
+    optuna = pytest.importorskip("optuna", reason="hydra-optuna-sweeper is not installed")
+    sweep = ["optimizer.lr=tag(log,interval(0.001,0.1))"]
+    command = [*settings, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=1"]
+
+    def study(output: Path) -> list[tuple]:
+        (path,) = output.glob("sweeps/*/study.db")
+        (found,) = optuna.get_all_study_summaries(f"sqlite:///{path}")
+        trials = optuna.load_study(found.study_name, f"sqlite:///{path}").trials
+        return [(trial.params, trial.value, trial.state.name) for trial in trials]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert ended(faults.start(whole, command, sweep=sweep)) == 0, log(whole)
+    for step in (4, 10, 13):  # of the first trial, the second, and then the third
+        assert ended(faults.start(killed, command, "step", step, sweep=sweep)) == -signal.SIGKILL
+    two = [faults.start(killed, command, sweep=sweep) for _ in range(2)]
+    assert [ended(process) for process in two] == [0, 0], log(killed)
+    assert study(killed) == study(whole)
+    assert [state for *_, state in study(killed)] == ["COMPLETE"] * 4
+    assert len(list((killed / "runs" / "default").iterdir())) == 4
+    assert log(killed).count("epoch 2/2") == 4
+
+
+def test_an_optuna_study_of_failures_and_of_another_place(settings, tmp_path):
+    pytest.importorskip("optuna", reason="hydra-optuna-sweeper is not installed")
+    output = tmp_path / "sweep"
+    command = [*settings, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
+    sweep = ["data.class_sampling=choice([1,1],[1])"]
+    assert ended(faults.start(output, command, sweep=["data.class_sampling=[1,1]", "seed=choice(1,2)"])) == 1
+    assert "needs a weight of 0 or more for each of 5 classes" in log(output).replace("\n", " ")
+    assert "Traceback" not in log(output)
+    assert ended(faults.start(output, [*command, "hydra.sweeper.storage=sqlite:///x.db"], sweep=sweep)) == 2
+    assert "leave this setting out" in log(output)

@@ -41,6 +41,22 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
         partial.unlink(missing_ok=True)
 
 
+def read_json(path: Path) -> Any:
+    """
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or is no JSON; the message says why.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+
+
 def write_json(path: Path, tree: Any) -> None:
     with atomic(path) as file:
         json.dump(tree, file, indent=1)

@@ -2,10 +2,11 @@
 
 import contextlib
 import errno
-import json
 import platform
 import subprocess
 import traceback
+import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -19,10 +20,13 @@ from filelock import FileLock, Timeout
 import deepfake_lit
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import Unfinished, UserError
-from deepfake_lit.files import atomic, remove_partial, write_json
+from deepfake_lit.files import atomic, read_json, remove_partial, write_json
 
 SCHEMA = 1
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+UNWRITABLE = {  # what can be mended from outside, and how
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+}
 REQUIRED = ("schema", "name", "fingerprint", "config", "seed", "data", "code", "hardware", "best", "last")
 PACKAGES = (
     "torch",
@@ -60,15 +64,15 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / "result.json"
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}); move it away and run again") from None
     missing = [key for key in REQUIRED if not isinstance(tree, dict) or key not in tree]
     if missing:
         raise UserError(f"{path} is not a result of deepfake_lit: it lacks {', '.join(missing)}")
-    if tree["schema"] > SCHEMA:
+    if not isinstance(tree["schema"], int) or tree["schema"] > SCHEMA:
         raise UserError(f"{path} was written by a newer version of deepfake_lit (schema {tree['schema']})")
     return tree
 
@@ -78,7 +82,7 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read as predictions ({error})") from None
     if not {"ids", "labels", "probabilities"} <= found.keys():
         raise UserError(f"{path} holds no ids, labels and probabilities")
@@ -115,13 +119,18 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Raises:
         Busy: another process is in it.
+        UserError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 1)  # seconds: `in_use` holds it for a moment
     except Timeout:
         raise Busy(f"another process is in this run: {folder}") from None
+    except NotImplementedError:
+        raise UserError(f"the file system of {folder} has no locks; choose an output_dir on another") from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror or error}); choose another output_dir") from None
     try:
         remove_partial(folder)
         yield
@@ -143,10 +152,10 @@ def in_use(folder: Path) -> bool:
 def failure(folder: Path) -> str | None:
     """Why a run failed when it was last tried; None where it did not."""
     try:
-        return json.loads((folder / "failure.json").read_text(encoding="utf-8"))["error"]
+        return read_json(folder / "failure.json")["error"]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         return f"failure.json cannot be read: {error}"
 
 
@@ -170,14 +179,15 @@ def recorded_failure(folder: Path) -> Iterator[None]:
     """Leaves `failure.json` when the run ends in an exception; the next try removes it.
 
     Raises:
-        Unfinished: the disk is full.
+        Unfinished: the disk is full, or has become read-only.
     """
     (folder / "failure.json").unlink(missing_ok=True)  # of an earlier try: if this one is killed it has not failed
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise Unfinished(f"{folder}: {error.strerror}; make room, and the same command goes on") from error
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            remedy = UNWRITABLE[error.errno]
+            raise Unfinished(f"{folder}: {error.strerror}; {remedy}, and the same command goes on") from error
         report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         write_json(folder / "failure.json", report | {"time": now()})
         raise

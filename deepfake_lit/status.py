@@ -1,7 +1,6 @@
 """What the runs and sweeps in an output folder are at: done, running, interrupted, failed."""
 
 import csv
-import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from deepfake_lit.config import from_dict, identity
 from deepfake_lit.errors import UserError
+from deepfake_lit.files import read_json
 from deepfake_lit.results import state_of
 from deepfake_lit.sweep import table
 
@@ -76,7 +76,7 @@ def _read(folder: Path, found: RunStatus) -> None:
 
 def _started_with(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]
+        return read_json(folder / "run.json")["config"]
     except FileNotFoundError:
         return {}
 

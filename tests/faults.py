@@ -1,5 +1,6 @@
 """A run in a process of its own that dies where a test wants it to, and what is not the same in two runs."""
 
+import errno
 import json
 import math
 import multiprocessing
@@ -8,6 +9,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +43,10 @@ def start(
         sweep: overrides with several values; None: one run.
         fuse: what kills it: "step" before the number-th training step, "file" at the number-th time that a file of it
             is opened, renamed or removed, "write" half way through the number-th file written, "time" after so many
-            seconds; "size" lets no file grow beyond so many bytes, as on a full disk; a signal's name sends that to
-            all its processes before the number-th step; "none" counts all of these and leaves them in OUTPUT.json.
+            seconds. "size" lets no file grow beyond so many bytes, as on a full disk; "locked" lets it write no file
+            from the number-th on, as in a folder that has become read-only; "clock" sets its clock to that time; a
+            signal's name sends that to all its processes before the number-th step. "none" counts steps and files and
+            leaves the counts in OUTPUT.json.
         every_step: checkpoints after every step, not only at epoch ends.
     """
     context = multiprocessing.get_context("forkserver")
@@ -84,6 +88,8 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
         if count("write"):
             os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
             die()
+        if fuse == "locked" and counts["write"] >= number:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         flush(descriptor)
 
     def audit(event: str, arguments: tuple) -> None:
@@ -97,6 +103,11 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
         timer = threading.Timer(number, die)
         timer.daemon = True
         timer.start()
+    if fuse == "clock":
+        ahead = time.time() - number
+        read, read_ns = time.time, time.time_ns
+        time.time = lambda: read() - ahead
+        time.time_ns = lambda: read_ns() - int(ahead * 1e9)
     if fuse == "size":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))

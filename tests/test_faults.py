@@ -33,6 +33,7 @@ TINY = [
 KINDS = {
     "onecycle": ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"],
     "plateau": ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"],
+    "averaged": ["optimizer=adamw", "scheduler=constant", "trainer.ema=0.9", "trainer.early_stopping=1"],
     "workers": ["optimizer=adamw", "scheduler=cosine", "augment.mixup_p=0.5", "data.workers=1"],
 }
 
@@ -122,6 +123,32 @@ def test_a_full_disk_loses_nothing(runs, tmp_path):
     assert (only_run(output) / "last.ckpt").read_bytes() == before
     assert ended(faults.start(output, settings)) == 0
     assert differences(only_run(output), unbroken) == []
+
+
+def test_a_clock_that_goes_back_changes_nothing(runs, tmp_path):
+    settings, unbroken, _ = runs["onecycle"]
+    output = tmp_path / "run"
+    assert ended(faults.start(output, settings, "step", 6)) == -signal.SIGKILL
+    assert ended(faults.start(output, settings, "clock", 1_500_000_000)) == 0, Path(f"{output}.log").read_text()
+    assert differences(only_run(output), unbroken) == []
+
+
+def test_a_folder_that_becomes_read_only_loses_nothing(runs, tmp_path):
+    settings, unbroken, counts = runs["averaged"]
+    output = tmp_path / "run"
+    for number in range(1, counts["write"], 5):
+        assert ended(faults.start(output, settings, "locked", number)) == 1
+        said = Path(f"{output}.log").read_text().replace("\n", " ")
+        assert "make it writable, and the same command goes on" in said
+    assert ended(faults.start(output, settings)) == 0
+    assert differences(only_run(output), unbroken) == []
+
+
+@pytest.mark.parametrize("below", ["a file", "/proc"])
+def test_a_folder_that_cannot_be_made_is_one_line(runs, tmp_path, capsys, below):
+    (tmp_path / "a file").touch()
+    assert main_status(["train", *runs["onecycle"][0], f"output_dir={tmp_path / below}"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 SWEEP = ["optimizer.lr=0.1,0.01", "seed=0,1"]

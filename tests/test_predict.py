@@ -175,7 +175,7 @@ def test_an_exported_file_gives_the_checkpoints_probabilities(member, trained, s
     assert export(Path(checkpoint), target) < 1e-4
     session = onnxruntime.InferenceSession(target)
     assert session.get_modelmeta().custom_metadata_map["class_names"] == "0,1,2,3,4"
-    found = predict([checkpoint], on(samples / "test", tmp_path / "p", views=["identity"]))
+    found = predict([checkpoint], on(samples / "test", tmp_path / "p", views=["identity"], precision="fp32"))
     mode = ("RGB", "RGBA")[member]
     pixels = np.stack([np.asarray(Image.open(samples / "test" / f"{i}.png").convert(mode)) for i in found.ids])
     (probabilities,) = session.run(None, {"pixels": pixels})

@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/deepfake-lit demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-faults: $(VENV)/installed
 	FAULTS=200 $(BIN)/python -m pytest -s tests/test_faults.py

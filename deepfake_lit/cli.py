@@ -17,7 +17,7 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
   predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
   export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
-  bench       speed against the plain way: ratios, peak memory     bench knn svm data.root=PATH
+  bench       speed against the plain way, as ratios               bench loader step data.root=PATH
   samples     write a made-up data set                             samples FOLDER
 
 Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
@@ -62,6 +62,8 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
         return command(arguments) or 0
     except UserError as error:
         message, status = str(error), error.status
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        message = f"{error.filename}: {error.strerror}"
     except OmegaConfBaseException as error:
         message = explain(error)
     except HydraException as error:
@@ -149,7 +151,8 @@ def export(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> int:
-    from deepfake_lit.bench import BenchConfig, bench
+    from deepfake_lit.bench import bench
+    from deepfake_lit.bench.timing import BenchConfig
 
     names, cfg = settings(arguments, BenchConfig)
     from deepfake_lit import show

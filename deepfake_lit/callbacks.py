@@ -21,8 +21,11 @@ class DerivedRandomness(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        rank = trainer.global_rank
-        torch.manual_seed(derive(self.seed, trainer.current_epoch, batch_idx, rank, "step") >> 1)
+        seed = derive(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank, "step") >> 1
+        # torch.manual_seed would note for every other kind of device, with a stack trace, that it is to be seeded too.
+        torch.default_generator.manual_seed(seed)
+        if module.device.type != "cpu":
+            torch.get_device_module(module.device).manual_seed(seed)
 
 
 class History(Checkpoint):

@@ -19,7 +19,7 @@ from deepfake_lit.files import atomic
 from deepfake_lit.modules import Classifier, build_scheduler
 from deepfake_lit.schema import Config
 
-NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_metrics")
+NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
 NEEDED_BY_EMA = ("current_model_state", "averaging_state")
 EVENTS = "events.out.tfevents."
 MAY_DIFFER = ("extends", "trainer.max_epochs")  # between a run and the one that it extends

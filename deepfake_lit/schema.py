@@ -27,6 +27,9 @@ class DataConfig:
     tolerate: list[str] = field(default_factory=list)  # kinds of problem that warn instead of stopping the run
     cache_dir: str | None = None  # decoded images; null: <output_dir>/cache
     workers: int = 0  # processes that gather batches; 0: the training process itself
+    # keep decoded images on the device and gather batches there; null: on a GPU where they take at most a quarter of
+    # its memory
+    on_device: bool | None = None
     decode_workers: int | None = None  # processes that decode files; null: one a core
 
 
@@ -248,6 +251,7 @@ NOT_IDENTITY = {
     "data.cache_dir",
     "data.workers",
     "data.decode_workers",
+    "data.on_device",
     "trainer.accelerator",
     "trainer.checkpoint_minutes",
     "trainer.log_every_n_steps",

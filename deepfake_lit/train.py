@@ -143,7 +143,7 @@ def _train(
     history = History(folder / "history.csv")
     writer = CheckpointWriter(folder, cfg.monitor, cfg.trainer.checkpoint_minutes, cfg.trainer.early_stopping, average)
     callbacks = [*([average] if average else []), history, writer, Interrupts(writer), baselines]
-    with _quiet_lightning():
+    with quiet_lightning():
         start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
         if start and start.parent != folder:
             callbacks.append(PlannedAnew())
@@ -213,7 +213,7 @@ def build_trainer(
 
 
 @contextlib.contextmanager
-def _quiet_lightning():
+def quiet_lightning():
     """Lightning's start-up lines and its advice on workers say nothing that the run's own lines do not."""
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     level = logger.level

@@ -185,6 +185,36 @@ def test_workers_change_nothing(data):
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
+def test_images_that_are_on_the_device_change_nothing(data):
+    """In training and in validation; here the device is the CPU."""
+
+    def batches(**settings) -> list[torch.Tensor]:
+        module, tensors = module_of(data, AUGMENTED, channels="rgba", **settings), []
+        for training, loader in ((True, module.train_dataloader()), (False, module.val_dataloader())):
+            module.trainer = SimpleNamespace(training=training)
+            for raw in loader:
+                assert (raw.pixels is None) == settings["on_device"]
+                there = module.transfer_batch_to_device(raw, torch.device("cpu"), 0)
+                tensors += [there.pixels, there.transparency, *module.on_after_batch_transfer(there, 0)]
+            module.trainer = None
+        return tensors
+
+    here, there = batches(on_device=False), batches(on_device=True, workers=2)
+    assert len(here) == (4 + 2) * 5
+    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+
+
+def test_images_are_kept_on_a_gpu_where_they_fit(data, monkeypatch):
+    module = module_of(data)
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    size = sum(a.nbytes for s in data.splits.values() for a in (s.pixels, s.transparency) if a is not None)
+    for memory, kept in ((4 * size, True), (4 * size - 4, False)):
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda device, memory=memory: (0, memory))
+        assert module._keeps_on_device() == kept
+    module.trainer = None
+    assert not module._keeps_on_device()
+
+
 def test_seed_and_epoch_change_the_augmentation(data):
     raw = next(iter(module_of(data).train_dataloader()))
     seeds = [module_of(data, AugmentConfig(rotation=20), seed).training_batch(raw).images for seed in (0, 1)]

@@ -15,7 +15,7 @@ from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.cli import compose
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate, wilson_interval
-from deepfake_lit.modules import build_optimizer, build_scheduler
+from deepfake_lit.modules import build_optimizer, build_scheduler, sums_of
 from deepfake_lit.results import read_predictions, read_result
 from deepfake_lit.schema import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
 from deepfake_lit.train import run
@@ -54,6 +54,20 @@ def test_what_a_run_leaves(finished):
     rows = (folder / "history.csv").read_text().splitlines()
     assert len(rows) == 3
     assert {"train/loss", "val/accuracy", "val/recall_4", "lr", "images_per_second"} <= set(rows[0].split(","))
+
+
+def test_training_figures_are_means_over_the_images_of_an_epoch(settings, tmp_path, monkeypatch):
+    """Also where the last batch is smaller: 100 images in batches of 30."""
+    seen = []
+    monkeypatch.setattr(
+        "deepfake_lit.modules.sums_of",
+        lambda logits, loss, labels: seen.append((logits.argmax(1) == labels, loss)) or sums_of(logits, loss, labels),
+    )
+    (first, _) = run(compose([*settings, f"output_dir={tmp_path}", "data.batch_size=30"]))[-1]["history"]
+    assert [len(right) for right, _ in seen] == [30, 30, 30, 10] * 2
+    assert first["train/accuracy"] == pytest.approx(torch.cat([right for right, _ in seen[:4]]).float().mean().item())
+    losses = sum(loss.item() * len(right) for right, loss in seen[:4])
+    assert first["train/loss"] == pytest.approx(losses / 100, rel=1e-5)
 
 
 def test_predictions_and_figures_belong_together(finished):

@@ -29,13 +29,17 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
     Returns:
         The same shape and range; `images` itself is left as it is.
     """
-    if cfg.hflip:
-        images = torch.where(_each(chance(keys, "hflip", cfg.hflip)), images.flip(-1), images)
-    if cfg.vflip:
-        images = torch.where(_each(chance(keys, "vflip", cfg.vflip)), images.flip(-2), images)
     matrices = _matrices(keys, cfg, *images.shape[-2:])
+    for name, axis in (("hflip", 0), ("vflip", 1)):
+        if not (p := getattr(cfg, name)):
+            continue
+        flipped = chance(keys, name, p)
+        if matrices is None:
+            images = torch.where(_each(flipped), images.flip(-1 - axis), images)
+        else:  # part of the warp: the images are flipped first, so its matrices are what is flipped last
+            matrices[:, axis] *= torch.where(flipped, -1.0, 1.0)[:, None]
     if matrices is not None:
-        images = warp(images, matrices, cfg.interpolation, cfg.fill)
+        images = warp(images, matrices, cfg.interpolation, cfg.fill, _projective(cfg))
     if cfg.randaugment_ops:
         images = randaugment(images, keys, cfg.randaugment_ops, cfg.randaugment_magnitude, cfg.interpolation, cfg.fill)
     planes = colour_planes(images.shape[1])
@@ -46,6 +50,10 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
 
 def _each(per_sample: Tensor) -> Tensor:
     return per_sample.view(-1, 1, 1, 1)
+
+
+def _projective(cfg: AugmentConfig) -> bool:
+    return cfg.perspective > 0 and cfg.perspective_p > 0
 
 
 def _matrices(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor | None:
@@ -60,7 +68,7 @@ def _matrices(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tens
             uniform(keys, "shear_x", -cfg.shear, cfg.shear),
             uniform(keys, "shear_y", -cfg.shear, cfg.shear),
         )
-    if cfg.perspective and cfg.perspective_p:
+    if _projective(cfg):
         # As in torchvision each corner moves inwards, by at most half of `perspective` times the side.
         inward_x = torch.stack([uniform(keys, f"corner_x/{i}") for i in range(4)], 1) * (cfg.perspective * width / 2)
         inward_y = torch.stack([uniform(keys, f"corner_y/{i}") for i in range(4)], 1) * (cfg.perspective * height / 2)

@@ -27,6 +27,7 @@ from deepfake_lit.data.source import Source
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 
+FLUSH = 16 * CHUNK  # images
 VERSION = 1  # of decoding and of the files' format: part of the key
 
 
@@ -144,11 +145,12 @@ def _build(
             with open(targets[0][0], "r+b") as f, _where_supported():
                 os.posix_fallocate(f.fileno(), 0, targets[0][1] + len(files) * targets[0][2])
         facts: list[Facts] = []
-        tasks = chunks(files)
-        for chunk_facts, _, _ in progress(
-            decode_all(source, tasks, size, targets, workers), f"decoding {name}", len(files), step=CHUNK
-        ):
-            facts += chunk_facts
+        decoded = decode_all(source, chunks(files), size, targets, workers)
+        with open(targets[0][0], "rb") as pixels:
+            for chunk_facts, _, _ in progress(decoded, f"decoding {name}", len(files), step=CHUNK):
+                facts += chunk_facts
+                if len(facts) % FLUSH == 0:  # while the workers decode, so that little is left for the end
+                    os.fsync(pixels.fileno())
         if not _any_transparent(facts):
             Path(targets[1][0]).unlink()
         content = _hash([VERSION, size], [(f.file_hash, f.error) for f in facts])

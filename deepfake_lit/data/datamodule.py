@@ -18,14 +18,16 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.randomness import derive, mix_tensor, sample_keys
 from deepfake_lit.schema import AugmentConfig, DataConfig
 
+DEVICE_SHARE = 0.25  # of a GPU's memory that the images may take without being told to
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class RawBatch(NamedTuple):
-    """What leaves the loader. pixels uint8 (B, H, W, 3); transparency uint8 (B, H, W) or None; labels, indices
-    int64 (B,), indices into the split; epoch and step number the batch in the run."""
+    """What leaves the loader. pixels uint8 (B, H, W, 3), None where they are on the device already; transparency
+    uint8 (B, H, W) or None; labels, indices int64 (B,), indices into the split; epoch and step number the batch in
+    the run."""
 
-    pixels: Tensor
+    pixels: Tensor | None
     transparency: Tensor | None
     labels: Tensor
     indices: Tensor
@@ -80,16 +82,20 @@ class Preprocess:
 
 
 class BatchRows(Dataset):
-    """Whole batches by (epoch, step, indices): one gather instead of B items and a collate."""
+    """Whole batches by (epoch, step, indices): one gather instead of B items and a collate.
 
-    def __init__(self, split: SplitImages):
-        self.split = split
+    Args:
+        pixels: False leaves them out, for a batch that gets them on the device.
+    """
+
+    def __init__(self, split: SplitImages, pixels: bool = True):
+        self.split, self.pixels = split, pixels
 
     def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> RawBatch:
         epoch, step, indices = batch
-        pixels, transparency = self.split.gather(indices)
+        pixels, transparency = self.split.gather(indices) if self.pixels else (None, None)
         return RawBatch(
-            torch.from_numpy(pixels),
+            None if pixels is None else torch.from_numpy(pixels),
             None if transparency is None else torch.from_numpy(transparency),
             torch.from_numpy(self.split.labels[indices]),
             torch.from_numpy(indices),
@@ -163,6 +169,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.data, self.cfg, self.augment_cfg, self.seed = data, cfg, augment_cfg, seed
         self.preprocess = Preprocess.from_config(cfg)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._on_device: dict[str, tuple[Tensor, Tensor | None]] = {}  # pixels and transparency, by split
 
     @property
     def num_classes(self) -> int:
@@ -183,15 +190,39 @@ class ImageDataModule(pl.LightningDataModule):
         return self._loader(split, Batches(len(split), self.cfg.eval_batch_size, shuffle=False))
 
     def _loader(self, split: SplitImages, batches: Batches) -> DataLoader:
+        resident = self._keeps_on_device()
+        workers = 0 if resident else self.cfg.workers
         return DataLoader(
-            BatchRows(split),
+            BatchRows(split, pixels=not resident),
             sampler=batches,
             batch_size=None,
-            num_workers=self.cfg.workers,
+            num_workers=workers,
             worker_init_fn=ignore_signals,
-            persistent_workers=self.cfg.workers > 0,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _keeps_on_device(self) -> bool:
+        if self.cfg.on_device is not None:
+            return self.cfg.on_device
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda":
+            return False
+        splits = [self.data.splits[name] for name in ("train", "validation")]
+        arrays = [a for split in splits for a in (split.pixels, split.transparency) if a is not None]
+        return sum(array.nbytes for array in arrays) <= torch.cuda.mem_get_info(device)[1] * DEVICE_SHARE
+
+    def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
+        batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if batch.pixels is not None:
+            return batch
+        name = "train" if self.trainer.training else "validation"
+        if name not in self._on_device:
+            arrays = self.data.splits[name].gather(slice(None))
+            self._on_device[name] = tuple(None if a is None else torch.from_numpy(a).to(device) for a in arrays)
+        pixels, transparency = self._on_device[name]
+        clear = None if transparency is None else transparency[batch.indices]
+        return batch._replace(pixels=pixels[batch.indices], transparency=clear)
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Batch:
         return self.training_batch(batch) if self.trainer.training else self.evaluation_batch(batch)

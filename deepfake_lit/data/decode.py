@@ -65,7 +65,9 @@ def _decode(data: bytes, size: tuple[int, int] | None):
     has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
     if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte, where convert() would clip
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    image = image.convert("RGBA" if has_alpha else "RGB")
+    mode_wanted = "RGBA" if has_alpha else "RGB"
+    if image.mode != mode_wanted:  # else convert() would copy
+        image = image.convert(mode_wanted)
     own = np.asarray(image)
     alpha = (int(own[..., 3].min()), int(own[..., 3].max())) if has_alpha else None
     opaque = alpha is None or alpha == (255, 255)

@@ -64,7 +64,7 @@ def perspective(corners: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([(width - 1) * u - width / 2 * w, (height - 1) * v - height / 2 * w, w], 1)
 
 
-def warp(images: Tensor, matrices: Tensor, interpolation: str, fill: float) -> Tensor:
+def warp(images: Tensor, matrices: Tensor, interpolation: str, fill: float, projective: bool = False) -> Tensor:
     """Resample every image by its matrix.
 
     Args:
@@ -72,16 +72,20 @@ def warp(images: Tensor, matrices: Tensor, interpolation: str, fill: float) -> T
         matrices: (B, 3, 3), output pixel to input pixel.
         interpolation: "bilinear" or "nearest".
         fill: value of what lies outside the input.
+        projective: whether the matrices' last rows may be other than (0, 0, 1).
     """
     height, width = images.shape[-2:]
     ys = torch.arange(height, device=images.device, dtype=torch.float32) + (0.5 - height / 2)
     xs = torch.arange(width, device=images.device, dtype=torch.float32) + (0.5 - width / 2)
     x, y = xs[None, None, :], ys[None, :, None]
+    # A plane is a sum of what depends on x and what depends on y: few passes over whole images.
     m = matrices[:, :, :, None, None]
-    w = m[:, 2, 0] * x + m[:, 2, 1] * y + m[:, 2, 2]
-    grid_x = (m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2]) / w * (2 / width)
-    grid_y = (m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]) / w * (2 / height)
-    grid = torch.stack([grid_x, grid_y], -1)
+    grid = torch.empty(len(images), height, width, 2, device=images.device)
+    for row, side in ((0, width), (1, height)):
+        scale = 2 / side
+        torch.add(m[:, row, 0] * scale * x, (m[:, row, 1] * y + m[:, row, 2]) * scale, out=grid[..., row])
+    if projective:
+        grid /= (m[:, 2, 0] * x + (m[:, 2, 1] * y + m[:, 2, 2]))[..., None]
     shifted = images - fill if fill else images  # grid_sample brings in zeros
     sampled = F.grid_sample(shifted, grid.to(images.dtype), mode=interpolation, align_corners=False)
     return sampled + fill if fill else sampled

@@ -148,11 +148,13 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
 
 
 def bench(rows: list[Any], output: Path) -> None:
-    table = _table("", "bench", "images", "ours, s", "plain, s", "ratio", "ours, GiB", "plain, GiB", "same answers")
+    table = _table("", "bench", "ours, s", "plain, s", "ratio", "GiB", "same answers")
     for row in rows:
-        figures = (f"{row.seconds:.2f}", f"{row.reference_seconds:.2f}", f"{row.ratio:.1f}x")
-        memory = (f"{row.gib:.2f}", f"{row.reference_gib:.2f}")
-        table.add_row(row.bench, f"{row.images:,}", *figures, *memory, "yes" if row.same else "NO")
+        figures = (f"{row.seconds:.4g}", f"{row.reference_seconds:.4g}", f"{row.ratio:.1f}x")
+        memory = " / ".join(f"{gib:.2f}" for gib in (row.gib, row.reference_gib) if gib is not None)
+        table.add_row(f"{row.bench}: {row.case}", *figures, memory, "yes" if row.same else "NO")
+        if row.note:
+            table.add_row(f"  {row.note}")
     out.print(table)
     out.print(f"medians; written to {output}/bench.json", markup=False)
 

@@ -1,21 +1,22 @@
 """The benchmark runs, checks the answers of both sides, and says when they differ."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
-from deepfake_lit import bench as module
-from deepfake_lit import cli
+from deepfake_lit import cli, console
+from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training
+from deepfake_lit.bench.timing import BenchConfig, Row, compared
 
 
 def test_bench_compares_both_sides(samples, tmp_path, capsys):
-    settings = [f"data.root={samples}", f"output={tmp_path}", "sizes=[40,1000]", "repetitions=1", "threads=1"]
+    settings = [f"data.root={samples}", f"output={tmp_path}", "sizes=[1000]", "repetitions=1", "threads=1"]
     assert not cli.COMMANDS["bench"](["knn", *settings])
     report = json.loads((tmp_path / "bench.json").read_text())
-    assert [(row["bench"], row["images"], row["same"]) for row in report["rows"]] == [
-        ("knn", 40, True),
-        ("knn", 100, True),  # no more than there are
+    assert [(row["bench"], row["case"], row["same"]) for row in report["rows"]] == [
+        ("knn", "100 images", True),  # no more than there are
     ]
     assert report["hardware"]["threads"] == 1
     for row in report["rows"]:
@@ -24,21 +25,21 @@ def test_bench_compares_both_sides(samples, tmp_path, capsys):
 
 
 def test_other_answers_make_the_exit_status_1(samples, tmp_path, monkeypatch):
-    def measured(function, name, side, size, cfg):
+    def measured(cfg, function, name, side, size, _):
         return 1.0, 0.1, np.array([side == "ours"])
 
-    monkeypatch.setattr(module, "_in_a_process", measured)
+    monkeypatch.setattr(baselines, "in_a_process", measured)
     assert cli.COMMANDS["bench"](["svm", f"data.root={samples}", f"output={tmp_path}"]) == 1
 
 
 def test_a_slow_side_is_not_repeated(samples, tmp_path, monkeypatch):
     sides = []
 
-    def measured(function, name, side, size, cfg):
+    def measured(cfg, function, name, side, size, _):
         sides.append(side)
         return 1.0 if side == "ours" else 100.0, 0.1, np.zeros(1)
 
-    monkeypatch.setattr(module, "_in_a_process", measured)
+    monkeypatch.setattr(baselines, "in_a_process", measured)
     settings = [f"data.root={samples}", f"output={tmp_path}", "sizes=[50]"]
     cli.COMMANDS["bench"](["svm", *settings])
     assert sides == ["ours", "reference", "ours", "ours"]
@@ -48,4 +49,51 @@ def test_an_unknown_bench_is_one_line(samples, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
         cli.main(["bench", "kn", f"data.root={samples}", f"output={tmp_path}"])
     assert exit.value.code == 2
-    assert "there is no bench 'kn'; there are knn" in capsys.readouterr().err
+    assert "bench is 'kn'; it must be one of loader, step" in capsys.readouterr().err
+
+
+def test_both_sides_are_called_in_turn_and_compared():
+    calls = []
+    row = compared(
+        "x",
+        "y",
+        lambda: calls.append("ours") or 1,
+        lambda: calls.append("reference") or 2,
+        lambda a, b: (a, b) == (1, 2),
+        BenchConfig(repetitions=2),
+        lambda a, b: f"{a < b}",
+    )
+    assert calls == ["ours", "reference"] * 3  # once to warm up
+    assert row.same
+    assert row.ratio == row.reference_seconds / row.seconds
+    assert row.repetitions == 2
+    assert isinstance(row, Row)
+
+
+@pytest.mark.parametrize(
+    "name", ["loader", "step", "fed", "end_to_end", "overhead", "cache", "start", "predict", "sweep", "growth"]
+)
+def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypatch, capsys):
+    """In this process, so that it can be made small."""
+    for place in (loader, training, endtoend, commands, growth):
+        monkeypatch.setattr(place, "in_a_process", lambda cfg, function, *arguments: function(*arguments))
+    monkeypatch.setattr(loader, "cores", lambda: 1)
+    monkeypatch.setattr(training, "STEPS", {"deepfake_net": 1})
+    monkeypatch.setattr(training, "LEARNING", 2)
+    monkeypatch.setattr(endtoend, "STEPS", 3)
+    monkeypatch.setattr(training, "TRIVIAL_STEPS", 20)
+    for place in (loader, training, commands):
+        monkeypatch.setattr(place, "compared", functools.partial(compared, warm_up=False))
+    monkeypatch.setattr(commands, "ONE_BY_ONE", 5)
+    monkeypatch.setattr(commands, "TRIALS", 2)
+    monkeypatch.setattr("deepfake_lit.console.err", console.err)  # the overhead's is silent
+    small = ["repetitions=1", "threads=1", "growth=[300,600]", "growth_runs=[2,4]"]
+    settings = [f"data.root={samples}", f"output={tmp_path / 'bench'}", *small]
+    assert not cli.COMMANDS["bench"]([name, *settings])
+    rows = json.loads((tmp_path / "bench" / "bench.json").read_text())["rows"]
+    assert rows
+    for row in rows:
+        assert row["bench"] == name
+        assert row["same"]
+        assert row["ratio"] > 0
+    assert name in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""Speed against the plain way of doing the same: ratios, and proof that both give the same answer."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from deepfake_lit import console, hardware
+from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training
+from deepfake_lit.bench.timing import BenchConfig, Row
+from deepfake_lit.data.pool import cores
+from deepfake_lit.errors import one_of
+from deepfake_lit.files import write_json
+from deepfake_lit.results import code_version, versions
+from deepfake_lit.schema import TrainerConfig
+
+BENCHES: dict[str, Callable[[BenchConfig], Iterable[Row]]] = {
+    "loader": loader.loader,
+    "step": training.step,
+    "fed": training.fed,
+    "end_to_end": endtoend.end_to_end,
+    "overhead": training.overhead,
+    "cache": commands.cache,
+    "start": commands.start,
+    "predict": commands.predict,
+    "sweep": commands.sweep,
+    "growth": growth.growth,
+    "knn": lambda cfg: baselines.compare("knn", cfg),
+    "knn_standardised": lambda cfg: baselines.compare("knn_standardised", cfg),
+    "svm": lambda cfg: baselines.compare("svm", cfg),
+}
+
+
+def bench(names: list[str], cfg: BenchConfig) -> list[Row]:
+    """Run the named comparisons (none: all) and write `bench.json` to `cfg.output`, after each.
+
+    Raises:
+        UserError: an unknown name, or the data cannot be used.
+    """
+    for name in names:
+        one_of("bench", name, BENCHES)
+    rows: list[Row] = []
+    for name in names or BENCHES:
+        with console.working(name):
+            for row in BENCHES[name](cfg):
+                rows.append(row)
+                _write(Path(cfg.output) / "bench.json", rows, cfg)
+    return rows
+
+
+def _write(path: Path, rows: list[Row], cfg: BenchConfig) -> None:
+    machine = hardware.resolve(TrainerConfig()).to_dict() | {"threads": cfg.threads or cores()}
+    tree = {"hardware": machine, "code": code_version(), "versions": versions(), "rows": [asdict(row) for row in rows]}
+    write_json(path, tree)

@@ -1,0 +1,218 @@
+"""Whole commands and their parts that do not train: the cache, the start of a command, prediction."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from deepfake_lit import hardware
+from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
+from deepfake_lit.checkpoint import AtomicCheckpointIO, describe
+from deepfake_lit.cli import compose
+from deepfake_lit.data.dataset import cache_dir, open_data
+from deepfake_lit.data.manifest import read_manifest
+from deepfake_lit.data.pool import cores
+from deepfake_lit.data.problems import Problems
+from deepfake_lit.data.source import Source
+from deepfake_lit.errors import UserError
+from deepfake_lit.predict import PredictConfig
+from deepfake_lit.predict import predict as predict_images
+from deepfake_lit.schema import TrainerConfig
+from deepfake_lit.train import build_classifier
+
+PREDICTED, ONE_BY_ONE = 1250, 150  # images of a repetition, ours and the reference's
+TRIALS = 8
+FIRST_STEP = """\
+import os, sys
+from deepfake_lit.callbacks import DerivedRandomness
+DerivedRandomness.on_train_batch_end = lambda *_: os._exit(0)
+from deepfake_lit.cli import main
+main(sys.argv[1:])
+"""
+
+
+def cache(cfg: BenchConfig) -> Iterator[Row]:
+    """Building the image cache, with every check, against reading and decoding the same files: in one process, and in
+    one a core; then opening it."""
+    yield from in_a_process(cfg, _cache, cfg)
+
+
+def start(cfg: BenchConfig) -> Iterator[Row]:
+    """`--help`, and `train` until its first step is done with the images in the cache, against importing torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        train = ["train", *_cached(cfg), f"output_dir={folder}", "model.width=0.125"]
+        for case, command in (
+            ("--help", ["-m", "deepfake_lit", "--help"]),
+            ("train until its first step is done", ["-c", FIRST_STEP, *train]),
+        ):
+
+            def ours(command=command) -> int:
+                for run in Path(folder).glob("runs"):
+                    shutil.rmtree(run)
+                return _python(*command)
+
+            yield compared(
+                "start",
+                case,
+                ours,
+                lambda: _python("-c", "import torch"),
+                lambda a, b: a == b == 0,
+                cfg,
+                lambda a, b: "reference: import torch",
+            )
+
+
+def _cached(cfg: BenchConfig) -> list[str]:
+    """Settings by which `train` finds the images of the bench in its cache."""
+    images(cfg)
+    return [f"data.root={cfg.data.root}", f"data.cache_dir={cache_dir(cfg.data, Path(cfg.output).parent)}"]
+
+
+def _python(*arguments: str) -> int:
+    return subprocess.run([sys.executable, *arguments], capture_output=True).returncode
+
+
+def sweep(cfg: BenchConfig) -> Iterator[Row]:
+    """Small trials side by side, a core each, against one after the other with all cores.
+
+    Raises:
+        UserError: Hydra's launcher by joblib is not installed.
+    """
+    if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+        raise UserError("the bench sweep needs Hydra's launcher by joblib: pip install 'deepfake-lit[launchers]'")
+    small = ["model.width=0.25", "trainer.max_epochs=1", "trainer.limit_train_batches=40", "data.image_size=64"]
+    seeds = f"seed={','.join(map(str, range(TRIALS)))}"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ["train", "-m", *_cached(cfg), f"output_dir={folder}", *small, seeds]
+
+        def run(*launcher: str) -> tuple[int, int]:
+            for part in ("runs", "sweeps"):
+                shutil.rmtree(Path(folder) / part, ignore_errors=True)
+            status = _python("-m", "deepfake_lit", *settings, *launcher)
+            return status, len(list(Path(folder).glob("runs/*/*/result.json")))
+
+        yield compared(
+            "sweep",
+            f"{TRIALS} trials, {cores()} side by side",
+            lambda: run("hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores()}"),
+            run,
+            lambda a, b: a == b == (0, TRIALS),
+            cfg,
+            warm_up=False,
+        )
+
+
+def predict(cfg: BenchConfig) -> Iterator[Row]:
+    """A folder of image files with the flip view, against the reports' loop over single images in fp32."""
+    yield in_a_process(cfg, _predict, cfg)
+
+
+def _cache(cfg: BenchConfig) -> list[Row]:
+    manifest = read_manifest(cfg.data, Problems(), ("train", "validation"))
+    paths = [str(manifest.source.root / f) for split in manifest.splits.values() for f in split.files]
+    chunks = [paths[i : i + 64] for i in range(0, len(paths), 64)]
+
+    def decoded(paths: list[str]) -> int:  # in here, so that worker processes need not import this module, and torch
+        return sum(np.asarray(Image.open(path).convert("RGB")).shape[0] for path in paths)
+
+    def on_all_cores() -> int:
+        pool = joblib.Parallel(cores(), batch_size=1, pre_dispatch=4 * cores(), return_as="generator")
+        found = sum(pool(joblib.delayed(decoded)(chunk) for chunk in chunks))
+        _stop_workers()
+        return found
+
+    with tempfile.TemporaryDirectory(dir=_existing(cfg.output)) as folder:
+
+        def build() -> int:
+            shutil.rmtree(Path(folder) / "cache", ignore_errors=True)
+            found = open_data(cfg.data, Path(folder) / "cache")
+            _stop_workers()  # else those of the first build would serve the others
+            return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
+
+        def same(a: int, b: int) -> bool:
+            return a == b
+
+        case = f"{len(paths):,} images built, against decoding "
+        return [
+            compared("cache", case + "in one process", build, lambda: decoded(paths), same, cfg),
+            compared("cache", case + f"on {cores()} cores", build, on_all_cores, same, cfg, _excess),
+            compared("cache", "opened, against built", lambda: _opened(cfg, folder), build, same, cfg),
+        ]
+
+
+def _excess(ours: float, reference: float) -> str:
+    return f"{ours / reference:.2f} times the decoding"
+
+
+def _opened(cfg: BenchConfig, folder: str) -> int:
+    found = open_data(cfg.data, Path(folder) / "cache")
+    return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
+
+
+def _stop_workers() -> None:
+    if (executor := joblib.externals.loky.reusable_executor._executor) is not None:
+        executor.shutdown(wait=True)
+
+
+def _existing(folder: str) -> Path:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+def _predict(cfg: BenchConfig) -> Row:
+    data = images(cfg)
+    run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
+    plain = hardware.resolve(TrainerConfig(precision="fp32"))
+    net = build_classifier(run, data, plain)
+    size = run.data.image_size
+    transform = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Resize((size, size), antialias=False),
+            v2.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
+    split = data.splits["validation"]
+    source = Source(cfg.data.root)
+    with tempfile.TemporaryDirectory() as work:
+        checkpoint, chosen = Path(work) / "best.ckpt", Path(work) / "images"
+        AtomicCheckpointIO(describe(run, data)).save_checkpoint({"state_dict": net.state_dict()}, checkpoint)
+        chosen.mkdir()
+        for file in split.files[:PREDICTED]:
+            (chosen / Path(file).name).write_bytes(source.read(file))
+        ids = sorted(path.stem for path in chosen.iterdir())
+
+        def ours() -> dict[str, np.ndarray]:
+            found = predict_images([str(checkpoint)], PredictConfig(images=str(chosen), output=f"{work}/predictions"))
+            return dict(zip(found.ids, found.probabilities, strict=True))
+
+        @torch.no_grad()
+        def reference() -> dict[str, np.ndarray]:
+            module = net.eval()
+            answers = {}
+            for image_id in ids[:ONE_BY_ONE]:
+                image = transform(Image.open(chosen / f"{image_id}.png").convert("RGB"))[None]
+                views = [torch.softmax(module(view), 1)[0] for view in (image, image.flip(-1))]
+                answers[image_id] = torch.stack(views).mean(0).numpy()
+            return answers
+
+        def same(a: dict, b: dict) -> bool:
+            return len(a) == len(ids) and all(np.abs(a[key] - b[key]).max() < 0.02 for key in b)
+
+        row = compared("predict", f"DeepFakeNet, {len(ids):,} files", ours, reference, same, cfg)
+    row.reference_seconds *= len(ids) / min(ONE_BY_ONE, len(ids))
+    row.ratio = row.reference_seconds / row.seconds
+    row.note = (
+        f"{len(ids) / row.seconds:.0f} images/s against {len(ids) / row.reference_seconds:.0f}, of {ONE_BY_ONE} of them"
+    )
+    return row

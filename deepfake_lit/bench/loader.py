@@ -1,0 +1,94 @@
+"""Training batches as floats, against torchvision's transforms in a DataLoader."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from deepfake_lit import hardware
+from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
+from deepfake_lit.cli import compose
+from deepfake_lit.data.datamodule import ImageDataModule
+from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.pool import cores
+from deepfake_lit.schema import AugmentConfig
+
+LOADED = 64 * 64  # images a repetition
+
+
+def loader(cfg: BenchConfig) -> Iterator[Row]:
+    yield from in_a_process(cfg, _loader, cfg)
+
+
+class _OneByOne(Dataset):
+    """The usual way: torchvision's transforms, an image at a time, from decoded pixels."""
+
+    def __init__(self, split: SplitImages, transform: Callable[[Tensor], Tensor]):
+        self.split, self.transform = split, transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self.split.pixels[self.split.rows[index]]
+        return self.transform(torch.from_numpy(pixels.copy()).permute(2, 0, 1)), int(self.split.labels[index])
+
+
+def _loader(cfg: BenchConfig) -> list[Row]:
+    """Training batches of 64 as floats, against the fastest of torchvision's loaders without and with workers."""
+    hardware.keep_freed_memory()
+    data = images(cfg)
+    split = data.splits["train"]
+    run = compose(["experiment=residual_cnn", "data.channels=rgb", f"data.root={cfg.data.root}"])
+    to_float = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
+    cases = {
+        "flip, rotation, normalise": (
+            AugmentConfig(hflip=0.5, rotation=10, interpolation="nearest"),
+            [v2.RandomHorizontalFlip(), v2.RandomRotation(10)],
+        ),
+        "flip, normalise": (AugmentConfig(hflip=0.5), [v2.RandomHorizontalFlip()]),
+    }
+    plain, plainly = _OneByOne(split, v2.Compose(to_float)), ImageDataModule(data, run.data, AugmentConfig(), 0)
+    few = np.arange(64)
+    expected = torch.stack([plain[i][0] for i in few])
+    raw = plainly.train_dataloader().dataset[0, 0, few]
+    same = torch.allclose(plainly.training_batch(raw).images, expected, atol=1e-6)
+
+    batches, rows = min(LOADED, len(split)) // 64, []
+    for case, (augmentation, transforms) in cases.items():
+        module = ImageDataModule(data, run.data, augmentation, 0)
+        one_by_one = _OneByOne(split, v2.Compose([*transforms, *to_float]))
+
+        def ours(module=module):
+            return [module.training_batch(raw).images.shape for raw in first(module.train_dataloader(), batches)]
+
+        candidates = []
+        for workers in (0, cores()):
+            torchvision = DataLoader(one_by_one, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+            def reference(torchvision=torchvision):
+                return [batch[0].shape for batch in first(torchvision, batches)]
+
+            candidates.append(
+                compared(
+                    "loader",
+                    case,
+                    ours,
+                    reference,
+                    lambda a, b: same and a == b,
+                    cfg,
+                    lambda a, b, workers=workers: (
+                        f"{batches * 64 / a:,.0f} images/s against {batches * 64 / b:,.0f} with {workers} workers"
+                    ),
+                )
+            )
+        rows.append(min(candidates, key=lambda row: row.ratio))
+    return rows
+
+
+def first(batches: Iterable, count: int) -> Iterator:
+    return itertools.islice(batches, count)

@@ -1,0 +1,230 @@
+"""Steps of training and Lightning's share of them, each beside the plain way."""
+
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepfake_lit import console, hardware
+from deepfake_lit.bench.loader import first
+from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
+from deepfake_lit.callbacks import History
+from deepfake_lit.checkpoint import describe
+from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
+from deepfake_lit.cli import compose
+from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
+from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.losses import soft_cross_entropy
+from deepfake_lit.modules import Classifier, build_optimizer
+from deepfake_lit.schema import Config
+from deepfake_lit.train import build_classifier, build_trainer, quiet_lightning
+
+STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # a repetition
+LEARNING = 6  # steps, over which both sides must learn alike
+TRIVIAL_STEPS = 1500
+
+
+def step(cfg: BenchConfig) -> Iterator[Row]:
+    for experiment in STEPS:
+        yield in_a_process(cfg, _step, experiment, cfg)
+
+
+def fed(cfg: BenchConfig) -> Iterator[Row]:
+    yield in_a_process(cfg, _fed, cfg)
+
+
+def overhead(cfg: BenchConfig) -> Iterator[Row]:
+    yield in_a_process(cfg, _overhead, cfg)
+
+
+def _step(experiment: str, cfg: BenchConfig) -> Row:
+    """Forward, backward and the optimizer's step in this machine's precision and memory format, against fp32 and
+    contiguous tensors; on real batches, with the experiment's own settings and full width."""
+    hardware.keep_freed_memory()
+    run = compose([f"experiment={experiment}", f"data.root={cfg.data.root}"])
+    data = images(cfg)
+    machine = hardware.resolve(run.trainer)
+    plain = hardware.Hardware(machine.device, machine.name, machine.cores, "fp32", False)
+    sides = [Training(run, data, used) for used in (machine, plain)]
+    repeated = STEPS[experiment]
+
+    def loss(side: Training, steps: int) -> float:
+        return statistics.fmean(side.step(side.batches[i % LEARNING]) for i in range(steps))
+
+    losses = [loss(side, LEARNING) for side in sides]
+    alike = abs(losses[0] - losses[1]) < 0.05 * losses[1]
+    size = run.data.batch_size * repeated
+    return compared(
+        "step",
+        f"{experiment}, {machine.precision}",
+        lambda: loss(sides[0], repeated),
+        lambda: loss(sides[1], repeated),
+        lambda a, b: alike,
+        cfg,
+        lambda a, b: (
+            f"{size / a:.0f} images/s against {size / b:.0f}, {sides[0].flops * repeated / a / 1e9:.0f} GFLOP/s of "
+            f"{_matmul_peak(machine) / 1e9:.0f}; mean loss of {LEARNING} steps {losses[0]:.3f} and {losses[1]:.3f}"
+        ),
+    )
+
+
+def _fed(cfg: BenchConfig) -> Row:
+    """Steps of DeepFakeNet on batches as they come from the loader, augmented, against steps on one batch again and
+    again."""
+    hardware.keep_freed_memory()
+    run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
+    data = images(cfg)
+    machine = hardware.resolve(run.trainer)
+    training = Training(run, data, machine)
+    module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
+    repeated = STEPS["deepfake_net"]
+
+    def real() -> int:
+        raw = first(module.train_dataloader(), repeated)
+        return sum(training.step(module.training_batch(_moved(batch, training.device))) > 0 for batch in raw)
+
+    def fixed() -> int:
+        return sum(training.step(training.batches[0]) > 0 for _ in range(repeated))
+
+    def excess(ours: float, reference: float) -> str:
+        return f"{ours / reference:.3f} times the steps on one batch"
+
+    return compared("fed", "DeepFakeNet, batches of 32", real, fixed, lambda a, b: a == b, cfg, excess)
+
+
+def _moved(batch: RawBatch, device: torch.device) -> RawBatch:
+    return RawBatch(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
+
+
+class Training:
+    """A bare training loop of an experiment, on batches that are there already."""
+
+    def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
+        self.device, self.dtype = torch.device(machine.device), dtype_of(machine)
+        module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
+        self.batches = [
+            Batch(*(tensor.to(self.device) for tensor in module.training_batch(raw)))
+            for raw in first(module.train_dataloader(), LEARNING)
+        ]
+        self.classifier = build_classifier(run, data, machine).to(self.device).train()
+        self.optimizer = build_optimizer(run.optimizer, self.classifier.net)
+        with FlopCounterMode(display=False) as counter:
+            self.step(self.batches[0])
+        self.flops = counter.get_total_flops()
+
+    def step(self, batch: Batch) -> float:
+        """The loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.classifier.net(batch.images)
+        loss = soft_cross_entropy(logits, batch.targets, None, self.classifier.cfg.loss.label_smoothing)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def dtype_of(machine: hardware.Hardware) -> torch.dtype:
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[machine.precision]
+
+
+def _matmul_peak(machine: hardware.Hardware) -> float:
+    """FLOP/s of a large matrix product in the machine's precision, measured now."""
+    side = 8192 if machine.device == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=machine.device, dtype=dtype_of(machine)) for _ in range(2))
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds)
+
+
+class Clock(pl.Callback):
+    """When each step began."""
+
+    def __init__(self):
+        self.times: list[float] = []
+
+    def on_train_batch_start(self, *_) -> None:
+        self.times.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Of a step, the median."""
+        return float(np.median(np.diff(self.times)))
+
+
+def _overhead(cfg: BenchConfig) -> Row:
+    """A step of a trivial network by this project's trainer, with metrics, logger, checkpoints and progress bar,
+    against a bare loop over the same batches."""
+    hardware.keep_freed_memory()
+    silent = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    console.err = Console(force_terminal=True, file=silent)  # shows the progress bar, unseen
+    overrides = [f"data.root={cfg.data.root}", "data.batch_size=4", "trainer.max_epochs=1", "trainer.precision=fp32"]
+    run = compose([*overrides, f"trainer.limit_train_batches={TRIVIAL_STEPS}", "trainer.accelerator=cpu"])
+    data = images(cfg)
+    machine = hardware.resolve(run.trainer)
+
+    def classifier() -> Classifier:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, len(data.class_names)))
+        return Classifier(net, run, data.class_names)
+
+    def trained() -> tuple[float, Tensor]:
+        module, clock = classifier(), Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            writer = CheckpointWriter(path, run.monitor, run.trainer.checkpoint_minutes)
+            callbacks = [clock, History(path / "history.csv"), writer, Interrupts(writer)]
+            with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent), quiet_lightning():
+                trainer = build_trainer(run, machine, path, callbacks, describe(run, data), 0)
+                trainer.fit(module, ImageDataModule(data, run.data, run.augment, 0))
+        return clock.seconds, module.net[2].weight.detach()
+
+    def bare() -> tuple[float, Tensor]:
+        module, clock = classifier(), Clock()
+        datamodule = ImageDataModule(data, run.data, run.augment, 0)
+        optimizer = build_optimizer(run.optimizer, module.net)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, run.optimizer.lr, total_steps=TRIVIAL_STEPS, pct_start=run.scheduler.warmup
+        )
+        for raw in first(datamodule.train_dataloader(), TRIVIAL_STEPS):
+            clock.on_train_batch_start()
+            batch = datamodule.training_batch(raw)
+            loss = soft_cross_entropy(module.net(batch.images), batch.targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+        return clock.seconds, module.net[2].weight.detach()
+
+    ours, reference = [], []
+    for _ in range(cfg.repetitions + 1):  # the first warms up
+        for side, times in ((trained, ours), (bare, reference)):
+            seconds, weights = side()
+            times.append(seconds)
+            if side is trained:
+                expected = weights
+    same = torch.allclose(weights, expected, atol=1e-6)
+    a, b = statistics.median(ours[1:]), statistics.median(reference[1:])
+    note = f"{1e3 * (a - b):.2f} ms a step more than {1e3 * b:.2f}"
+    return Row(
+        "overhead",
+        f"{min(TRIVIAL_STEPS, len(data.splits['train']) // 4):,} steps",
+        a,
+        b,
+        b / a,
+        same,
+        cfg.repetitions,
+        note,
+    )

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from deepfake_lit import hardware
-from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
+from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, stop_workers
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe
 from deepfake_lit.cli import compose
 from deepfake_lit.data.dataset import cache_dir, open_data
@@ -127,7 +127,7 @@ def _cache(cfg: BenchConfig) -> list[Row]:
     def on_all_cores() -> int:
         pool = joblib.Parallel(cores(), batch_size=1, pre_dispatch=4 * cores(), return_as="generator")
         found = sum(pool(joblib.delayed(decoded)(chunk) for chunk in chunks))
-        _stop_workers()
+        stop_workers()
         return found
 
     with tempfile.TemporaryDirectory(dir=_existing(cfg.output)) as folder:
@@ -135,7 +135,7 @@ def _cache(cfg: BenchConfig) -> list[Row]:
         def build() -> int:
             shutil.rmtree(Path(folder) / "cache", ignore_errors=True)
             found = open_data(cfg.data, Path(folder) / "cache")
-            _stop_workers()  # else those of the first build would serve the others
+            stop_workers()  # else those of the first build would serve the others
             return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
 
         def same(a: int, b: int) -> bool:
@@ -156,11 +156,6 @@ def _excess(ours: float, reference: float) -> str:
 def _opened(cfg: BenchConfig, folder: str) -> int:
     found = open_data(cfg.data, Path(folder) / "cache")
     return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
-
-
-def _stop_workers() -> None:
-    if (executor := joblib.externals.loky.reusable_executor._executor) is not None:
-        executor.shutdown(wait=True)
 
 
 def _existing(folder: str) -> Path:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.data.pool import cores
 from deepfake_lit.schema import DataConfig
@@ -82,10 +84,23 @@ def in_a_process(cfg: BenchConfig, function: Callable, *arguments: Any) -> Any:
     os.environ.update(dict.fromkeys(THREADS, str(cfg.threads or cores())))
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(function, *arguments).result()
+            return pool.submit(_without_workers, function, *arguments).result()
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _without_workers(function: Callable, *arguments: Any) -> Any:
+    """Else a process that has used joblib's workers may wait for them for ever when it ends."""
+    try:
+        return function(*arguments)
+    finally:
+        stop_workers()
+
+
+def stop_workers() -> None:
+    if (executor := joblib.externals.loky.reusable_executor._executor) is not None:
+        executor.shutdown(wait=True)
 
 
 def images(cfg: BenchConfig) -> ImageData:

@@ -41,7 +41,7 @@ class Classifier(pl.LightningModule):
         self.cfg, self.class_names = cfg, class_names
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        # Of the epoch so far: losses, images that were right, images. torchmetrics takes ten times as long a step.
+        # Of the epoch so far: losses, images that were right, images; read once an epoch.
         self.train_sums = torch.zeros(3)
         self.val_loss = MeanMetric()
         self.val_metrics = classification_metrics(len(class_names))

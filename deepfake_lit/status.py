@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepfake_lit.config import from_dict, identity
+from deepfake_lit.config import identity_of
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json
 from deepfake_lit.results import state_of
@@ -49,7 +49,7 @@ def _run(folder: Path) -> RunStatus:
     found = RunStatus(folder.parent.name, folder.name, "interrupted", {})
     try:
         _read(folder, found)
-    except (UserError, ValueError, KeyError, TypeError, OSError) as error:
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         found.state, found.reason = "unreadable", str(error)
     return found
 
@@ -62,8 +62,7 @@ def _read(folder: Path, found: RunStatus) -> None:
     tree = result["config"] if result else _started_with(folder)
     if "trainer" not in tree:  # a baseline, or a run that ended as it began
         return
-    cfg = from_dict(tree)
-    found.settings, found.max_epochs = identity(cfg), cfg.trainer.max_epochs
+    found.settings, found.max_epochs = identity_of(tree), int(tree["trainer"]["max_epochs"])
     if result:
         found.epochs = len(result["history"])
     elif (folder / "history.csv").exists():

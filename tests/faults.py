@@ -61,6 +61,12 @@ def start(
     return process
 
 
+def ended(process) -> int:
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
 def _run(output: str, overrides: list[str], fuse: str, number: float, every_step: bool, sweep) -> None:
     log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from faults import differences
+from faults import differences, ended
 
 from deepfake_lit import cli
 from deepfake_lit.results import locked
@@ -50,12 +50,6 @@ def runs(samples, tmp_path_factory):
         counts = json.loads((root / f"{kind}.json").read_text()) | {"time": time.monotonic() - began}
         found[kind] = settings, only_run(root / kind), counts
     return found
-
-
-def ended(process) -> int:
-    process.join(120)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
 
 
 def only_run(output: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import faults
 import pytest
+from faults import ended
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
@@ -30,12 +31,6 @@ def unbroken(settings, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("unbroken") / "sweep"
     assert ended(faults.start(output, settings, sweep=SWEEP)) == 0, log(output)
     return output
-
-
-def ended(process) -> int:
-    process.join(300)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
 
 
 def log(output: Path) -> str:

@@ -216,7 +216,9 @@ def code_version() -> dict[str, Any]:
         return code
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True, timeout=30)
+        # Without optional locks: `status` would leave one behind where a run is killed in it.
+        command = ["git", "--no-optional-locks", "-C", str(top), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:

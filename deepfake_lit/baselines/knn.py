@@ -38,13 +38,12 @@ class KNN(ClassifierMixin, BaseEstimator):
         self.rows_ = X if X.dtype == np.uint8 else np.ascontiguousarray(X, np.float32)
         if not 1 <= self.n_neighbors <= len(X):
             raise ValueError(f"n_neighbors={self.n_neighbors} must be 1 to the number of training rows, {len(X)}")
-        if X.dtype == np.uint8:  # whole numbers stay whole
-            self.centre_, self.scale_ = 128.0, 1.0
-        else:  # others are best centred on their mean
-            self.centre_ = X.mean(0, dtype=np.float64).astype(np.float32)
+        # whole numbers stay whole; others are best centred on their mean
+        self.centre_ = 128.0 if X.dtype == np.uint8 else X.mean(0, dtype=np.float64).astype(np.float32)
+        self.quick_int8_, self.scale_ = has_quick_int8(self.device, X.shape[1]), 1.0
+        if self.quick_int8_ and X.dtype != np.uint8:
             largest = max((self.rows_.max(0) - self.centre_).max(), (self.centre_ - self.rows_.min(0)).max())
             self.scale_ = float(largest) / 127 or 1.0  # 127: the largest that int8 holds of either sign
-        self.quick_int8_ = has_quick_int8(self.device, X.shape[1])
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:

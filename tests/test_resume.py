@@ -95,6 +95,15 @@ def test_an_unreadable_last_checkpoint_is_put_aside(settings, tmp_path, capsys):
     assert list(folder.glob("last.unusable-*.ckpt"))
 
 
+def test_a_file_system_without_locks_is_named(settings, tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with pytest.raises(UserError, match="has no locks; choose an output_dir on another"):
+        run(compose([*settings, f"output_dir={tmp_path}"]))
+
+
 def test_two_processes_cannot_be_in_one_run(settings, tmp_path):
     cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
     folder = Path(run(cfg)[-1]["folder"])

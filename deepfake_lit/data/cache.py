@@ -54,7 +54,7 @@ def open_pixels(
 ) -> Pixels:
     """The decoded images, from the cache where it has them, else decoded now and kept there.
 
-    Where the cache folder cannot be written (read-only, full disk) the images stay in memory, with a warning.
+    Where the cache folder cannot be written (read-only, full disk, no locks) the images stay in memory, with a warning.
 
     Args:
         files: names in `source`.
@@ -72,7 +72,7 @@ def open_pixels(
                 return cached
             _remove_abandoned(cache_dir, stat_key)
             return _build(source, files, name, cache_dir.absolute(), stat_key, size, workers)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the second: a file system without locks
         warn(f"no image cache in {cache_dir} ({error}); {len(files)} decoded images stay in memory this time")
     return _decode_to_memory(source, files, name, size, workers)
 

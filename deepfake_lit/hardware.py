@@ -27,6 +27,10 @@ class Hardware:
     def lightning_precision(self) -> str:
         return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[self.precision]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
 
 def resolve(cfg: TrainerConfig) -> Hardware:
     """The precision and memory format of a run: what is set, else what is fast here without a loss of accuracy.

@@ -29,14 +29,13 @@ def probabilities(
     """
     device = torch.device(hardware.device)
     memory_format = torch.channels_last if hardware.channels_last else torch.contiguous_format
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[hardware.precision]
     images = preprocess(
         pixels.to(device, non_blocking=True),
         None if transparency is None else transparency.to(device, non_blocking=True),
     )
     outputs = []
     for view in views:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, hardware.dtype, enabled=hardware.dtype != torch.float32):
             logits = net(VIEWS[view](images).contiguous(memory_format=memory_format))
         outputs.append(torch.softmax(logits.float(), 1))
     return torch.stack(outputs).cpu()

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from deepfake_lit import hardware
-from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, stop_workers
+from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, made, stop_workers
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe
 from deepfake_lit.cli import compose
 from deepfake_lit.data.dataset import cache_dir, open_data
@@ -130,13 +130,13 @@ def _cache(cfg: BenchConfig) -> list[Row]:
         stop_workers()
         return found
 
-    with tempfile.TemporaryDirectory(dir=_existing(cfg.output)) as folder:
+    with tempfile.TemporaryDirectory(dir=made(cfg.output)) as folder:
 
         def build() -> int:
             shutil.rmtree(Path(folder) / "cache", ignore_errors=True)
-            found = open_data(cfg.data, Path(folder) / "cache")
+            rows = _opened(cfg, folder)
             stop_workers()  # else those of the first build would serve the others
-            return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
+            return rows
 
         def same(a: int, b: int) -> bool:
             return a == b
@@ -154,13 +154,9 @@ def _excess(ours: float, reference: float) -> str:
 
 
 def _opened(cfg: BenchConfig, folder: str) -> int:
+    """Rows of pixels in all images of the cache, which is built if it is not there."""
     found = open_data(cfg.data, Path(folder) / "cache")
     return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
-
-
-def _existing(folder: str) -> Path:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return Path(folder)
 
 
 def _predict(cfg: BenchConfig) -> Row:

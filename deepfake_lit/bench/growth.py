@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepfake_lit.bench.timing import BenchConfig, Row, in_a_process, resident
+from deepfake_lit.bench.timing import BenchConfig, Row, in_a_process, made, resident
 from deepfake_lit.cli import compose
 from deepfake_lit.data.audit import audit
 from deepfake_lit.data.dataset import open_data
@@ -23,7 +23,7 @@ CLASSES = 5
 
 def growth(cfg: BenchConfig) -> Iterator[Row]:
     """Each size against the smallest one: the ratio is 1 where the time grows with the number, less where faster."""
-    with tempfile.TemporaryDirectory(dir=_made(cfg.output)) as folder:
+    with tempfile.TemporaryDirectory(dir=made(cfg.output)) as folder:
         work, first = Path(folder), {}
         for size in sorted(cfg.growth):
             images = work / f"images-{size}"
@@ -36,11 +36,6 @@ def growth(cfg: BenchConfig) -> Iterator[Row]:
             _write_runs(work / f"out-{min(cfg.growth)}", runs, size)
             seconds, gib = in_a_process(cfg, _measured, _status, runs, runs)
             yield _row(f"status, {size:,} runs", size, seconds, first.setdefault("status", (size, seconds)), gib)
-
-
-def _made(folder: str) -> str:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _row(case: str, size: int, seconds: float, smallest: tuple[int, float], gib: float) -> Row:

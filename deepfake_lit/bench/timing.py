@@ -107,6 +107,11 @@ def images(cfg: BenchConfig) -> ImageData:
     return open_data(cfg.data, cache_dir(cfg.data, Path(cfg.output).parent))
 
 
+def made(folder: str) -> Path:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
 def resident(which: str) -> float:
     """Bytes; NaN where the system does not tell."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:

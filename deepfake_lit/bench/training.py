@@ -110,7 +110,7 @@ class Training:
     """A bare training loop of an experiment, on batches that are there already."""
 
     def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
-        self.device, self.dtype = torch.device(machine.device), dtype_of(machine)
+        self.device, self.dtype = torch.device(machine.device), machine.dtype
         module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
         self.batches = [
             Batch(*(tensor.to(self.device) for tensor in module.training_batch(raw)))
@@ -133,14 +133,10 @@ class Training:
         return loss.item()
 
 
-def dtype_of(machine: hardware.Hardware) -> torch.dtype:
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[machine.precision]
-
-
 def _matmul_peak(machine: hardware.Hardware) -> float:
     """FLOP/s of a large matrix product in the machine's precision, measured now."""
     side = 8192 if machine.device == "cuda" else 2048
-    a, b = (torch.randn(side, side, device=machine.device, dtype=dtype_of(machine)) for _ in range(2))
+    a, b = (torch.randn(side, side, device=machine.device, dtype=machine.dtype) for _ in range(2))
     seconds = []
     for _ in range(4):
         start = time.perf_counter()

@@ -1,25 +1,28 @@
-"""Averages of a run's weights."""
+"""Averages of a run's weights. An average is what validation sees and what checkpoints hold as the network's weights;
+`last.ckpt` holds the trained weights beside it."""
 
 import contextlib
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from deepfake_lit.randomness import seed_torch
+from deepfake_lit.schema import TrainerConfig
 
 
-class MovingAverage(WeightAveraging):
-    """An exponential moving average of weights and batch-norm statistics, updated after every optimizer step.
+def build_average(cfg: TrainerConfig, seed: int) -> "Average | None":
+    if cfg.ema:
+        return MovingAverage(cfg.ema)
+    return None if cfg.swa is None else StochasticWeightAverage(cfg.swa, cfg.max_epochs, seed)
 
-    It is what validation sees and what checkpoints hold as the network's weights; `last.ckpt` holds the trained weights
-    beside it. After k updates the decay is at most (1 + k) / (10 + k), as in TensorFlow's ExponentialMovingAverage.
 
-    Args:
-        decay: the average's share that a step leaves, in (0, 1).
-    """
-
-    def __init__(self, decay: float):
-        super().__init__(avg_fn=_MovingAverage(decay))
+class Average(WeightAveraging):
+    """Of weights and batch-norm statistics."""
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Nothing: were the average copied over the trained weights, a run that goes on would not have them."""
@@ -34,10 +37,70 @@ class MovingAverage(WeightAveraging):
             self._swap_models(module)
 
 
-class _MovingAverage:
+class MovingAverage(Average):
+    """Exponential, updated after every optimizer step.
+
+    After k updates the decay is at most (1 + k) / (10 + k), as in TensorFlow's ExponentialMovingAverage.
+
+    Args:
+        decay: the average's share that a step leaves, in (0, 1).
+    """
+
+    def __init__(self, decay: float):
+        super().__init__(avg_fn=_Exponential(decay))
+
+
+class _Exponential:
     def __init__(self, decay: float):
         self.decay = decay
 
     def __call__(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
         decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay)  # a tensor: nothing waits for the device
         return current + decay.to(average.device) * (average - current)
+
+
+class StochasticWeightAverage(Average):
+    """The mean of the weights at the ends of the last epochs (Izmailov et al. 2018, arXiv 1803.05407).
+
+    Until the first of them it is the trained weights. Statistics of batch norm belong to one set of weights, so before
+    each validation those of a mean of several are measured anew, on augmented training batches.
+
+    Args:
+        start: share of the epochs that come before the averaged ones, in [0, 1).
+    """
+
+    BATCHES = 100  # at most, that the statistics are measured on
+
+    def __init__(self, start: float, epochs: int, seed: int):
+        self.first = min(math.floor(start * epochs), epochs - 1)
+        self.seed = seed
+        self._at_the_end = False
+        super().__init__(avg_fn=_Equal(self.first))
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and self._at_the_end  # the end of an epoch itself comes after its validation
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._at_the_end = trainer.is_last_batch
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, module)
+        epoch = trainer.current_epoch
+        if epoch <= self.first:
+            return
+        batches = trainer.datamodule.training_images(epoch, self.BATCHES, module.device)
+        seed_torch(module.device, self.seed, epoch, "batch_norm")  # of dropout
+        with trainer.precision_plugin.forward_context():
+            update_bn(batches, module.net)
+
+
+class _Equal:
+    def __init__(self, first: int):
+        self.first = first
+
+    def __call__(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+        averaged = (updates - self.first + 1).clamp(min=1)  # with this one; updates are the epochs before it
+        return average + (current - average) / averaged.to(average.device)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from deepfake_lit.console import duration, note
 from deepfake_lit.files import atomic
-from deepfake_lit.randomness import derive
+from deepfake_lit.randomness import seed_torch
 
 
 class DerivedRandomness(Callback):
@@ -21,11 +20,7 @@ class DerivedRandomness(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        seed = derive(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank, "step") >> 1
-        # torch.manual_seed would note for every other kind of device, with a stack trace, that it is to be seeded too.
-        torch.default_generator.manual_seed(seed)
-        if module.device.type != "cpu":
-            torch.get_device_module(module.device).manual_seed(seed)
+        seed_torch(module.device, self.seed, trainer.current_epoch, batch_idx, trainer.global_rank, "step")
 
 
 class History(Checkpoint):
@@ -61,10 +56,11 @@ class History(Checkpoint):
         self._trained = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        groups = trainer.optimizers[0].param_groups
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": groups[0]["lr"] if groups else 0.0,  # of an ensemble that only votes there are none
             "seconds": time.monotonic() - self._started,
             "images_per_second": self._images * trainer.world_size / max(self._trained - self._started, 1e-9),
         }

@@ -21,7 +21,7 @@ from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import PARTIAL, atomic
 from deepfake_lit.hardware import Hardware
-from deepfake_lit.inference import probabilities
+from deepfake_lit.inference import logits
 from deepfake_lit.models import build_model
 from deepfake_lit.results import code_version
 from deepfake_lit.schema import Config
@@ -49,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
-    """The `deepfake_lit` entry, of plain dicts, lists and scalars."""
+    """The `deepfake_lit` entry, of plain dicts, lists and scalars; with `init_from` or `members` where there are."""
     return {
         "config": to_dict(cfg),
         "class_names": list(data.class_names),
@@ -81,6 +81,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The network's own part of a checkpoint's `state_dict`, by the network's names."""
+    return tensors_below("net.", checkpoint["state_dict"])
+
+
+def tensors_below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with the prefix, by what comes after it."""
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 @dataclass
 class Trained:
     """A network out of a checkpoint, in eval mode on the CPU, with all that prediction needs."""
@@ -109,19 +119,35 @@ class Trained:
         if hardware.channels_last:
             self.net.to(memory_format=torch.channels_last)
 
+    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware) -> Tensor:
+        """float32 (V, B, K), on the CPU."""
+        return logits(self.net, self.preprocess, pixels, transparency, views, hardware)
+
     def probabilities(
         self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware
     ) -> Tensor:
-        return probabilities(self.net, self.preprocess, pixels, transparency, views, hardware)
+        return torch.softmax(self.logits(pixels, transparency, views, hardware), 2)
 
 
 def load_trained(path: Path) -> Trained:
     """
     Raises:
-        UserError: as `read_checkpoint`, or the weights do not fit the configuration beside them.
+        UserError: as `read_checkpoint` and `trained_from`.
     """
-    checkpoint = read_checkpoint(path)
+    return trained_from(path, read_checkpoint(path))
+
+
+def trained_from(path: Path, checkpoint: dict[str, Any]) -> Trained:
+    """
+    Args:
+        path: of the file, for messages.
+
+    Raises:
+        UserError: the weights do not fit the configuration beside them, or they are an ensemble's.
+    """
     meta = checkpoint[ENTRY]
+    if "members" in meta:
+        raise UserError(f"{path} is an ensemble; a single network is wanted here")
     try:
         config = from_dict(meta["config"])
         fields = meta["preprocess"] | {key: tuple(meta["preprocess"][key]) for key in ("mean", "std")}
@@ -130,9 +156,7 @@ def load_trained(path: Path) -> Trained:
         if hasattr(config.model, "pretrained"):
             config.model.pretrained = False  # the checkpoint's own weights follow
         net = build_model(config.model, preprocess.in_channels, len(class_names))
-        prefix = "net."
-        weights = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-        net.load_state_dict(weights)
+        net.load_state_dict(network_weights(checkpoint))
         height, width = meta["image_size"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None

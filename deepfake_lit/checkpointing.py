@@ -11,13 +11,17 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from deepfake_lit.averaging import MovingAverage
+from deepfake_lit.averaging import Average
 from deepfake_lit.checkpoint import BEST, LAST
 from deepfake_lit.config import metric_mode
 from deepfake_lit.console import note
 from deepfake_lit.data.datamodule import STOP_SIGNALS
 from deepfake_lit.errors import UNFINISHED
 from deepfake_lit.processes import any_process
+
+
+def _epoch_file(epoch: int | str) -> str:
+    return f"epoch-{epoch if isinstance(epoch, str) else f'{epoch:03d}'}.ckpt"
 
 
 class CheckpointWriter(Checkpoint):
@@ -36,6 +40,7 @@ class CheckpointWriter(Checkpoint):
     Args:
         minutes: from one `last.ckpt` to the next within an epoch.
         average: whose weights `best.ckpt` holds; None: the trained ones.
+        keep: so many of the best epochs leave their weights, as `epoch-NNN.ckpt`, counted from 0.
 
     Attributes:
         seconds, written: spent on checkpoints so far, and how many they were.
@@ -43,7 +48,7 @@ class CheckpointWriter(Checkpoint):
     """
 
     SHARE = 0.02
-    STATE = ("best_value", "best_epoch", "seconds", "written", "_next")
+    STATE = ("best_value", "best_epoch", "seconds", "written", "kept", "_next")
 
     def __init__(
         self,
@@ -51,10 +56,12 @@ class CheckpointWriter(Checkpoint):
         monitor: str,
         minutes: float,
         patience: int | None = None,
-        average: MovingAverage | None = None,
+        average: Average | None = None,
+        keep: int = 0,
     ):
         self.folder, self.monitor, self.minutes, self.patience = folder, monitor, minutes, patience
-        self.average = average
+        self.average, self.keep = average, keep
+        self.kept: list[tuple[float, int]] = []  # value and epoch, the best first, of equals the first
         self.began = False
         self.best_value, self.best_epoch = math.nan, -1
         self.seconds, self.written = 0.0, 0
@@ -99,6 +106,9 @@ class CheckpointWriter(Checkpoint):
         self._pending, self._improved = True, better or math.isnan(self.best_value)
         if self._improved:
             self.best_value, self.best_epoch = value, trainer.current_epoch
+        sign = -1 if metric_mode(self.monitor) == "max" else 1
+        ranked = sorted([*self.kept, (value, trainer.current_epoch)], key=lambda each: (sign * each[0], each[1]))
+        self.kept = ranked[: self.keep]
         self._stop_if_no_better(trainer, trainer.current_epoch)
         # Else Lightning leaves out a plateau scheduler's step at the end of an epoch that a run went on within.
         trainer.fit_loop._restarting = False
@@ -108,7 +118,11 @@ class CheckpointWriter(Checkpoint):
             trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self._improved or any_process(trainer, self._since() > self._took / self.SHARE):
+        if (
+            self._improved
+            or self._keeps(trainer.current_epoch - 1)
+            or any_process(trainer, self._since() > self._took / self.SHARE)
+        ):
             self.write_between_epochs(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -128,7 +142,16 @@ class CheckpointWriter(Checkpoint):
         if self._improved:  # before last.ckpt, which says that best.ckpt is the one of this epoch
             self._timed(trainer, BEST, weights_only=True)
         self._improved = False
+        epoch = trainer.fit_loop.epoch_progress.current.completed - 1
+        if self._keeps(epoch):
+            self._timed(trainer, _epoch_file(epoch), weights_only=True)
         self._write_last(trainer, 0)
+        if self.keep and trainer.is_global_zero:  # only now: until then a run might go on from when these were kept
+            for path in set(self.folder.glob(_epoch_file("*"))) - {self.folder / _epoch_file(e) for _, e in self.kept}:
+                path.unlink()
+
+    def _keeps(self, epoch: int) -> bool:
+        return any(epoch == kept for _, kept in self.kept)
 
     def _since(self) -> float:
         return time.monotonic() - self._finished

@@ -27,6 +27,7 @@ from deepfake_lit.schema import (
     TrainerConfig,
 )
 
+UNTRAINED = ("mean", "vote")  # combinations of members with nothing to fit
 LENGTH_FREE = ("constant", "plateau")  # schedules whose learning rates do not depend on the number of epochs
 
 
@@ -119,6 +120,9 @@ def check(cfg: Config) -> None:
     for name in ("image_size", "decode_size"):
         require(getattr(d, name) is None or getattr(d, name) >= 8, f"data.{name} must be at least 8 pixels")
     require(0 < d.validation_fraction < 1, "data.validation_fraction must lie between 0 and 1")
+    require((d.folds is None) == (d.fold is None), "data.folds and data.fold belong together")
+    require(d.folds is None or d.folds >= 2, "data.folds must be 2 or more")
+    require(d.folds is None or 0 <= d.fold < d.folds, f"data.fold must be in 0..{(d.folds or 0) - 1}")
 
     for f in dataclasses.fields(a):
         if f.name in ("hflip", "vflip") or f.name.endswith("_p"):
@@ -146,6 +150,9 @@ def check(cfg: Config) -> None:
     if m.kind == "deepfake_net":
         require(len(m.dropout) == 3, "model.dropout of deepfake_net is three probabilities, one a block")
 
+    if m.kind == "ensemble":
+        _check_ensemble(cfg, require)
+
     require(
         m.kind != "none" or len(cfg.baselines) > 0,
         "model=none trains no network; name a baseline, as in baseline=knn",
@@ -159,6 +166,9 @@ def check(cfg: Config) -> None:
     require(t.max_epochs > 0, "trainer.max_epochs must be above 0")
     require(t.early_stopping is None or t.early_stopping > 0, "trainer.early_stopping must be above 0")
     require(t.ema is None or 0 < t.ema < 1, "trainer.ema must lie between 0 and 1")
+    require(t.swa is None or 0 <= t.swa < 1, "trainer.swa is a share of the epochs, from 0 up to 1")
+    require(t.ema is None or t.swa is None, "trainer.ema and trainer.swa are two averages; choose one")
+    require(t.keep_epochs is None or t.keep_epochs > 0, "trainer.keep_epochs must be above 0")
     require(
         cfg.extends is None or re.fullmatch(r"[0-9a-f]{16}", cfg.extends) is not None,
         f"extends is {cfg.extends!r}; it must be the fingerprint of a run: the 16 digits that its folder is named by",
@@ -171,6 +181,25 @@ def check(cfg: Config) -> None:
         if value is not None:
             one_of(name, value, ("val/accuracy", "val/f1", "val/loss", "val/calibration_error"))
     check_views(cfg.evaluate.views)
+
+
+def _check_ensemble(cfg: Config, require) -> None:
+    m = cfg.model
+    one_of("model.combine", m.combine, ("head", "mean", "weighted_mean", "vote"))
+    if m.fit_on is not None:
+        one_of("model.fit_on", m.fit_on, ("train", "out_of_fold", "validation"))
+    require(
+        m.combine in UNTRAINED or m.fit_on is not None,
+        f"model.combine={m.combine} is fitted: model.fit_on must say on what",
+    )
+    require(m.fit_on != "out_of_fold" or (m.folds or 0) >= 2, "model.folds must be 2 or more")
+    require(m.hidden > 0, "model.hidden must be above 0")
+    require(
+        cfg.augment == AugmentConfig(),
+        "members of an ensemble answer for the images as they are: augment=none",
+    )
+    require(cfg.init_from is None, "an ensemble starts from its members: leave init_from out")
+    require(cfg.trainer.ema is None and cfg.trainer.swa is None, "an ensemble has no average of weights: no ema or swa")
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
@@ -209,7 +238,7 @@ def identity_of(tree: dict[str, Any]) -> dict[str, Any]:
                 flat[name] = value
 
     walk("", tree)
-    if tree["scheduler"]["kind"] in LENGTH_FREE:
+    if tree["scheduler"]["kind"] in LENGTH_FREE and tree["trainer"].get("swa") is None:
         flat.pop("extends", None)
     return flat
 

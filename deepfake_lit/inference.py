@@ -1,4 +1,4 @@
-"""From a network and decoded pixels to probabilities, with test-time augmentation."""
+"""From a network and decoded pixels to logits, with test-time augmentation."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from deepfake_lit.views import VIEWS
 
 
 @torch.inference_mode()
-def probabilities(
+def logits(
     net: nn.Module,
     preprocess: Preprocess,
     pixels: Tensor,
@@ -20,7 +20,7 @@ def probabilities(
     views: list[str],
     hardware: Hardware,
 ) -> Tensor:
-    """Softmax of each view of a batch, float32 (V, B, K), on the CPU.
+    """Of each view of a batch, float32 (V, B, K), on the CPU.
 
     Args:
         net: in eval mode, on the hardware's device.
@@ -36,13 +36,12 @@ def probabilities(
     outputs = []
     for view in views:
         with torch.autocast(device.type, hardware.dtype, enabled=hardware.dtype != torch.float32):
-            logits = net(VIEWS[view](images).contiguous(memory_format=memory_format))
-        outputs.append(torch.softmax(logits.float(), 1))
+            outputs.append(net(VIEWS[view](images).contiguous(memory_format=memory_format)).float())
     return torch.stack(outputs).cpu()
 
 
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """A split's images in order, as `probabilities` takes them."""
+    """A split's images in order, as `logits` takes them."""
     for start in range(0, len(split), size):
         pixels, transparency = split.gather(slice(start, start + size))
         yield torch.from_numpy(pixels), None if transparency is None else torch.from_numpy(transparency)

@@ -16,14 +16,15 @@ from deepfake_lit.schema import Config
 
 
 class Classifier(pl.LightningModule):
-    """A network under the configuration's loss, optimizer and scheduler.
+    """A network, or an ensemble's combination of logits, under the configuration's loss, optimizer and scheduler.
 
     Logs once an epoch: train/loss (of the augmented, mixed batches), train/accuracy (against the first label of mixed
     images), val/loss (without class weights or smoothing, comparable between configurations), val/accuracy, val/f1,
     val/calibration_error and val/recall_<class>.
 
     Args:
-        net: images (B, C, H, W) to logits (B, K).
+        net: images (B, C, H, W), or of an ensemble its members' logits (B, M, K), to logits (B, K). Weights that take
+            no gradient are left as they are; where there are no others, nothing is trained.
         class_weights: of the training loss, one a class, or None.
         channels_last: the memory format of the network's weights.
     """
@@ -49,12 +50,12 @@ class Classifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         logits = self.net(batch.images)
         loss = soft_cross_entropy(logits, batch.targets, self.class_weights, self.cfg.loss.label_smoothing)
         self.train_sums = self.train_sums.to(logits.device)
         self.train_sums += sums_of(logits.detach(), loss.detach(), batch.labels)
-        return loss
+        return loss if loss.requires_grad else None
 
     def on_train_epoch_end(self) -> None:
         loss, right, images = self._all_sums()
@@ -86,6 +87,8 @@ class Classifier(pl.LightningModule):
         self.val_loss.reset()
 
     def configure_optimizers(self):
+        if not any(p.requires_grad for p in self.net.parameters()):
+            return None
         optimizer = build_optimizer(self.cfg.optimizer, self.net)
         if self.cfg.scheduler.kind == "constant":
             return optimizer

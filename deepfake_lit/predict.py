@@ -10,11 +10,12 @@ from torch import Tensor
 
 from deepfake_lit import console, hardware
 from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
-from deepfake_lit.checkpoint import Trained, load_trained
+from deepfake_lit.checkpoint import ENTRY, Trained, read_checkpoint, trained_from
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
+from deepfake_lit.ensemble import TrainedEnsemble, ensemble_from
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.inference import split_batches
@@ -33,13 +34,16 @@ class PredictConfig:
     decode_workers: int | None = None
 
 
-def load_member(path: Path) -> Trained | SavedBaseline:
-    """A network's checkpoint, or a baseline's `model.skops`.
+def load_member(path: Path) -> Trained | TrainedEnsemble | SavedBaseline:
+    """A network's or an ensemble's checkpoint, or a baseline's `model.skops`.
 
     Raises:
-        UserError: it cannot be read, or is neither.
+        UserError: it cannot be read, or is none of these.
     """
-    return load_baseline(path) if path.suffix == ".skops" else load_trained(path)
+    if path.suffix == ".skops":
+        return load_baseline(path)
+    checkpoint = read_checkpoint(path)
+    return (ensemble_from if "members" in checkpoint[ENTRY] else trained_from)(path, checkpoint)
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Predictor:
     Members may differ in kind (network or baseline), channel mode and input size; each does its own preprocessing.
     """
 
-    members: list[Trained | SavedBaseline]
+    members: list[Trained | TrainedEnsemble | SavedBaseline]
     hardware: hardware.Hardware
 
     @classmethod
@@ -73,7 +77,7 @@ class Predictor:
                     f"{path} knows the classes {member.class_names}, {checkpoints[0]} {first.class_names}; "
                     "they cannot predict together"
                 )
-            if isinstance(member, Trained):
+            if not isinstance(member, SavedBaseline):
                 member.expect(first.image_size, path)
             member.to(machine)
         return cls(members, machine)

@@ -37,6 +37,15 @@ def derive(*parts: int | str) -> int:
     return state
 
 
+def seed_torch(device: torch.device, *parts: int | str) -> None:
+    """Torch's generators of the CPU and of a device. `torch.manual_seed` would note for every other kind of device,
+    with a stack trace, that it is to be seeded too."""
+    seed = derive(*parts) >> 1
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 def python_random(*parts: int | str) -> random.Random:
     return random.Random(derive(*parts))
 

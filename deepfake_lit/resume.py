@@ -20,7 +20,7 @@ from deepfake_lit.modules import Classifier, build_scheduler
 from deepfake_lit.schema import Config
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
-NEEDED_BY_EMA = ("current_model_state", "averaging_state")
+NEEDED_BY_AVERAGE = ("current_model_state", "averaging_state")
 EVENTS = "events.out.tfevents."
 MAY_DIFFER = ("extends", "trainer.max_epochs")  # between a run and the one that it extends
 
@@ -127,7 +127,8 @@ def _check_belongs(
 
 
 def _check_fits(path: Path, checkpoint: dict[str, Any], module: Classifier) -> None:
-    needed = NEEDED + (NEEDED_BY_EMA if module.cfg.trainer.ema else ())
+    t = module.cfg.trainer
+    needed = NEEDED + (NEEDED_BY_AVERAGE if t.ema or t.swa is not None else ())
     missing = [key for key in needed if key not in checkpoint]
     if missing:
         raise UserError(f"{path} holds no state to go on from: it lacks {', '.join(missing)}")

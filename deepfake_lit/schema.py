@@ -19,6 +19,10 @@ class DataConfig:
     num_classes: int | None = None  # null: from the data
     class_names: list[str] | None = None  # null: from the folders, or "0", "1", ...
     validation_fraction: float = 0.1  # layout "folders" without a train folder: the share held out, by image id
+    # cross-validation within the training split: it is divided into so many folds, with every class alike in each, and
+    # fold number `fold` (from 0) takes the validation split's place
+    folds: int | None = None
+    fold: int | None = None
     mean: list[float] = field(default_factory=lambda: [0.5])  # of pixels in [0, 1]; one value or one a channel
     std: list[float] = field(default_factory=lambda: [0.5])
     batch_size: int = 32
@@ -95,6 +99,22 @@ class TimmConfig:
     name: str = MISSING  # any of timm.list_models()
     pretrained: bool = False
     dropout: float = 0.0
+
+
+@dataclass
+class EnsembleConfig:
+    """Trained members, frozen, and one answer made of theirs."""
+
+    kind: str = "ensemble"
+    members: list[str] = MISSING  # checkpoints of networks, baselines' model.skops; RUN/epoch-*.ckpt stands for several
+    weights: list[str] | None = None  # digests of the members' weights, which the run fills in: another file is refused
+    combine: str = "head"  # head (trained, on all logits) | mean | weighted_mean (of probabilities) | vote
+    # what a head or the weights of a mean are fitted on: train (the images that the members know by heart) |
+    # out_of_fold (each training image by members that have not seen it; those are trained first) | validation
+    fit_on: str | None = "train"
+    folds: int | None = 5  # of out_of_fold
+    hidden: int = 64  # of the head
+    dropout: float = 0.3
 
 
 @dataclass
@@ -199,6 +219,10 @@ class TrainerConfig:
     # decay of an exponential moving average of weights and batch-norm statistics, which is then what is validated and
     # kept; the k-th step's is at most (1 + k) / (10 + k), so that the first weights are soon forgotten
     ema: float | None = None
+    # share of the epochs after which weights are averaged, one set an epoch, all alike (stochastic weight averaging);
+    # the batch-norm statistics of the average are measured anew on training images
+    swa: float | None = None
+    keep_epochs: int | None = None  # so many of the best epochs leave their weights, as epoch-NNN.ckpt
 
 
 @dataclass
@@ -215,6 +239,9 @@ class Config:
     # fingerprint of a run of the same name to go on from, for more epochs; null: from the start. A constant or plateau
     # schedule makes that the run of so many epochs; the others are planned anew, and the result is one of its own
     extends: str | None = None
+    # checkpoint whose weights the network starts with; nothing else is taken from it. To go on with a run, repeat it
+    init_from: str | None = None
+    init_weights: str | None = None  # digest of those weights, which the run fills in: another file is refused
     data: DataConfig = field(default_factory=DataConfig)
     model: Any = MISSING
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -229,22 +256,33 @@ class Config:
 
 
 KINDS: dict[str, tuple[type, ...]] = {
-    "model": (DeepFakeNetConfig, ResidualCNNConfig, VGG16Config, TimmConfig, NoNetworkConfig),
+    "model": (DeepFakeNetConfig, ResidualCNNConfig, VGG16Config, TimmConfig, EnsembleConfig, NoNetworkConfig),
     "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
     "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
 }
 
 # Settings that came after runs had been made: left out of the fingerprint while they are null, so that those runs keep
 # theirs.
-ADDED_LATER = {"extends", "trainer.early_stopping", "trainer.ema"}
+ADDED_LATER = {
+    "extends",
+    "init_weights",
+    "data.folds",
+    "data.fold",
+    "trainer.early_stopping",
+    "trainer.ema",
+    "trainer.swa",
+    "trainer.keep_epochs",
+}
 
 # Settings that cannot change a result: where things lie, and how the work is shown or divided. The data themselves
-# enter the fingerprint by their content's hash.
+# enter the fingerprint by their content's hash, other runs' checkpoints by that of their weights.
 NOT_IDENTITY = {
     "name",
     "output_dir",
     "baselines",
     "retry_failed",
+    "init_from",
+    "model.members",
     "data.root",
     "data.layout",
     "data.tolerate",

@@ -49,11 +49,34 @@ def _network(result: dict[str, Any]) -> None:
     out.print(f"{result['name']} (seed {result['seed']}): validation accuracy")
     for key, name in names.items():
         out.print(f"  {name:16} {_accuracy(result[key])}")
+    if "members" in result:
+        _members(result)
     out.print(
         f"  {result['images_per_second']:.0f} training images/s on {machine['name']} "
         f"({machine['device']}, {machine['precision']}), {result['wall_seconds'] / 60:.1f} minutes"
     )
     out.print(f"  {result['folder']}", markup=False)
+
+
+FITTED_ON = {
+    None: "nothing is fitted",
+    "train": "fitted on the training images, which the members know by heart",
+    "out_of_fold": "fitted on the training images, each answered by networks that had not seen it",
+    "validation": "fitted on the validation images themselves: the figures say nothing about new ones",
+}
+
+
+def _members(result: dict[str, Any]) -> None:
+    model = result["config"]["model"]
+    title = f"{model['combine']}, {FITTED_ON[model['fit_on']]}; against each member, best epoch without TTA"
+    table = _table(title, "member", "accuracy", "gain", "95 % over images", "images", "McNemar's p")
+    for member in result["members"]:
+        gain = member["gain"]
+        interval = "{:+.4f} to {:+.4f}".format(*gain["interval"])
+        figures = (f"{member['accuracy']:.4f}", f"{gain['difference']:+.4f}", interval)
+        name = "/".join(member[key] for key in ("name", "fingerprint") if key in member)
+        table.add_row(name, *figures, f"+{gain['gained']} -{gain['lost']}", f"{gain['p']:.3g}")
+    out.print(table)
 
 
 def _baseline(result: dict[str, Any]) -> None:
@@ -132,10 +155,23 @@ def sweep(rows: list[dict[str, Any]], folder: Path) -> None:
             figures = [f"{row['best']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}", f"{row['last']:.4f}"]
         table.add_row(str(row["trial"]), *map(escape, row["settings"].values()), row["state"], *figures)
     out.print(table)
+    _sweep_by_class(rows, names)
     for row in rows:
         if row["state"] == "failed":
             warn(f"trial {row['trial']} failed: {row['reason']}; retry_failed=true tries it again")
     out.print(f"written to {folder}/table.csv", markup=False)
+
+
+def _sweep_by_class(rows: list[dict[str, Any]], names: list[str]) -> None:
+    classes = [key.removeprefix("recall_") for key in max(rows, key=len) if key.startswith("recall_")]
+    if not classes:
+        return
+    table = _table("best epoch, recall / precision by class", "trial", *names, *classes)
+    for row in rows:
+        if row["state"] == "done":
+            figures = (f"{row[f'recall_{name}']:.3f} / {row[f'precision_{name}']:.3f}" for name in classes)
+            table.add_row(str(row["trial"]), *map(escape, row["settings"].values()), *figures)
+    out.print(table)
 
 
 def evaluation(report: dict[str, Any], output: Path) -> None:

@@ -18,6 +18,8 @@ from deepfake_lit.errors import UNFINISHED, Unfinished, UserError
 from deepfake_lit.files import atomic, write_json
 from deepfake_lit.results import Busy, failure, state_of
 
+PER_CLASS = ("recall", "precision")
+
 
 def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     """The trial's accuracy; None where it failed, before or now, or another process is in it.
@@ -99,8 +101,11 @@ def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
         return {"state": "failed", "reason": str(error)}
     if result:
         low, high = result["best"]["interval"]
-        accuracies = {"best": result["best"]["accuracy"], "low": low, "high": high, "last": result["last"]["accuracy"]}
-        return {"state": state} | accuracies | {"folder": entry["folder"]}
+        best, names = result["best"], result["data"]["class_names"]
+        found = {"best": best["accuracy"], "low": low, "high": high, "last": result["last"]["accuracy"]}
+        for figure in PER_CLASS:
+            found |= {f"{figure}_{name}": v for name, v in zip(names, best[f"{figure}_of"], strict=True)}
+        return {"state": state} | found | {"folder": entry["folder"]}
     return {"state": state} | ({"reason": reason} if reason else {})
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from deepfake_lit import console, hardware
-from deepfake_lit.averaging import MovingAverage
+from deepfake_lit.averaging import build_average
 from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.callbacks import DerivedRandomness, History
 from deepfake_lit.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, describe
@@ -22,8 +22,10 @@ from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.ensemble import LogitsDataModule, entry_of, gains, load_members, make_tables, network_of
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import write_json
+from deepfake_lit.lineage import lineage_of, member_of, pinned, start_from
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
@@ -54,6 +56,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
         UserError: the data or the configuration cannot be used, or another process is in this run.
     """
     baselines = Baselines(cfg)
+    cfg = pinned(cfg)
     data = data or open_run_data(cfg)
     hardware.keep_freed_memory()
     if cfg.model.kind == "none":
@@ -77,7 +80,7 @@ def open_run_data(cfg: Config) -> ImageData:
 
 def run_folder(cfg: Config, data: ImageData) -> Path:
     """Where `run` leaves the network's result."""
-    return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
+    return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(pinned(cfg), data.hash)
 
 
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     while trained is None:
         trained = _train(cfg, data, folder, baselines, machine)
     trainer, module, history, writer = trained
-
+    data = trainer.datamodule.data
     split = data.splits["validation"]
     figures, predictions = {}, {}
     for which in ("best", "last"):  # from the files: what `predict` will give for them
@@ -116,6 +119,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         "best_epoch": writer.best_epoch,  # counted from 0
         "history": history.rows,
         "checkpoints": {"written": writer.written, "seconds": writer.seconds},
+        **_made_of(cfg, trainer.datamodule, predictions["best"]),
         **figures,
     }
     arrays = {
@@ -137,17 +141,17 @@ def _train(
 ) -> tuple[pl.Trainer, Classifier, History, CheckpointWriter] | None:
     """Train to the end, from the newest checkpoint on if there is one. None where that one could not be gone on from:
     it is put aside, and the next try takes the one before it."""
-    datamodule = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last)
-    module = build_classifier(cfg, data, machine)
-    average = MovingAverage(cfg.trainer.ema) if cfg.trainer.ema else None
+    module, datamodule, origins = _parts(cfg, data, machine)
+    average = build_average(cfg.trainer, cfg.seed)
     history = History(folder / "history.csv")
-    writer = CheckpointWriter(folder, cfg.monitor, cfg.trainer.checkpoint_minutes, cfg.trainer.early_stopping, average)
+    t = cfg.trainer
+    writer = CheckpointWriter(folder, cfg.monitor, t.checkpoint_minutes, t.early_stopping, average, t.keep_epochs or 0)
     callbacks = [*([average] if average else []), history, writer, Interrupts(writer), baselines]
     with quiet_lightning():
         start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
         if start and start.parent != folder:
             callbacks.append(PlannedAnew())
-        trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data), step)
+        trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data) | origins, step)
         try:
             with process_group_left():
                 trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
@@ -161,13 +165,40 @@ def _train(
     return trainer, module, history, writer
 
 
+def _parts(cfg: Config, data: ImageData, machine: hardware.Hardware) -> tuple[Classifier, ImageDataModule, dict]:
+    """What is trained, on what, and what its checkpoints say of the checkpoints that it is made of."""
+    if cfg.model.kind != "ensemble":
+        module = build_classifier(cfg, data, machine)
+        origins = {"init_from": lineage_of(Path(cfg.init_from))} if cfg.init_from else {}
+        return module, ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last), origins
+    members = load_members(cfg, data, machine)
+    tables = make_tables(cfg, data, members, machine)
+    torch.manual_seed(derive(cfg.seed, "init") >> 1)
+    module = Classifier(network_of(cfg, members), cfg, data.class_names, class_weights(cfg, tables.data))
+    return module, LogitsDataModule(tables, cfg), {"members": entry_of(cfg, members)}
+
+
 def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
-    """The network, initialised from (seed, "init") alone, under its loss."""
-    counts = np.bincount(data.splits["train"].labels, minlength=len(data.class_names)).tolist()
-    weights = resolve_class_weights(cfg.loss.class_weights, counts)
+    """The network under its loss; it starts from `cfg.init_from`, else is initialised from (seed, "init") alone."""
     torch.manual_seed(derive(cfg.seed, "init") >> 1)
     net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
-    return Classifier(net, cfg, data.class_names, weights, machine.channels_last)
+    if cfg.init_from:
+        start_from(net, cfg)
+    return Classifier(net, cfg, data.class_names, class_weights(cfg, data), machine.channels_last)
+
+
+def class_weights(cfg: Config, data: ImageData) -> list[float] | None:
+    counts = np.bincount(data.splits["train"].labels, minlength=len(data.class_names)).tolist()
+    return resolve_class_weights(cfg.loss.class_weights, counts)
+
+
+def _made_of(cfg: Config, datamodule: ImageDataModule, probabilities: np.ndarray) -> dict[str, Any]:
+    """A result's entries on the checkpoints that a run is made of."""
+    if cfg.init_from:
+        return {"init_from": lineage_of(Path(cfg.init_from))}
+    if not isinstance(datamodule, LogitsDataModule):
+        return {}
+    return {"members": gains(probabilities, datamodule.tables, [member_of(path) for path in cfg.model.members])}
 
 
 def build_trainer(
@@ -223,6 +254,11 @@ def quiet_lightning():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings(
+                "ignore", message=".*in eval mode at the start of training.*"
+            )  # an ensemble's members
+            warnings.filterwarnings("ignore", message=".*configure_optimizers` returned `None`.*")  # nothing to fit
+            warnings.filterwarnings("ignore", message=".*training_step` returned `None`.*")
             warnings.filterwarnings(
                 "ignore", message=".*your dataloader is not resumable.*"
             )  # CheckpointWriter sees to it

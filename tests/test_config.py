@@ -10,13 +10,20 @@ from deepfake_lit.cli import COMMANDS, compose, config_dir
 from deepfake_lit.errors import UserError
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
-NEEDS = {"none": ["baseline=knn"], "timm": ["model.name=resnet18"]}
+NEEDS = {
+    "none": ["baseline=knn"],
+    "timm": ["model.name=resnet18"],
+    "ensemble": ["model.members=[a.ckpt,b.ckpt]"],
+    "sweep/ensemble": ["experiment=ensemble", "model.members=[a.ckpt,b.ckpt]"],
+    "deepfake_net_2_staged": ["init_from=a.ckpt"],
+    "vgg16_staged": ["init_from=a.ckpt"],
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_file_composes(file):
     choice = f"{'+' if file.parent.name == 'sweep' else ''}{file.parent}={file.name}"
-    cfg = compose(["data.root=x", choice, *NEEDS.get(file.name, [])])
+    cfg = compose(["data.root=x", *NEEDS.get(str(file), NEEDS.get(file.name, [])), choice])
     assert cfg.data.root == "x"
 
 
@@ -113,8 +120,9 @@ def test_fingerprint_changes_with_every_setting_that_matters_and_no_other():
 
 def test_excluded_settings_exist():
     cfg = compose(["data.root=x"])
+    ensemble = compose(["data.root=x", "model=ensemble", "model.members=[a,b]"])
     for name in config.NOT_IDENTITY:
-        node = cfg
+        node = ensemble if name.startswith("model.") else cfg
         for part in name.split("."):
             assert part in {f.name for f in dataclasses.fields(node)}, name
             node = getattr(node, part)

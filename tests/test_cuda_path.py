@@ -19,7 +19,7 @@ import deepfake_lit
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, Preprocess, RawBatch
 from deepfake_lit.hardware import Hardware
-from deepfake_lit.inference import probabilities
+from deepfake_lit.inference import logits
 from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.randomness import sample_keys
@@ -161,7 +161,7 @@ def test_inference(fake, channels):
     raw = raw_batch("cpu")
     preprocess = Preprocess(channels, SIZE, (0.5,), (0.5,))
     machine = Hardware("cuda", "fake", 1, "bf16", True)
-    result = probabilities(net, preprocess, raw.pixels, raw.transparency, list(VIEWS), machine)
+    result = logits(net, preprocess, raw.pixels, raw.transparency, list(VIEWS), machine)
     assert (result.shape, result.dtype, result.device.type) == ((len(VIEWS), B, K), torch.float32, "cpu")
     assert len(seen) == 2 * len(VIEWS)
     assert on_cuda(*seen)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from faults import differences
 
-from deepfake_lit.averaging import _MovingAverage
+from deepfake_lit.averaging import _Exponential
 from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.checkpointing import CheckpointWriter
@@ -159,6 +159,6 @@ def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_pa
 
 def test_the_average_needs_nothing_from_the_device():
     """Its decay is a tensor, whose value no step waits for."""
-    half = _MovingAverage(0.5)(torch.zeros(3), torch.ones(3), torch.tensor(1000))
+    half = _Exponential(0.5)(torch.zeros(3), torch.ones(3), torch.tensor(1000))
     torch.testing.assert_close(half, torch.full((3,), 0.5))
-    torch.testing.assert_close(_MovingAverage(0.5)(torch.zeros(1), torch.ones(1), torch.tensor(0)), torch.tensor([0.9]))
+    torch.testing.assert_close(_Exponential(0.5)(torch.zeros(1), torch.ones(1), torch.tensor(0)), torch.tensor([0.9]))

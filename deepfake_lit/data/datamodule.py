@@ -1,7 +1,9 @@
 """Batches: uint8 rows from the memory-mapped arrays, turned into the network's input on the device."""
 
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -177,13 +179,14 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         split = self.data.splits["train"]
-        weights = None
-        if self.cfg.class_sampling:
-            weights = np.asarray(self.cfg.class_sampling)[split.labels]
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        batches = Batches(len(split), self.cfg.batch_size, self.seed, True, weights, rank, world)
+        batches = Batches(len(split), self.cfg.batch_size, self.seed, True, self._sampling_weights(), rank, world)
         return self._loader(split, batches)
+
+    def _sampling_weights(self) -> np.ndarray | None:
+        sampling = self.cfg.class_sampling
+        return np.asarray(sampling)[self.data.splits["train"].labels] if sampling else None
 
     def val_dataloader(self) -> DataLoader:
         split = self.data.splits["validation"]
@@ -244,6 +247,15 @@ class ImageDataModule(pl.LightningDataModule):
             batch.step,
         )
         return Batch(images.contiguous(memory_format=self.memory_format), targets, batch.labels)
+
+    def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
+        """The images of an epoch's first batches, as the network is trained on them in one process."""
+        split = self.data.splits["train"]
+        rows = BatchRows(split)
+        batches = Batches(len(split), self.cfg.batch_size, self.seed, True, self._sampling_weights())
+        batches.start_at(epoch, 0)
+        for batch in islice(batches, count):
+            yield self.training_batch(super().transfer_batch_to_device(rows[batch], device, 0)).images
 
     def evaluation_batch(self, batch: RawBatch) -> Batch:
         images = self.preprocess(batch.pixels, batch.transparency)

@@ -1,5 +1,6 @@
 """A checked data set in memory-mapped form: manifest + decoded images + every check, before anything trains."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from deepfake_lit.data.cache import Pixels, open_pixels
 from deepfake_lit.data.decode import MODES, Facts
 from deepfake_lit.data.manifest import Manifest, Split, read_manifest
 from deepfake_lit.data.problems import KINDS, DataError, Problems
+from deepfake_lit.errors import UserError
 from deepfake_lit.schema import DataConfig
 
 
@@ -39,10 +41,23 @@ class SplitImages:
         rows = self.rows[indices]
         return self.pixels[rows], None if self.transparency is None else self.transparency[rows]
 
+    def only(self, indices: np.ndarray, name: str) -> "SplitImages":
+        """Some of its images, as a split of their own."""
+        return dataclasses.replace(
+            self,
+            name=name,
+            ids=[self.ids[i] for i in indices],
+            labels=None if self.labels is None else self.labels[indices],
+            files=[self.files[i] for i in indices],
+            rows=self.rows[indices],
+            facts=[self.facts[i] for i in indices],
+        )
+
 
 @dataclass
 class ImageData:
-    """The checked splits. `hash` is the content's: it changes with any pixel, label, id or split, not with paths."""
+    """The checked splits. `hash` is the content's: it changes with any pixel, label, id or split, not with paths, and
+    is the same for every fold of the training split."""
 
     root: str
     splits: dict[str, SplitImages]
@@ -89,7 +104,38 @@ def open_data(
 
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     _check_left(cfg, images, splits, manifest.class_names)
-    return ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), problems)
+    data = ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), problems)
+    return data if cfg.folds is None else with_fold(data, cfg.folds, cfg.fold)
+
+
+def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
+    """The training split without one of its folds, and that fold in place of the validation split.
+
+    Raises:
+        UserError: a class has fewer training images than there are folds.
+    """
+    train = data.splits["train"]
+    held_out = fold_of(train.ids, train.labels, folds) == fold
+    parts = {"train": train.only(np.flatnonzero(~held_out), "train")}
+    parts["validation"] = train.only(np.flatnonzero(held_out), "validation")
+    return dataclasses.replace(data, splits=data.splits | parts)
+
+
+def fold_of(ids: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
+    """int64 (N,): the fold of every image. Within a class images are dealt out in the order of a hash of their ids, so
+    that classes are alike in all folds, and neither the order of files nor a seed counts.
+
+    Raises:
+        UserError: a class has fewer images than there are folds.
+    """
+    found = np.zeros(len(ids), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < folds:
+            raise UserError(f"data.folds={folds}: class {label} has only {len(members)} training images")
+        hashes = [hashlib.sha256(ids[i].encode(errors="surrogateescape")).digest() for i in members]
+        found[members[sorted(range(len(members)), key=hashes.__getitem__)]] = np.arange(len(members)) % folds
+    return found
 
 
 def _check_images(

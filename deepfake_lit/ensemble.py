@@ -1,0 +1,261 @@
+"""Ensembles of trained members: what they are fitted on, and how one predicts.
+
+Members are frozen, so their logits on an image never change: they are computed once, and what combines them is fitted
+on the table of them.
+"""
+
+import copy
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from deepfake_lit import console
+from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
+from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained, tensors_below, trained_from
+from deepfake_lit.compare import paired
+from deepfake_lit.config import from_dict
+from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
+from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
+from deepfake_lit.errors import UserError
+from deepfake_lit.hardware import Hardware
+from deepfake_lit.inference import split_batches
+from deepfake_lit.models.ensemble import Ensemble, build_combiner
+from deepfake_lit.schema import Config
+
+Member = Trained | SavedBaseline
+SMALLEST = 1e-6  # probability of a baseline's class, whose logarithm stands for a logit
+
+
+def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member]:
+    """The members that `cfg` names, on the machine's device.
+
+    Raises:
+        UserError: one cannot be read, is an ensemble itself, or knows other classes than the data have.
+    """
+    members: list[Member] = []
+    for path in cfg.model.members:
+        member = load_baseline(Path(path)) if path.endswith(".skops") else load_trained(Path(path))
+        if member.class_names != data.class_names:
+            raise UserError(f"{path} knows the classes {member.class_names}, the data are of {data.class_names}")
+        if member.meta["data_hash"] != data.hash:
+            console.warn(f"{path} was trained on other images: it may know those that it is to be validated on")
+        if isinstance(member, Trained):
+            member.expect(data.size, path)
+        member.to(machine)
+        members.append(member)
+    return members
+
+
+def member_logits(
+    member: Member, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware
+) -> Tensor:
+    """float32 (V, B, K) on the CPU; of a baseline the logarithms of its probabilities."""
+    if isinstance(member, Trained):
+        return member.logits(pixels, transparency, views, machine)
+    return member.probabilities(pixels, transparency, views, machine).clamp_min(SMALLEST).log()
+
+
+def logits_on(member: Member, split: SplitImages, batch_size: int, machine: Hardware, label: str) -> Tensor:
+    """float32 (N, K) of a split's images as they are."""
+    batches = console.progress(split_batches(split, batch_size), label, -(-len(split) // batch_size))
+    return torch.cat([member_logits(member, *batch, ["identity"], machine)[0] for batch in batches])
+
+
+@dataclass
+class Tables:
+    """The members' logits, float32 (N, M, K): `fit` of the images of `data.splits["train"]`, which the combination is
+    fitted on, and `validation`."""
+
+    data: ImageData
+    fit: Tensor
+    validation: Tensor
+
+
+def make_tables(cfg: Config, data: ImageData, members: list[Member], machine: Hardware) -> Tables:
+    """For `model.fit_on`: train, out_of_fold or validation.
+
+    Raises:
+        UserError: a member cannot be trained on folds.
+    """
+    size = cfg.data.eval_batch_size
+
+    def on(split: SplitImages) -> Tensor:
+        named = zip(cfg.model.members, members, strict=True)
+        return torch.stack([logits_on(m, split, size, machine, f"logits of {path}") for path, m in named], 1)
+
+    validation = on(data.splits["validation"])
+    if cfg.model.fit_on == "out_of_fold":
+        columns = [out_of_fold(m, path, cfg, data, machine) for path, m in zip(cfg.model.members, members, strict=True)]
+        return Tables(data, torch.stack(columns, 1), validation)
+    if cfg.model.fit_on == "train":
+        return Tables(data, on(data.splits["train"]), validation)
+    splits = data.splits | {"train": data.splits["validation"]}
+    return Tables(ImageData(**(vars(data) | {"splits": splits})), validation, validation)
+
+
+def out_of_fold(member: Member, path: str, cfg: Config, data: ImageData, machine: Hardware) -> Tensor:
+    """float32 (N, K): the logits of every training image, by a network trained like the member on the other folds.
+
+    Those networks are runs like any other, found again by their fingerprints; it is their last epoch that answers, so
+    nothing was selected on the images that it answers for.
+    """
+    if not isinstance(member, Trained):
+        raise UserError(f"model.fit_on=out_of_fold trains networks on folds; {path} is a baseline")
+    if cfg.data.folds or member.config.data.folds:
+        raise UserError(f"model.fit_on=out_of_fold: {path} or this run are on a fold of the training images already")
+    train = data.splits["train"]
+    row_of = {image_id: row for row, image_id in enumerate(train.ids)}
+    found = None
+    for fold in range(cfg.model.folds):
+        console.note(f"fold {fold + 1} of {cfg.model.folds} for {path}")
+        part = with_fold(data, cfg.model.folds, fold)
+        trained = load_trained(_trained_on(part, member.meta, cfg, fold) / LAST)
+        trained.to(machine)
+        held_out = part.splits["validation"]
+        logits = logits_on(trained, held_out, cfg.data.eval_batch_size, machine, "logits of the fold")
+        found = logits.new_full((len(train), logits.shape[1]), torch.nan) if found is None else found
+        found[[row_of[image_id] for image_id in held_out.ids]] = logits
+    return found
+
+
+def _trained_on(part: ImageData, meta: dict[str, Any], cfg: Config, fold: int) -> Path:
+    """The folder of the run of a checkpoint's configuration on a fold; of staged training all stages."""
+    from deepfake_lit.train import run
+
+    one = from_dict(meta["config"])
+    one.output_dir, one.extends, one.baselines = cfg.output_dir, None, {}
+    for name in ("root", "layout", "tolerate", "cache_dir", "workers", "decode_workers", "on_device"):
+        setattr(one.data, name, copy.copy(getattr(cfg.data, name)))
+    for name in ("accelerator", "threads", "progress_bar"):
+        setattr(one.trainer, name, getattr(cfg.trainer, name))
+    one.data.folds, one.data.fold = cfg.model.folds, fold
+    if one.init_from is not None:
+        one.init_from, one.init_weights = str(_trained_on(part, meta["init_from"], cfg, fold) / LAST), None
+    return Path(run(one, part, wait=True)[-1]["folder"])
+
+
+class TableRows(Dataset):
+    """Batches of a table by (epoch, step, indices), as they come out of `Batches`."""
+
+    def __init__(self, table: Tensor, labels: np.ndarray):
+        self.table, self.labels = table, torch.from_numpy(labels)
+
+    def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> Batch:
+        indices = torch.from_numpy(batch[2])
+        labels = self.labels[indices]
+        return Batch(self.table[indices], F.one_hot(labels, self.table.shape[2]).float(), labels)
+
+
+class LogitsDataModule(ImageDataModule):
+    """Loaders of members' logits (B, M, K) in place of images."""
+
+    def __init__(self, tables: Tables, cfg: Config):
+        super().__init__(tables.data, cfg.data, cfg.augment, cfg.seed)
+        self.tables = tables
+
+    def _loader(self, split: SplitImages, batches: Batches) -> DataLoader:
+        table = self.tables.fit if batches.shuffle else self.tables.validation
+        return DataLoader(TableRows(table, split.labels), sampler=batches, batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return Batch(*(tensor.to(device) for tensor in batch))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch
+
+
+def network_of(cfg: Config, members: list[Member]) -> Ensemble:
+    """The members' networks and what combines them; a head is initialised from torch's generator."""
+    nets = [copy.deepcopy(member.net) for member in members if isinstance(member, Trained)]
+    return Ensemble(nets, build_combiner(cfg.model, len(members), len(members[0].class_names)))
+
+
+def entry_of(cfg: Config, members: list[Member]) -> list[dict[str, Any]]:
+    """What a checkpoint keeps of its members beside their networks' weights, of plain values and tensors."""
+    return [
+        {ENTRY: member.meta}
+        if isinstance(member, Trained)
+        else {"skops": torch.frombuffer(bytearray(Path(path).read_bytes()), dtype=torch.uint8)}
+        for path, member in zip(cfg.model.members, members, strict=True)
+    ]
+
+
+@dataclass
+class TrainedEnsemble:
+    """An ensemble out of its checkpoint: a member of a `Predictor`, in eval mode on the CPU."""
+
+    members: list[Member]
+    combiner: nn.Module
+    class_names: list[str]
+    image_size: tuple[int, int]  # (height, width) of the files that it was fitted on
+    config: Config
+    meta: dict[str, Any]
+
+    def expect(self, image_size: tuple[int, int], name: str) -> None:
+        for member in self.members:
+            if isinstance(member, Trained):
+                member.expect(image_size, name)
+
+    def to(self, machine: Hardware) -> None:
+        for member in self.members:
+            member.to(machine)
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        """float32 (V, B, K) on the CPU."""
+        logits = torch.stack([member_logits(m, pixels, transparency, views, machine) for m in self.members], 2)
+        return torch.stack([torch.softmax(self.combiner(view), 1) for view in logits])
+
+
+def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:
+    """
+    Raises:
+        UserError: the weights do not fit the configuration beside them, or a member cannot be read.
+    """
+    meta = checkpoint[ENTRY]
+    try:
+        config, class_names = from_dict(meta["config"]), list(meta["class_names"])
+        weights, members, networks = checkpoint["state_dict"], [], 0
+        for kept in meta["members"]:
+            if "skops" in kept:
+                members.append(_baseline_from(kept["skops"]))
+                continue
+            own = {f"net.{k}": v for k, v in tensors_below(f"net.members.{networks}.", weights).items()}
+            members.append(trained_from(path, {ENTRY: kept[ENTRY], "state_dict": own}))
+            networks += 1
+        combiner = build_combiner(config.model, len(members), len(class_names))
+        combiner.load_state_dict(tensors_below("net.combiner.", weights))
+        height, width = meta["image_size"]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    return TrainedEnsemble(members, combiner.eval(), class_names, (int(height), int(width)), config, meta)
+
+
+def _baseline_from(content: Tensor) -> SavedBaseline:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "member.skops"
+        path.write_bytes(content.numpy().tobytes())
+        return load_baseline(path)
+
+
+def gains(probabilities: np.ndarray, tables: Tables, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of every member its own accuracy on the validation images, and by how much the ensemble is better.
+
+    Args:
+        probabilities: the ensemble's, float (N, K).
+        members: what each is, to which the figures are added.
+    """
+    labels = tables.data.splits["validation"].labels
+    right = probabilities.argmax(1) == labels
+    alone = tables.validation.argmax(2).numpy() == labels[:, None]
+    return [
+        {**member, "accuracy": float(alone[:, i].mean()), "gain": asdict(paired(right, alone[:, i]))}
+        for i, member in enumerate(members)
+    ]

@@ -1,0 +1,117 @@
+"""What a run is made of beside its own training: the weights that it starts with, or an ensemble's members."""
+
+import copy
+import glob
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepfake_lit.checkpoint import ENTRY, network_weights, read_checkpoint
+from deepfake_lit.config import UNTRAINED, digest, fingerprint, from_dict
+from deepfake_lit.console import note
+from deepfake_lit.errors import UserError
+from deepfake_lit.schema import Config
+
+
+def pinned(cfg: Config) -> Config:
+    """The configuration with the digests of the weights that it names by a file, so that its fingerprint stands for
+    them wherever the files lie; and without those settings of an ensemble that count for nothing.
+
+    Raises:
+        UserError: a file cannot be read, or its weights are not the ones that the configuration was run with.
+    """
+    cfg = copy.deepcopy(cfg)
+    if cfg.init_from is not None:
+        found = weights_digest(network_weights(read_checkpoint(Path(cfg.init_from))))
+        cfg.init_weights = _same("init_weights", cfg.init_weights, found, cfg.init_from)
+    if cfg.model.kind == "ensemble":
+        m = cfg.model
+        m.members = [path for pattern in m.members for path in _files(pattern)]
+        if len(m.members) < 2:
+            raise UserError(f"model.members names {len(m.members)} checkpoints; an ensemble has 2 or more")
+        m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
+        if m.combine in UNTRAINED:
+            m.fit_on, cfg.trainer.max_epochs = None, 1
+        if m.fit_on != "out_of_fold":
+            m.folds = None
+    return cfg
+
+
+def _same(name: str, expected: Any, found: Any, files: Any) -> Any:
+    if expected not in (None, found):
+        raise UserError(f"{name} is {expected}, but {files} holds {found}: other weights than this was run with")
+    return found
+
+
+def _files(pattern: str) -> list[str]:
+    found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]
+    if not found:
+        raise UserError(f"model.members: there is no file {pattern}")
+    return found
+
+
+def member_digest(path: Path) -> str:
+    if path.suffix == ".skops":
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+    return weights_digest(network_weights(read_checkpoint(path)))
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """16 hexadecimal digits of names, shapes, types and values, in whatever file they lie."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        found.update(digest(name, str(tensor.dtype), list(tensor.shape)).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:16]
+
+
+def start_from(net: nn.Module, cfg: Config) -> None:
+    """Give a network the weights of `cfg.init_from`, batch-norm statistics included, and nothing else of it.
+
+    Raises:
+        UserError: they do not fit it.
+    """
+    weights = network_weights(read_checkpoint(Path(cfg.init_from)))
+    own = net.state_dict()
+    wrong = [k for k in own.keys() | weights.keys() if k not in own or k not in weights]
+    wrong += [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+    if wrong:
+        raise UserError(
+            f"init_from={cfg.init_from} does not fit the network: {len(wrong)} weights, as {sorted(wrong)[0]}; "
+            "model, data.channels and the number of classes must be the same"
+        )
+    net.load_state_dict(weights)
+    note(f"starts with the weights of {cfg.init_from}, all else anew")
+
+
+def member_of(path: str) -> dict[str, Any]:
+    """`lineage_of` a network; of a baseline its file and digest."""
+    if not path.endswith(".skops"):
+        return lineage_of(Path(path))
+    return {"path": path, "name": Path(path).parent.parent.name, "weights": member_digest(Path(path))}
+
+
+def lineage_of(path: Path) -> dict[str, Any]:
+    """Where a checkpoint's weights come from: run, epoch, configuration, code, digest, and its own lineage."""
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint[ENTRY]
+    config = from_dict(meta["config"])
+    return {
+        "path": str(path),
+        "name": config.name,
+        "fingerprint": fingerprint(config, meta["data_hash"]),
+        "seed": config.seed,
+        "epoch": checkpoint.get("epoch"),
+        "weights": weights_digest(network_weights(checkpoint)),
+        "data_hash": meta["data_hash"],
+        "code": meta.get("code"),
+        "config": meta["config"],
+        "init_from": meta.get("init_from"),
+    }

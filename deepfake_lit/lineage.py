@@ -99,7 +99,7 @@ def member_of(path: str) -> dict[str, Any]:
 
 
 def lineage_of(path: Path) -> dict[str, Any]:
-    """Where a checkpoint's weights come from: run, epoch, configuration, code, digest, and its own lineage."""
+    """Where a checkpoint's weights come from: run, epochs, configuration, code, digest, and its own lineage."""
     checkpoint = read_checkpoint(path)
     meta = checkpoint[ENTRY]
     config = from_dict(meta["config"])
@@ -108,7 +108,7 @@ def lineage_of(path: Path) -> dict[str, Any]:
         "name": config.name,
         "fingerprint": fingerprint(config, meta["data_hash"]),
         "seed": config.seed,
-        "epoch": checkpoint.get("epoch"),
+        "epochs": checkpoint.get("epoch"),  # over when it was written
         "weights": weights_digest(network_weights(checkpoint)),
         "data_hash": meta["data_hash"],
         "code": meta.get("code"),

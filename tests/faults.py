@@ -139,7 +139,7 @@ def differences(folder: Path, other: Path) -> list[str]:
     found = []
     if {p.name for p in folder.iterdir()} != {p.name for p in other.iterdir()}:
         found.append(f"files: {sorted(p.name for p in folder.iterdir())}")
-    for name in ("best.ckpt", "last.ckpt"):
+    for name in ("best.ckpt", "last.ckpt", *(p.name for p in folder.glob("epoch-*.ckpt"))):
         a, b = (read_checkpoint(f / name)["state_dict"] for f in (folder, other))
         if a.keys() != b.keys() or not all(torch.equal(a[key], b[key]) for key in a):
             found.append(f"weights of {name}")

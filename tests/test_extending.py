@@ -1,4 +1,4 @@
-"""Moving averages, early stopping, and runs that go on for more epochs than they were begun with."""
+"""Averages of weights, early stopping, and runs that go on for more epochs than they were begun with."""
 
 import csv
 import math
@@ -14,9 +14,10 @@ from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose
 from deepfake_lit.config import fingerprint
+from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.errors import UserError
 from deepfake_lit.results import read_predictions
-from deepfake_lit.train import run
+from deepfake_lit.train import open_run_data, run
 
 SCHEDULES = {
     "onecycle": ["scheduler=onecycle", "optimizer=sgd", "optimizer.momentum=0.9"],
@@ -155,6 +156,43 @@ def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_pa
     for which, epoch in (("probabilities", result["best_epoch"]), ("probabilities_last", -1)):
         accuracy = (predictions[which].argmax(1) == predictions["labels"]).mean()
         assert accuracy == pytest.approx(logged[epoch], abs=1e-6)
+
+
+def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(settings, tmp_path, monkeypatch):
+    """Six epochs, the last three averaged; batch-norm statistics are those of training images under the mean."""
+    by_epoch = []
+
+    def keep(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.is_last_batch:
+            by_epoch.append({k: v.clone() for k, v in module.net.state_dict().items()})
+
+    monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", keep)
+    overrides = ["trainer.swa=0.5", "trainer.max_epochs=6", "trainer.precision=fp32", "model.dropout=[0,0,0]"]
+    cfg = compose([*settings, *overrides, f"output_dir={tmp_path}"])
+    folder = Path(run(cfg)[-1]["folder"])
+    net = load_trained(folder / "last.ckpt").net
+    found = {k: v.clone() for k, v in net.state_dict().items()}
+    for name in dict(net.named_parameters()):
+        torch.testing.assert_close(found[name], sum(w[name] for w in by_epoch[3:]) / 3, rtol=1e-4, atol=1e-6)
+    trained = read_checkpoint(folder / "last.ckpt")["current_model_state"]
+    assert torch.equal(trained["net.classifier.weight"], by_epoch[-1]["classifier.weight"])
+
+    module = ImageDataModule(open_run_data(cfg), cfg.data, cfg.augment, cfg.seed)
+    torch.optim.swa_utils.update_bn(module.training_images(5, 100, torch.device("cpu")), net)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+    (mean,) = [k for k in found if k.endswith("running_mean")][:1]
+    assert not torch.allclose(found[mean], by_epoch[-1][mean], rtol=1e-3)
+
+
+def test_until_it_starts_the_average_is_the_trained_weights(settings, tmp_path):
+    """And what is validated meanwhile is what a run without it validates."""
+    overrides = ["trainer.max_epochs=4", "scheduler=constant"]
+    plain = run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))[-1]["history"]
+    averaged = run(compose([*settings, *overrides, "trainer.swa=0.5", f"output_dir={tmp_path}"]))[-1]["history"]
+    assert [row["val/loss"] for row in averaged[:3]] == [row["val/loss"] for row in plain[:3]]
+    assert averaged[3]["val/loss"] != plain[3]["val/loss"]
+    assert averaged[3]["train/loss"] == plain[3]["train/loss"]
 
 
 def test_the_average_needs_nothing_from_the_device():

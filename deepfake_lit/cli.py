@@ -13,6 +13,8 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   demo        made-up images: audit, train, evaluate, predict, in minutes on a CPU
   audit       what is in a data set, and what is wrong with it     audit data.root=PATH
   train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
+  reproduce   all the tables of a report: runs what is missing     reproduce report_b scale=cpu data.root=PATH
+  report      a page of every run, sweep and report                report output_dir=outputs
   status      runs and sweeps: done, running, interrupted, failed  status watch=2
   evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
   predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
@@ -108,6 +110,27 @@ def train(arguments: list[str]) -> int:
     from deepfake_lit.hydra_job import train
 
     return train(arguments)
+
+
+def reproduce(arguments: list[str]) -> int:
+    from deepfake_lit.errors import UserError
+    from deepfake_lit.reproduce import ReproduceConfig, plans, reproduce
+
+    own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
+    reports, cfg = settings(own, ReproduceConfig)
+    if not reports:
+        raise UserError(f"name a report: {', '.join(plans())}, or all")
+    further = [a for a in arguments if a not in own]
+    done = [reproduce(name, cfg, further) for name in (plans() if reports == ["all"] else reports)]
+    report([f"output_dir={done[0].output_dir}"])
+    return 1 if any(trial.reason for plan in done for trial in plan.trials) else 0
+
+
+def report(arguments: list[str]) -> None:
+    from deepfake_lit.report.page import ReportConfig, report
+
+    page = report(settings(arguments, ReportConfig)[1])
+    print(f"{page}; beside it report.md and tables/*.csv")
 
 
 def audit(arguments: list[str]) -> int:
@@ -206,6 +229,8 @@ COMMANDS = {
     "demo": demo,
     "audit": audit,
     "train": train,
+    "reproduce": reproduce,
+    "report": report,
     "evaluate": evaluate,
     "predict": predict,
     "export": export,

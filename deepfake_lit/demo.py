@@ -42,12 +42,18 @@ def demo(cfg: DemoConfig) -> None:
     command("audit", f"data.root={images}", f"output_dir={output}")
     command("train", *settings)
 
+    learning_rates = f"optimizer.lr={compose(settings).optimizer.lr / 5:g},{compose(settings).optimizer.lr:g}"
+    sweep = [*(s for s in settings if not s.startswith("seed=")), learning_rates, f"seed={cfg.seed},{cfg.seed + 1}"]
+    command("train", "-m", *sweep)
+    command("train", "model=none", "baseline=[knn,svm]", f"data.root={images}", f"output_dir={output}")
+
     run = compose(settings)
     data = open_run_data(run)
     folder = run_folder(run, data)
     best = str(folder / "best.ckpt")
     command("evaluate", best, f"data.root={images}", f"output={output / 'evaluation'}")
     command("predict", best, f"images={images}", f"output={output / 'predictions'}")
+    command("report", f"output_dir={output}")
 
     out.print(f"\nDone in {time.monotonic() - start:.0f} s. What there is now:", style="bold")
     for path, what in (
@@ -55,6 +61,7 @@ def demo(cfg: DemoConfig) -> None:
         (output / "audit" / data.hash, "audit: contact sheet, spectra of the classes"),
         (folder, "the run: result.json, predictions.npz, history.csv, best.ckpt, last.ckpt"),
         (output / "evaluation", "evaluation: figures with and without TTA, confusion.png"),
+        (output / "report" / "index.html", "the page of all runs: tables, intervals, verdicts, curves, confusions"),
         (output / "predictions", "predictions of the test images: submission.csv, probabilities.csv"),
     ):
         out.print(f"  {path}  {what}", markup=False)

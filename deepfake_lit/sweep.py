@@ -81,9 +81,14 @@ def finish(folder: Path) -> int:
     return 1 if "failed" in states else UNFINISHED if "interrupted" in states else 0
 
 
+def trials(folder: Path) -> list[dict[str, Any]]:
+    """What is kept of a sweep's trials, in the order of their numbers: `number overrides folder reason`."""
+    return sorted((json.loads(p.read_text()) for p in (folder / "trials").glob("*.json")), key=lambda e: e["number"])
+
+
 def table(folder: Path) -> list[dict[str, Any]]:
     """One row a trial, in the order of their numbers: the settings that differ, state, and accuracies if done."""
-    entries = sorted((json.loads(p.read_text()) for p in (folder / "trials").glob("*.json")), key=lambda e: e["number"])
+    entries = trials(folder)
     settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
     names = [n for n in dict.fromkeys(n for s in settings for n in s) if len({s.get(n) for s in settings}) > 1]
     return [

@@ -1,10 +1,17 @@
 """Paired comparisons against scipy and statsmodels' formulas, and by simulation."""
 
 import numpy as np
+import pandas
 import pytest
-from scipy.stats import binomtest
+from scipy.special import expit
+from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import t as student_t
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
-from deepfake_lit.compare import newcombe, paired
+from deepfake_lit.compare import holm, mean_over, newcombe, paired, seeds_needed
 from deepfake_lit.metrics import wilson_interval
 
 
@@ -48,3 +55,82 @@ def test_it_covers_the_truth_in_95_of_100_samples(shares):
 def test_extreme_tables_have_an_interval(counts):
     low, high = newcombe(*counts)
     assert -1 <= low <= (counts[1] - counts[2]) / 10 <= high <= 1
+
+
+def anova(values):
+    """Mean squares (seeds, images, rest) of the two-way layout, by statsmodels."""
+    seeds, images = np.indices(values.shape)
+    frame = pandas.DataFrame({"y": values.ravel().astype(float), "s": seeds.ravel(), "i": images.ravel()})
+    table = anova_lm(ols("y ~ C(s) + C(i)", frame).fit())
+    return table["mean_sq"]["C(s)"], table["mean_sq"]["C(i)"], table["mean_sq"]["Residual"]
+
+
+def test_components_are_those_of_the_analysis_of_variance():
+    values = np.random.default_rng(3).random((3, 40)) < np.linspace(0.4, 0.95, 40)
+    values[0, :8] = True
+    ms_seeds, ms_images, ms_rest = anova(values)
+    between_seeds, between_images, rest = mean_over(values).components
+    assert rest == pytest.approx(ms_rest)
+    assert between_seeds == pytest.approx(max(ms_seeds - ms_rest, 0) / 40)
+    assert between_images == pytest.approx(max(ms_images - ms_rest, 0) / 3)
+
+
+def test_with_seeds_alone_it_is_student_s_interval():
+    """Where all images answer alike there is nothing between them: the t interval of the seeds' means."""
+    values = np.repeat([[0.2], [0.5], [0.8]], 50, axis=1)
+    found = mean_over(values)
+    low, high = student_t.interval(0.95, 2, loc=0.5, scale=0.3 / np.sqrt(3))
+    assert found.interval == pytest.approx((max(low, 0.2), min(high, 0.8)))
+    assert found.p == pytest.approx(ttest_1samp([0.2, 0.5, 0.8], 0).pvalue)
+
+
+@pytest.mark.parametrize(("seed_noise", "seeds"), [(0.0, 3), (0.15, 3), (0.15, 5), (0.4, 5)])
+def test_the_interval_over_seeds_and_images_covers_the_truth(seed_noise, seeds):
+    random = np.random.default_rng(0)
+    truth = expit(random.normal(2.2, np.hypot(1, seed_noise), 1_000_000)).mean()
+    covered = []
+    for _ in range(300):
+        score = random.normal(2.2, seed_noise, (seeds, 1)) + random.normal(0, 1, (1, 600))
+        low, high = mean_over(random.random((seeds, 600)) < expit(score)).interval
+        covered.append(low <= truth <= high)
+    assert np.mean(covered) > 0.91
+
+
+def test_one_seed_has_the_interval_over_images_and_none_over_seeds():
+    values = np.repeat([[True, False]], [60, 40], axis=1)
+    found = mean_over(values)
+    assert (found.interval, found.components) == (tuple(wilson_interval(0.6, 100)), None)
+
+
+def test_more_seeds_are_needed_for_smaller_differences_and_more_noise():
+    random = np.random.default_rng(0)
+    noisy = mean_over((random.random((3, 500)) < np.array([[0.80], [0.84], [0.88]])).astype(int))
+    calm = mean_over((random.random((3, 500)) < 0.84).astype(int))
+    assert seeds_needed(noisy, 0.05) > seeds_needed(noisy, 0.2) >= 2
+    assert seeds_needed(noisy, 0.08) > (seeds_needed(calm, 0.08) or 0)
+    images = mean_over(np.repeat(random.random((1, 100)) < 0.5, 3, axis=0).astype(int))
+    assert seeds_needed(images, 0.001) is None  # all seeds are alike: only more images would help
+
+
+def test_the_number_of_seeds_has_the_power_that_it_says():
+    """At that number 4 of 5 experiments find the difference."""
+    random = np.random.default_rng(1)
+
+    def difference(seeds):
+        a = random.random((seeds, 400)) < np.clip(random.normal(0.85, 0.02, (seeds, 1)), 0, 1)
+        b = random.random((seeds, 400)) < np.clip(random.normal(0.81, 0.02, (seeds, 1)), 0, 1)
+        return mean_over(a.astype(int) - b.astype(int))
+
+    needed = int(np.median([seeds_needed(difference(4), 0.04) or 1000 for _ in range(60)]))
+    found = np.mean([difference(needed).p < 0.05 for _ in range(200)])
+    assert 0.6 < found < 0.97
+
+
+def test_holm_is_statsmodels_s():
+    p = np.random.default_rng(0).random(9) ** 3
+    np.testing.assert_allclose(holm(p.tolist()), multipletests(p, method="holm")[1])
+    assert holm([]) == []
+
+
+def test_mcnemar_is_statsmodels_s():
+    assert paired(*table(900, 40, 20, 40)).p == pytest.approx(mcnemar([[900, 40], [20, 40]], exact=True).pvalue)

@@ -10,12 +10,15 @@ from deepfake_lit.cli import COMMANDS, compose, config_dir
 from deepfake_lit.errors import UserError
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
+FILES = [f for f in FILES if f.parent.name != "reproduce"]  # no part of a run's configuration: test_reproduce
 NEEDS = {
     "none": ["baseline=knn"],
     "timm": ["model.name=resnet18"],
     "ensemble": ["model.members=[a.ckpt,b.ckpt]"],
+    "sweep/knn_k": ["baseline=knn"],
     "sweep/ensemble": ["experiment=ensemble", "model.members=[a.ckpt,b.ckpt]"],
     "deepfake_net_2_staged": ["init_from=a.ckpt"],
+    "deepfake_net_2_erasing": ["init_from=a.ckpt"],
     "vgg16_staged": ["init_from=a.ckpt"],
 }
 

@@ -1,0 +1,166 @@
+"""Plots of a page as SVG text, in colours that hold on light and dark ground; letters have the page's own colour."""
+
+import io
+import re
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from cycler import cycler
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from deepfake_lit.report.measure import Measured, which
+from deepfake_lit.report.rows import Run, Table
+
+INK = "#010203"  # stands for the page's text colour
+# Okabe and Ito's, told apart by the colour-blind, without black and yellow
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "deepfake_lit",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": cycler(linestyle=("-", "--", ":")) * cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+}
+WIDTH, HEIGHT = 5.6, 3.4  # inches
+
+
+def _axes(**settings):
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes.set(**settings)
+    return figure, axes
+
+
+def _svg(figure, description: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', text, count=1)
+
+
+def in_style(function):
+    """Draws under `STYLE`, whatever matplotlib's settings are otherwise."""
+
+    def drawn(*arguments, **named):
+        with matplotlib.rc_context(STYLE):
+            return function(*arguments, **named)
+
+    drawn.__doc__ = function.__doc__
+    return drawn
+
+
+@in_style
+def learning_curves(rows: list[Measured]) -> str | None:
+    """Validation accuracy over epochs: the mean of a row's seeds, and the band from the worst to the best of them."""
+    figure, axes = _axes(xlabel="epoch", ylabel="validation accuracy")
+    drawn = 0
+    for m in rows:
+        histories = [[r["val/accuracy"] for r in run.result["history"]] for run in m.row.done if run.result["history"]]
+        length = min(map(len, histories), default=0)
+        if length < 2:
+            continue
+        values = np.array([h[:length] for h in histories])
+        epochs = np.arange(1, length + 1)
+        (line,) = axes.plot(epochs, values.mean(0), label=m.row.label, linewidth=1.5)
+        if len(values) > 1:
+            axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.18, linewidth=0)
+        drawn += 1
+    if not drawn:
+        plt.close(figure)
+        return None
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(fontsize=8, loc="lower right")
+    return _svg(figure, "Validation accuracy over epochs: " + ", ".join(m.row.label for m in rows))
+
+
+@in_style
+def along_axis(table: Table, rows: list[Measured]) -> str | None:
+    """Measured accuracies with their 95 % intervals, and the reported ones, over the setting that a table varies."""
+    placed = [m for m in rows if m.row.x is not None and m.accuracy is not None]
+    if not table.axis or len(placed) < 2:
+        return None
+    figure, axes = _axes(xlabel=table.axis["label"], ylabel="validation accuracy")
+    if table.axis["log"]:
+        axes.set_xscale("log")
+    x = [m.row.x for m in placed]
+    values = np.array([m.accuracy.value for m in placed])
+    ends = np.array([m.accuracy.interval for m in placed]).T
+    errors = np.maximum(np.abs(ends - values), 0)
+    axes.errorbar(x, values, errors, marker="o", capsize=4, linewidth=1.4, label="measured, 95 % interval")
+    reported = [
+        (m.row.x, m.row.reported["accuracy"]) for m in rows if "accuracy" in m.row.reported and m.row.x is not None
+    ]
+    if reported:
+        axes.plot(*zip(*reported, strict=True), marker="s", fillstyle="none", linestyle="--", label="reported")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.legend(fontsize=8)
+    return _svg(figure, f"{table.title}: validation accuracy with 95 % intervals")
+
+
+@in_style
+def recalls(measured: Measured, reported: list[float] | None, class_names: list[str]) -> str:
+    """Recall of each class: the measured mean, from the lowest to the highest of the seeds, beside the reported one."""
+    key = which(measured.row, "last")
+    values = np.array([run.result.get(key, run.result["last"])["recall_of"] for run in measured.row.done])
+    figure, axes = _axes(xlabel="class", ylabel="recall", ylim=(0, 1.02))
+    places = np.arange(len(class_names))
+    width = 0.38 if reported else 0.6
+    mean = values.mean(0)
+    errors = np.maximum(np.stack([mean - values.min(0), values.max(0) - mean]), 0)
+    spread = {"yerr": errors, "capsize": 3, "ecolor": INK} if len(values) > 1 else {}
+    axes.bar(places - (width / 2 if reported else 0), mean, width, label="measured", color=COLOURS[0], **spread)
+    if reported:
+        axes.bar(places + width / 2, reported, width, label="reported", color=COLOURS[1], alpha=0.75)
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    axes.set_xticks(places, class_names)
+    axes.grid(axis="x", visible=False)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return _svg(figure, f"Recall by class: {measured.row.label}")
+
+
+@in_style
+def reliability(rows: list[Measured], bins: int = 15) -> str | None:
+    """Accuracy over the top probability in equal bins, of all seeds together (Guo et al. 2017, arXiv 1706.04599)."""
+    figure, axes = _axes(xlabel="top probability", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":")
+    for m in rows:
+        confidence, correct = _confidence(m.row.done, which(m.row, "last"))
+        if not len(confidence):
+            continue
+        place = np.minimum((confidence * bins).astype(int), bins - 1)
+        counts = np.bincount(place, minlength=bins)
+        used = counts >= 10  # fewer say nothing
+        means = [np.bincount(place, v, bins)[used] / counts[used] for v in (confidence, correct)]
+        axes.plot(*means, marker="o", markersize=3, linewidth=1.3, label=m.row.label)
+    if len(axes.lines) < 2:
+        plt.close(figure)
+        return None
+    axes.legend(fontsize=8, loc="upper left")
+    return _svg(figure, "Reliability: accuracy over the top probability")
+
+
+def _confidence(runs: list[Run], key: str) -> tuple[np.ndarray, np.ndarray]:
+    found = [(run.probabilities(key), run.predictions["labels"]) for run in runs]
+    if not found:
+        return np.zeros(0), np.zeros(0)
+    confidence = np.concatenate([p.max(1) for p, _ in found])
+    return confidence, np.concatenate([p.argmax(1) == labels for p, labels in found]).astype(float)

@@ -1,0 +1,146 @@
+"""Pictures of a page that show images: the ones most often confused, where a network looks, the spectra of the
+classes. As data URIs, so that the page needs no other file."""
+
+import base64
+import io
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepfake_lit import plots
+from deepfake_lit.checkpoint import Trained, load_trained
+from deepfake_lit.data.audit import mean_log_spectra
+from deepfake_lit.data.dataset import ImageData, SplitImages
+from deepfake_lit.errors import UserError
+from deepfake_lit.report.measure import Measured, which
+
+SHOWN = 6
+
+
+@dataclass
+class Picture:
+    uri: str
+    caption: str
+
+
+@dataclass
+class Confused:
+    """Images of one class that a row's runs take for another, the surest mistakes first."""
+
+    true: str
+    predicted: str
+    share: float  # of the true class's images, in the mean of the runs
+    ids: list[str]
+    pictures: list[Picture]  # empty where the images are not at hand
+
+
+def most_confused(
+    measured: Measured, class_names: list[str], split: SplitImages | None, pairs: int = 2
+) -> list[Confused]:
+    """The pairs of classes with most mistakes in the mean of a row's runs, and the images of them that most runs, and
+    then the surest, get wrong."""
+    runs = measured.row.done
+    labels, ids = runs[0].predictions["labels"], runs[0].predictions["ids"].tolist()
+    p = np.stack([run.probabilities(which(measured.row, "last")) for run in runs])
+    answers = p.argmax(2)
+    k = p.shape[2]
+    counts = np.zeros((k, k))
+    for answer in answers:
+        np.add.at(counts, (labels, answer), 1 / len(answers))
+    np.fill_diagonal(counts, 0)
+    found = []
+    for flat in np.argsort(-counts, axis=None)[:pairs]:
+        true, predicted = divmod(int(flat), k)
+        if not counts[true, predicted]:
+            break
+        wrong = (answers == predicted).mean(0) * (labels == true)
+        order = np.lexsort((-p[:, :, predicted].mean(0), -wrong))
+        chosen = [i for i in order[:SHOWN] if wrong[i] > 0]
+        pictures = [] if split is None else [_thumbnail(split, ids[i], p[:, i, predicted].mean()) for i in chosen]
+        share = counts[true, predicted] / max((labels == true).sum(), 1)
+        found.append(Confused(class_names[true], class_names[predicted], share, [ids[i] for i in chosen], pictures))
+    return found
+
+
+def _thumbnail(split: SplitImages, image_id: str, probability: float) -> Picture:
+    pixels, _ = split.gather(np.array([split.ids.index(image_id)]))
+    return Picture(_png(pixels[0]), f"{image_id[:8]}, {probability:.0%}")
+
+
+def _png(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def grad_cams(measured: Measured, class_names: list[str], split: SplitImages) -> list[Picture]:
+    """Where the first run of a row looks on its surest right and wrong answers.
+
+    Raises:
+        UserError: its checkpoint is gone or damaged.
+    """
+    run = next(run for run in measured.row.done if not run.is_baseline)
+    trained = load_trained(Path(run.folder) / "last.ckpt")
+    p, labels = run.probabilities("last"), run.predictions["labels"]
+    right = p.argmax(1) == labels
+    chosen = [int(i) for wanted in (right, ~right) for i in np.argsort(-p.max(1) * wanted)[: SHOWN // 2] if wanted[i]]
+    ids = run.predictions["ids"].tolist()
+    pictures = []
+    for i in chosen:
+        pixels, clear = split.gather(np.array([split.ids.index(ids[i])]))
+        clear = None if clear is None else torch.from_numpy(clear)
+        heat = grad_cam(trained, torch.from_numpy(pixels), clear, int(p[i].argmax()))[0]
+        heat = F.interpolate(heat[None, None], pixels.shape[1:3], mode="bilinear", align_corners=False)[0, 0].numpy()
+        colour = colormaps["inferno"](heat)[..., :3] * 255
+        shown = np.concatenate([pixels[0], (0.45 * pixels[0] + 0.55 * colour).astype(np.uint8)], 1)
+        verdict = "right" if right[i] else f"wrong, is {class_names[labels[i]]}"
+        pictures.append(Picture(_png(shown), f"says {class_names[int(p[i].argmax())]} ({p[i].max():.0%}): {verdict}"))
+    return pictures
+
+
+def grad_cam(trained: Trained, pixels: Tensor, transparency: Tensor | None, target: int) -> Tensor:
+    """Which parts of the last feature map speak for a class (Selvaraju et al. 2017, arXiv 1610.02391).
+
+    Args:
+        pixels: uint8 (B, H, W, 3).
+
+    Returns:
+        float32 (B, h, w) in [0, 1], of the side of the feature map before global pooling.
+    """
+    net, maps = trained.net, []
+
+    def keep(module: nn.Module, _, output) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4 and min(output.shape[-2:]) > 1:
+            maps.append(output)
+
+    hooks = [module.register_forward_hook(keep) for module in net.modules()]
+    try:
+        with torch.enable_grad():
+            logits = net(trained.preprocess(pixels, transparency).requires_grad_())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not maps:
+        raise UserError(f"{type(net).__name__} has no feature map to look at")
+    features = maps[-1]
+    (gradient,) = torch.autograd.grad(logits[:, target].sum(), features)
+    heat = F.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1)).detach()
+    return heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)
+
+
+def spectra(data: ImageData) -> Picture:
+    """Of the validation images."""
+    split = data.splits["validation"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spectra.png"
+        plots.spectra(path, mean_log_spectra(split, len(data.class_names)), data.class_names)
+        content = path.read_bytes()
+    caption = f"Mean log-spectra of the {len(split):,} validation images, by class"
+    return Picture("data:image/png;base64," + base64.b64encode(content).decode(), caption)

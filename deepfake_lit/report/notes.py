@@ -1,0 +1,179 @@
+"""What a report's own numbers say against each other, and what the images say against the report. Every note is
+computed; where nothing is wrong there is none."""
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+
+from deepfake_lit.metrics import wilson_interval
+from deepfake_lit.report.measure import Measured, independent_interval
+
+ROUNDING = 0.00051  # of a share that is printed in tenths of a percent
+
+
+def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: dict[str, Any] | None) -> list[str]:
+    """
+    Args:
+        measured: by the key of the table.
+        alpha: what `audit.alpha_finding` says of the images, where they are at hand.
+    """
+    found = [*_sums(reported), *_averages(reported), *_intervals(reported), *_architecture(reported)]
+    found += [*_one_cycle(reported), *_preprocessings(measured.get("knn_k", []))]
+    if alpha and "channels" in measured:
+        found.append(_alpha(alpha, measured["channels"]))
+    return [*found, *_selection(measured)]
+
+
+def _accuracies(reported: dict[str, Any]) -> dict[str, tuple[float, str]]:
+    """By row: the accuracy in the report's tables, and the table's title."""
+    found = {}
+    for table in reported["tables"]:
+        for row in table["rows"]:
+            if "accuracy" in row:
+                found.setdefault(row["row"], (row["accuracy"], table["title"]))
+    return found
+
+
+def _name(reported: dict[str, Any], row: str) -> str:
+    """What a row is called in the table of models, else in any."""
+    tables = sorted(reported["tables"], key=lambda table: table["key"] != "models")
+    return next(r["label"] for table in tables for r in table["rows"] if r["row"] == row)
+
+
+def _sums(reported: dict[str, Any]) -> list[str]:
+    found = []
+    for row, (accuracy, title) in _accuracies(reported).items():
+        for what in ("confusion", "recalls"):
+            if row not in reported.get(what, {}):
+                continue
+            values = reported[what][row]
+            right = sum(values[i][i] for i in range(len(values))) if what == "confusion" else sum(values)
+            images = reported["images"]
+            if abs(right / images - accuracy) > ROUNDING:
+                name = "the diagonal of its confusion matrix is" if what == "confusion" else "its recalls by class are"
+                found.append(
+                    f"{_name(reported, row)}: {name} {right:,} of {images:,} = {right / images:.2%}, not the "
+                    f'{accuracy:.1%} of its table "{title}".'
+                )
+    return found
+
+
+def _averages(reported: dict[str, Any]) -> list[str]:
+    found = []
+    for row, classes in reported.get("per_class", {}).items():
+        for i, name in enumerate(("precision", "recall", "F1")):
+            mean = sum(each[i] for each in classes) / len(classes)
+            if abs(mean - reported["macro"][row][i]) > 2e-6:
+                stated = reported["macro"][row][i]
+                found.append(f"{_name(reported, row)}: the mean of its {name}s is {mean:.6f}, not {stated:.6f}.")
+    return found
+
+
+def _intervals(reported: dict[str, Any]) -> list[str]:
+    """How many of the claimed differences could come from the choice of the images alone."""
+    images, inside, total = reported["images"], [], 0
+    for table in reported["tables"]:
+        reference = next((r for r in table["rows"] if r["row"] == table["reference"]), {})
+        for row in table["rows"]:
+            if row is reference or "accuracy" not in row or "accuracy" not in reference:
+                continue
+            total += 1
+            low, high = independent_interval(row["accuracy"], reference["accuracy"], images)
+            if low < 0 < high:
+                values = f"{row['accuracy']:.1%} / {reference['accuracy']:.1%}"
+                inside.append(f"{row['label']} / {reference['label']} ({values})")
+    if not total:
+        return []
+    top = max(a for a, _ in _accuracies(reported).values())
+    low, high = wilson_interval(top, images)
+    text = (
+        f"Its best accuracy, {top:.1%} of {images:,} images, has a 95 % interval of {low:.1%} to {high:.1%} from the "
+        "choice of the images alone, before any noise of seeds. "
+    )
+    if not inside:
+        return [text + f"All {total} of its differences are larger than two independent samples could differ by."]
+    few = "; ".join(inside)
+    return [
+        text + f"{len(inside)} of its {total} differences are within what two independent samples differ by: {few}."
+    ]
+
+
+def _architecture(reported: dict[str, Any]) -> list[str]:
+    found = []
+    for row, layers in reported.get("architecture", {}).items():
+        conv = nn.Conv2d(1, 1, layers["kernel"], layers["stride"], layers["padding"])
+        for before, printed in zip(layers["sides"], layers["sides"][1:], strict=False):
+            side = conv(torch.zeros(1, 1, before, before)).shape[-1]
+            if side != printed:
+                kernel, stride, padding = layers["kernel"], layers["stride"], layers["padding"]
+                found.append(
+                    f"{_name(reported, row)}: a {kernel}x{kernel} convolution of stride {stride} and padding {padding} "
+                    f"takes {before}x{before} to {side}x{side}, not to the {printed}x{printed} that it prints."
+                )
+    return found
+
+
+def _one_cycle(reported: dict[str, Any]) -> list[str]:
+    found = []
+    for row, claim in reported.get("one_cycle", {}).items():
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=claim["max_lr"])
+        start = torch.optim.lr_scheduler.OneCycleLR(optimizer, claim["max_lr"], total_steps=100).get_last_lr()[0]
+        if abs(start - claim["claimed_initial_lr"]) > 1e-9:
+            found.append(
+                f"{_name(reported, row)}: torch's OneCycleLR with a peak of {claim['max_lr']:g} starts at {start:g}, "
+                f"not at {claim['claimed_initial_lr']:g}."
+            )
+    return found
+
+
+def _preprocessings(measured: list[Measured]) -> list[str]:
+    """Which of two preprocessings a table of k comes from."""
+    claims = {m.row.key.partition(":")[2]: m.row.reported["accuracy"] for m in measured if "accuracy" in m.row.reported}
+    matching: dict[str, list[str]] = {}
+    for m in measured:
+        name, _, k = m.row.key.partition(":")
+        if m.accuracy is not None and k in claims:
+            matching.setdefault(name, [])
+            if abs(m.accuracy.value - claims[k]) <= ROUNDING:
+                matching[name].append(k)
+    if len(matching) < 2:
+        return []
+    parts = [
+        f"{name} gives {len(ks)} of its {len(claims)} values" + (f" (k = {', '.join(ks)})" if ks else "")
+        for name, ks in matching.items()
+    ]
+    return [f"The table of k against both preprocessings: {'; '.join(parts)}."]
+
+
+def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
+    text = re.sub(r"^a", "A", alpha["verdict"])
+    if alpha["opaque"] < alpha["images"]:
+        return f"{text}."
+    difference = next((m.difference for m in channels if m.difference), None)
+    text += ": the fourth plane is the same everywhere, so a gain from RGBA cannot come from transparency"
+    if difference is None:
+        return f"{text}."
+    low, high = difference.interval
+    claimed = "" if difference.claimed is None else f" Claimed: {100 * difference.claimed:+.1f}."
+    return (
+        f"{text}. Measured: {100 * difference.value:+.1f} points, 95 % {100 * low:+.1f} to {100 * high:+.1f}, "
+        f"{difference.seeds} seeds.{claimed}"
+    )
+
+
+def _selection(measured: dict[str, list[Measured]]) -> list[str]:
+    gaps = {
+        m.row.label: m.best - m.accuracy.value
+        for several in measured.values()
+        for m in several
+        if m.accuracy is not None and m.done_by_network
+    }
+    if not gaps:
+        return []
+    mean, (row, most) = sum(gaps.values()) / len(gaps), max(gaps.items(), key=lambda each: each[1])
+    return [
+        "Both reports chose the epoch on the images that they report on. Here that is worth "
+        f"{100 * mean:+.2f} points in the mean of {len(gaps)} rows, {100 * most:+.2f} at most ({row})."
+    ]

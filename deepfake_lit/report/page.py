@@ -1,0 +1,295 @@
+"""Everything that is known of the runs in an output folder as one page, its Markdown twin, and a CSV a table."""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from scipy.stats import kendalltau
+
+from deepfake_lit.console import duration, warn
+from deepfake_lit.data.audit import alpha_finding
+from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import atomic
+from deepfake_lit.report import figures, images
+from deepfake_lit.report.measure import Measured, measure, which
+from deepfake_lit.report.notes import notes
+from deepfake_lit.report.rows import Section, command_line, sections
+from deepfake_lit.results import code_version, now
+from deepfake_lit.schema import DataConfig
+
+DRAWN = 12  # rows at most in a plot
+SCALES = {
+    "full": "the report's own settings",
+    "cpu": "slimmer networks and fewer epochs, for two CPU cores; otherwise the report's settings",
+    "smoke": "a trial of the machinery: seconds a network, no accuracies to go by",
+}
+
+
+@dataclass
+class ReportConfig:
+    output_dir: str = "outputs"  # where the runs are
+    output: str | None = None  # null: <output_dir>/report
+    data_root: str | None = None  # null: where the runs say that the images were
+    images: bool = True  # show images; false for a page to be published without them
+
+
+def report(cfg: ReportConfig) -> Path:
+    """Write `index.html`, `report.md` and `tables/*.csv`.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: there are no runs.
+    """
+    output = Path(cfg.output_dir)
+    found = sections(output)
+    if not found:
+        raise UserError(f"there are no runs in {output}; train some, or name another output_dir")
+    target = Path(cfg.output or output / "report")
+    measured = [{table.key: measure(table, section.scale) for table in section.tables} for section in found]
+    data = _images(cfg, measured)
+    context = {
+        "made": now(),
+        "code": code_version(),
+        "scales": SCALES,
+        "sections": [_section(s, m, data, cfg.images) for s, m in zip(found, measured, strict=True)],
+        "ranks": _ranks(found, measured),
+        "spectra": images.spectra(data) if data and cfg.images else None,
+        "states": Counter(run.state for s in found for t in s.tables for row in t.rows for run in row.runs),
+    }
+    environment = Environment(
+        loader=PackageLoader("deepfake_lit.report"),
+        autoescape=lambda name: name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "points": _points, "duration": duration, "short": _short}
+    for name in ("index.html", "report.md"):
+        with atomic(target / name) as file:
+            file.write(environment.get_template(f"{name}.j2").render(context))
+    for section, tables in zip(found, measured, strict=True):
+        for key, rows in tables.items():
+            _write_csv(
+                target / "tables" / (f"{section.key}.csv" if key == section.key else f"{section.key}-{key}.csv"), rows
+            )
+    return target / "index.html"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _short(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _images(cfg: ReportConfig, measured: list[dict[str, list[Measured]]]) -> ImageData | None:
+    """The data set that most runs were on, where it is at hand and unchanged."""
+    done = [run for tables in measured for rows in tables.values() for m in rows for run in m.row.done]
+    hashes = Counter(run.result["data"]["hash"] for run in done)
+    if not hashes:
+        return None
+    wanted = hashes.most_common(1)[0][0]
+    settings = [r.result["config"]["data"] for r in done if r.result["data"]["hash"] == wanted]
+    roots = [cfg.data_root, *(s.get("root") for s in settings)]
+    root = next((root for root in roots if root and Path(root).exists()), None)
+    if root is None:
+        return None
+    named = next((s for s in settings if "layout" in s), {})
+    kept = ("layout", "tolerate", "num_classes", "class_names", "validation_fraction", "decode_size", "cache_dir")
+    data_cfg = DataConfig(root=root, **{key: named[key] for key in kept if key in named})
+    try:
+        data = open_data(data_cfg, cache_dir(data_cfg, cfg.output_dir))
+    except UserError as error:
+        warn(f"the page shows no images: {error}")
+        return None
+    if data.hash != wanted:
+        warn(f"the page shows no images: those in {root} are not the ones that the runs were on")
+        return None
+    return data
+
+
+def _section(
+    section: Section, measured: dict[str, list[Measured]], data: ImageData | None, show: bool
+) -> dict[str, Any]:
+    reported = section.reported
+    tables = sorted(measured, key=lambda key: key != "models")  # its rows have the plainest names
+    by_row: dict[str, Measured] = {}
+    for m in (m for key in tables for m in measured[key] if not m.row.view):
+        by_row.setdefault(m.row.key, m)
+    every = list(by_row.values())
+    main = _main_row(section, every)
+    found: dict[str, Any] = {
+        "key": section.key,
+        "title": section.title,
+        "scale": section.scale,
+        "command": section.command,
+        "tables": [_table(table, measured[table.key]) for table in section.tables],
+        "notes": notes(reported, measured, data and alpha_finding(data)) if reported else [],
+        "classes": [
+            _by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
+        ],
+        "confused": [],
+        "cams": [],
+        "reliability": figures.reliability([m for m in every if m.done_by_network][: DRAWN // 2]),
+    }
+    if main is None:
+        return found
+    class_names = main.row.done[0].result["data"]["class_names"]
+    split = data.splits["validation"] if data and show else None
+    try:
+        found["confused"] = images.most_confused(main, class_names, split)
+        if (
+            split is not None
+            and main.done_by_network
+            and main.row.done[-1].result["config"]["model"]["kind"] != "ensemble"
+        ):
+            found["cams"] = images.grad_cams(main, class_names, split)
+    except (UserError, ValueError) as error:  # ValueError: the runs are on other images
+        warn(f"{section.title}: some pictures are missing: {error}")
+    found["main"] = main.row.label
+    return found
+
+
+def _detailed(reported: dict[str, Any]) -> set[str]:
+    """Rows of which a report states more than the accuracy."""
+    return {row for what in ("confusion", "per_class", "recalls") for row in reported.get(what, {})}
+
+
+def _main_row(section: Section, every: list[Measured]) -> Measured | None:
+    """The one whose details are shown: the report's last row with details, else the best of the networks."""
+    done = [m for m in every if m.accuracy is not None]
+    networks = [m for m in done if m.done_by_network]
+    if detailed := [m for m in networks if m.row.key in _detailed(section.reported)]:
+        return detailed[-1]
+    return max(networks or done, key=lambda m: m.accuracy.value, default=None)
+
+
+def _table(table, measured: list[Measured]) -> dict[str, Any]:
+    rows = []
+    for m in measured:
+        commands = dict.fromkeys(command_line(run.overrides) for run in m.row.runs if run.overrides)
+        rows.append(
+            {"m": m, "label": m.row.label, "reference": m.row.key == table.reference, "commands": list(commands)}
+        )
+    return {
+        "key": table.key,
+        "title": table.title,
+        "reference": next((m.row.label for m in measured if m.row.key == table.reference), None),
+        "has_reported": any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured),
+        "rows": rows,
+        "axis": figures.along_axis(table, measured),
+        "curves": figures.learning_curves([m for m in measured if m.done_by_network and not m.row.view][:DRAWN]),
+    }
+
+
+def _by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
+    """Confusion matrix and figures of each class, the mean of the seeds after the last epoch, beside the reported."""
+    key, runs = which(m.row, "last"), m.row.done
+    results = [run.result.get(key, run.result["last"]) for run in runs]
+    class_names = runs[0].result["data"]["class_names"]
+    confusion = reported.get("confusion", {}).get(m.row.key)
+    figures_of = reported.get("per_class", {}).get(m.row.key)
+    if figures_of is None and confusion is not None:
+        figures_of = _from_confusion(np.array(confusion))
+    counts = np.mean([r["confusion"] for r in results], 0)
+    own = np.stack([np.mean([r[f"{name}_of"] for r in results], 0) for name in ("precision", "recall", "f1")], 1)
+    return {
+        "label": m.row.label,
+        "seeds": len(results),
+        "class_names": class_names,
+        "confusion": _shaded(counts),
+        "reported_confusion": None if confusion is None else _shaded(np.array(confusion, float)),
+        "figures": own.tolist(),
+        "reported_figures": figures_of,
+        "recalls": figures.recalls(m, figures_of and [row[1] for row in figures_of], class_names),
+    }
+
+
+def _from_confusion(counts: np.ndarray) -> list[list[float]]:
+    right = np.diag(counts)
+    precision = right / np.maximum(counts.sum(0), 1)
+    recall = right / np.maximum(counts.sum(1), 1)
+    f1 = 2 * right / np.maximum(counts.sum(0) + counts.sum(1), 1)
+    return np.stack([precision, recall, f1], 1).tolist()
+
+
+def _shaded(counts: np.ndarray) -> list[list[tuple[str, int]]]:
+    """Each cell's text, and its share of the true class in percent."""
+    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    whole = np.allclose(counts, np.round(counts))
+    return [
+        [(f"{c:.0f}" if whole else f"{c:.1f}", round(s)) for c, s in zip(*both, strict=True)]
+        for both in zip(counts, shares, strict=True)
+    ]
+
+
+def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> list[str]:
+    """What is known of how a table's rows rank at one scale and at another, or in the report."""
+    lines = []
+    for i, (section, tables) in enumerate(zip(found, measured, strict=True)):
+        if section.scale is None:
+            continue
+        for key, rows in tables.items():
+            own = {m.row.key: m.accuracy.value for m in rows if m.accuracy}
+            others = {
+                "in the report": {m.row.key: m.row.reported["accuracy"] for m in rows if "accuracy" in m.row.reported}
+            }
+            for other, its in zip(found[i + 1 :], measured[i + 1 :], strict=True):
+                if other.scale and other.title == section.title:
+                    others[f"at scale {other.scale}"] = {
+                        m.row.key: m.accuracy.value for m in its.get(key, []) if m.accuracy
+                    }
+            title = next(table.title for table in section.tables if table.key == key)
+            for name, values in others.items():
+                shared = [row for row in own if row in values]
+                if len(shared) >= 3:
+                    tau = kendalltau([own[row] for row in shared], [values[row] for row in shared]).statistic
+                    where = f"{len(shared)} rows at scale {section.scale} and {name}"
+                    lines.append(f"{title}: {where}: rank correlation {tau:+.2f} (Kendall's tau)")
+    return lines
+
+
+def _write_csv(path: Path, rows: list[Measured]) -> None:
+    fields = []
+    for m in rows:
+        d = m.difference
+        fields.append(
+            {
+                "row": m.row.label,
+                "reported": m.row.reported.get("accuracy"),
+                "seeds": m.seeds,
+                "last_epoch": m.accuracy and m.accuracy.value,
+                "low": m.accuracy and m.accuracy.interval[0],
+                "high": m.accuracy and m.accuracy.interval[1],
+                "best_epoch": m.best,
+                "difference": d and d.value,
+                "difference_low": d and d.interval[0],
+                "difference_high": d and d.interval[1],
+                "p_holm": d and d.p,
+                "claimed_difference": d and d.claimed,
+                "verdict": d and d.verdict,
+                "macro_f1": m.f1,
+                "calibration_error": m.calibration,
+                "seconds": m.seconds,
+                "images_per_second": m.images_per_second,
+                "hardware": "; ".join(m.hardware),
+                "commits": "; ".join(m.commits),
+                "problems": "; ".join(m.problems),
+            }
+        )
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, fields[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(fields)

@@ -1,0 +1,217 @@
+"""Tables before they are measured: which rows there are, and the runs behind each."""
+
+import functools
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from deepfake_lit.errors import UserError
+from deepfake_lit.results import read_predictions, state_of
+from deepfake_lit.sweep import trials
+
+HIDDEN = ("data.root", "data.cache_dir", "output_dir", "trainer.progress_bar", "trainer.threads")  # where, not what
+REPORTED = Path(__file__).parent / "reported"
+
+
+@dataclass
+class Run:
+    """One run of a row: its state and, if it is done, its result."""
+
+    seed: int | None
+    state: str  # done | running | interrupted | failed | missing | damaged
+    folder: str | None = None
+    result: dict[str, Any] | None = None
+    reason: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+    @functools.cached_property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Raises UserError where the file is missing or damaged."""
+        return read_predictions(Path(self.folder) / "predictions.npz")
+
+    def probabilities(self, which: str) -> np.ndarray:
+        """float (N, K); `which` as in a result: best, last, best_tta, last_tta. A baseline has one state."""
+        name = {"best": "probabilities", "best_tta": "probabilities_tta"}.get(which, f"probabilities_{which}")
+        return self.predictions[name if name in self.predictions else "probabilities"]
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.result is not None and self.result["selected_on"] is None
+
+
+@dataclass
+class Row:
+    key: str
+    label: str
+    runs: list[Run]  # one a seed
+    reported: dict[str, Any] = field(default_factory=dict)  # accuracy, ...; empty where there is no report
+    view: str = ""  # "tta": with test-time augmentation
+    x: float | None = None  # its place on the axis of the table's plot
+
+    @property
+    def done(self) -> list[Run]:
+        return [run for run in self.runs if run.state == "done"]
+
+
+@dataclass
+class Table:
+    key: str
+    title: str
+    rows: list[Row]
+    reference: str  # key of the row that the others are compared with
+    axis: dict[str, Any] | None = None
+
+
+@dataclass
+class Section:
+    """The tables of a report at one scale, or of a sweep."""
+
+    key: str
+    title: str
+    tables: list[Table]
+    scale: str | None = None
+    reported: dict[str, Any] = field(default_factory=dict)  # the whole of a report's values
+    command: str = ""
+
+
+def read_reported(report: str) -> dict[str, Any]:
+    return yaml.safe_load((REPORTED / f"{report}.yaml").read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=4096)
+def _run(folder: str, seed: int | None, overrides: tuple[str, ...] = ()) -> Run:
+    try:
+        state, result, reason = state_of(Path(folder))
+    except UserError as error:
+        return Run(seed, "failed", folder, None, str(error), list(overrides))
+    if state == "interrupted" and not Path(folder).exists():
+        state = "missing"
+    return Run(seed, state, folder, result, reason, list(overrides))
+
+
+def section_of_report(record: dict[str, Any], reported: dict[str, Any]) -> Section:
+    """A report's tables over what `reproduce` has kept of it."""
+    by_row: dict[str, list[dict[str, Any]]] = {}
+    for trial in record["trials"]:
+        by_row.setdefault(trial["row"], []).append(trial)
+    tables = []
+    for table in reported["tables"]:
+        rows = []
+        for entry in table["rows"]:
+            name, _, k = entry["row"].partition(":")
+            name = name.removesuffix("_standardised") if k else name
+            runs = [_run_of(trial, entry["row"]) for trial in by_row.get(name, [])]
+            values = {key: value for key, value in entry.items() if key not in ("row", "label", "view", "x")}
+            key = f"{entry['row']}+{entry['view']}" if "view" in entry else entry["row"]
+            rows.append(Row(key, entry["label"], runs, values, entry.get("view", ""), entry.get("x")))
+        tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
+    command = f"deepfake-lit reproduce {record['report']} scale={record['scale']} data.root=PATH"
+    title = f"{reported['title']}"
+    return Section(f"{record['report']}-{record['scale']}", title, tables, record["scale"], reported, command)
+
+
+def _run_of(trial: dict[str, Any], row: str) -> Run:
+    if trial["reason"]:
+        return Run(trial["seed"], "failed", None, None, trial["reason"], trial["overrides"])
+    if not trial["folders"]:
+        return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
+    found = [_run(folder, trial["seed"], tuple(trial["overrides"])) for folder in trial["folders"]]
+    name, _, k = row.partition(":")
+    if not k:
+        return found[-1]
+    for run in found:
+        if run.result and run.result["name"] == name and neighbours(run.result) == int(k):
+            return run
+    return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
+
+
+def neighbours(result: dict[str, Any]) -> int | None:
+    """k of a KNN's result."""
+    steps = result["config"].get("baseline", {}).get("steps", [])
+    return next((values.get("n_neighbors") for name, values in steps if name == "KNN" and values), None)
+
+
+def section_of_sweep(folder: Path) -> Section | None:
+    """A sweep's trials, those that differ in the seed alone as one row; the first row is the reference."""
+    entries = trials(folder)
+    if not entries:
+        return None
+    names, rows = [], {}
+    settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
+    for name in dict.fromkeys(name for s in settings for name in s):
+        if name != "seed" and len({s.get(name) for s in settings}) > 1:
+            names.append(name)
+    for entry, values in zip(entries, settings, strict=True):
+        label = ", ".join(f"{name}={values[name]}" for name in names if name in values) or "all"
+        seed = int(values.get("seed", 0)) if values.get("seed", "0").isdigit() else None
+        overrides = tuple(entry["overrides"])
+        if entry["folder"]:
+            run = _run(entry["folder"], seed, overrides)
+        else:
+            run = Run(seed, "failed" if entry["reason"] else "missing", None, None, entry["reason"], list(overrides))
+        row = rows.setdefault(label, Row(label, label, []))
+        row.runs.append(run)
+        row.x = _number(values.get(names[0])) if len(names) == 1 else None
+    axis = None
+    if len(rows) > 1 and all(row.x is not None for row in rows.values()):
+        values = sorted(row.x for row in rows.values())
+        axis = {"label": names[0], "log": values[0] > 0 and values[-1] / values[0] >= 10}
+    title = f"Sweep {folder.name}"
+    table = Table(folder.name, ", ".join(names) or "seeds", list(rows.values()), next(iter(rows)), axis)
+    swept = {
+        n: ",".join(dict.fromkeys(s[n] for s in settings if n in s))
+        for n in dict.fromkeys(n for s in settings for n in s)
+    }
+    command = command_line([f"{name}={values}" for name, values in swept.items()], "train -m")
+    return Section(folder.name, title, [table], command=command)
+
+
+def command_line(overrides: list[str], command: str = "train") -> str:
+    """What a user types for it, wherever the images are."""
+    shown = [o for o in overrides if o.lstrip("+").partition("=")[0] not in HIDDEN]
+    quoted = [f"'{o}'" if any(c in o for c in "{[* ") else o for o in shown]
+    return " ".join(["deepfake-lit", command, *quoted, "data.root=PATH"])
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def sections(output: Path) -> list[Section]:
+    """Of every report that was reproduced in an output folder, then of every sweep, then the runs of neither."""
+    _run.cache_clear()  # of an earlier look
+    found, seen = [], set()
+    for path in sorted((output / "reproduce").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found.append(section_of_report(record, read_reported(record["report"])))
+        seen |= {folder for trial in record["trials"] for folder in trial["folders"]}
+    for folder in sorted((output / "sweeps").glob("*")):
+        if section := section_of_sweep(folder):
+            found.append(section)
+            seen |= {run.folder for row in section.tables[0].rows for run in row.runs}
+    rest = section_of_rest(output, seen)
+    return found + ([rest] if rest else [])
+
+
+def section_of_rest(output: Path, seen: set[str | None]) -> Section | None:
+    known = {str(Path(folder).resolve()) for folder in seen if folder}
+    rows = []
+    for folder in sorted(output.glob("runs/*/*")):
+        if not folder.is_dir() or str(folder.resolve()) in known:
+            continue
+        run = _run(str(folder), None)
+        seed = run.result["seed"] if run.result else None
+        label = f"{folder.parent.name}/{folder.name}"
+        if run.result and (k := neighbours(run.result)):
+            label = f"{folder.parent.name}, k = {k}"
+        rows.append(Row(label, label, [Run(seed, run.state, run.folder, run.result, run.reason)]))
+    rows.sort(key=lambda row: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)$", row.label)][:2])
+    return Section("runs", "Other runs", [Table("runs", "Runs", rows, "")]) if rows else None

@@ -1,0 +1,210 @@
+"""The runs behind a report's tables: what is missing is trained, in order, and what there is is found again.
+
+Which runs there are stands in conf/reproduce/. What came of them is kept in `<output_dir>/reproduce/`, one file a
+report and scale, which the page is made from.
+"""
+
+import itertools
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepfake_lit import console, hardware
+from deepfake_lit.cli import compose, config_dir
+from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.errors import Unfinished, UserError, one_of
+from deepfake_lit.files import write_json
+from deepfake_lit.lineage import pinned
+from deepfake_lit.results import read_result
+from deepfake_lit.schema import Config
+
+EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view
+FORWARD = 1 / 3  # of a training step's time
+
+
+@dataclass
+class ReproduceConfig:
+    scale: str = "full"  # full: the report's own | cpu: slimmer, shorter, for two cores | smoke: seconds a network
+    seeds: list[int] | None = None  # null: the scale's
+    rows: list[str] | None = None  # null: all of the report's
+
+
+@dataclass
+class Trial:
+    row: str
+    seed: int
+    overrides: list[str]  # of `train`; {row} still stands for that row's checkpoint
+    folders: list[str] = field(default_factory=list)  # of its runs: several where a baseline has several k
+    reason: str | None = None  # why it failed
+
+
+@dataclass
+class Plan:
+    report: str
+    scale: str
+    seeds: list[int]
+    trials: list[Trial]
+    output_dir: str = "outputs"
+
+
+def plans() -> list[str]:
+    return sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
+
+
+def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
+    """
+    Args:
+        further: overrides of every run.
+
+    Raises:
+        UserError: no such report, scale or row.
+    """
+    one_of("report", report, plans())
+    tree = yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text(encoding="utf-8"))
+    one_of("scale", cfg.scale, tree["scales"])
+    scale = tree["scales"][cfg.scale]
+    for row in cfg.rows or ():
+        one_of("rows", row, tree["rows"])
+    wanted = tree["rows"] if cfg.rows is None else _with_needed(cfg.rows, tree["rows"])
+    seeds = scale["seeds"] if cfg.seeds is None else cfg.seeds
+    trials = []
+    for row, seed in itertools.product(wanted, seeds):
+        own = tree["rows"][row]
+        experiment = own[0].removeprefix("experiment=")
+        slimmer = scale.get("experiments", {}).get(experiment, [])
+        trials.append(Trial(row, seed, [*own, *slimmer, *further, f"seed={seed}"]))
+    return Plan(report, cfg.scale, list(seeds), trials)
+
+
+def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
+    """The rows and those whose checkpoints they take, in the plan's order."""
+    needed, left = set(), list(rows)
+    while left:
+        row = left.pop()
+        needed.add(row)
+        left += [name for override in every[row] for name in re.findall(r"{(\w+)}", override) if name not in needed]
+    return [row for row in every if row in needed]
+
+
+def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
+    """Run what is missing of a report's tables; a row that fails is recorded, and the others go on.
+
+    Raises:
+        UserError: no such report, scale or row, or the data cannot be used.
+    """
+    from deepfake_lit.train import open_run_data
+
+    plan = read_plan(report, cfg, further)
+    checked = compose([o for o in plan.trials[0].overrides if "{" not in o])
+    data, plan.output_dir = open_run_data(checked), checked.output_dir
+    record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
+    clock = _Clock(plan, data)
+    for trial in plan.trials:
+        try:
+            overrides = [_filled(o, trial, plan) for o in trial.overrides]
+            console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left(trial)}")
+            results = run_once(compose(overrides), data, wait=True)
+            trial.overrides, trial.folders = overrides, [result["folder"] for result in results]
+        except Unfinished:
+            raise
+        except UserError as error:
+            trial.reason = str(error)
+        except Exception as error:  # one row's failure must not end the others
+            trial.reason = f"{type(error).__name__}: {error}"
+        if trial.reason:
+            console.warn(f"{trial.row}, seed {trial.seed}, failed: {trial.reason}")
+        clock.done(trial)
+        write_json(record, asdict(plan) | {"data": {"root": str(checked.data.root), "hash": data.hash}})
+    return plan
+
+
+def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:
+    from deepfake_lit.train import run
+
+    return run(cfg, data, wait)
+
+
+def _filled(override: str, trial: Trial, plan: Plan) -> str:
+    def checkpoint(match: re.Match) -> str:
+        other = next(t for t in plan.trials if (t.row, t.seed) == (match[1], trial.seed))
+        if not other.folders:
+            raise UserError(f"it needs {match[1]}, which failed")
+        return f"{other.folders[-1]}/best.ckpt"
+
+    return re.sub(r"{(\w+)}", checkpoint, override)
+
+
+class _Clock:
+    """How long the rest takes: by a few timed steps of each kind of network, corrected by what has been done since."""
+
+    def __init__(self, plan: Plan, data: ImageData):
+        self.data = data
+        self.rates: dict[str, float] = {}
+        self.expected: dict[int, float] = {}
+        self.spent = self.estimated = 0.0
+        for trial in plan.trials:
+            self.expected[id(trial)] = self._estimate(trial)
+        self._started = time.monotonic()
+        finished = sum(not seconds for seconds in self.expected.values())
+        time_left = console.duration(sum(self.expected.values()))
+        console.note(
+            f"{plan.report} at scale {plan.scale}: {len(plan.trials)} runs, {finished} of them finished or of seconds. "
+            f"The others take about {time_left} here; after an interruption the same command goes on"
+        )
+
+    def _estimate(self, trial: Trial) -> float:
+        """Seconds; 0 of a baseline or an ensemble, or where it is finished."""
+        overrides = [o for o in trial.overrides if "{" not in o]
+        if any(o.startswith("experiment=ensemble") for o in overrides):
+            return 0.0
+        if len(overrides) < len(trial.overrides):
+            overrides.append("init_from=null")
+        cfg = compose(overrides)
+        if cfg.model.kind == "none" or (len(overrides) == len(trial.overrides) and self._finished(cfg)):
+            return 0.0
+        train, validation = (len(self.data.splits[name]) for name in ("train", "validation"))
+        limit = cfg.trainer.limit_train_batches
+        batches = -(-train // cfg.data.batch_size)
+        images = cfg.data.batch_size * min(batches, limit if isinstance(limit, int) else round(limit * batches))
+        evaluated = validation * (cfg.trainer.max_epochs + EVALUATIONS) * FORWARD
+        return (cfg.trainer.max_epochs * images + evaluated) * self._rate(cfg)
+
+    def _finished(self, cfg: Config) -> bool:
+        from deepfake_lit.train import run_folder
+
+        return read_result(run_folder(pinned(cfg), self.data)) is not None
+
+    def _rate(self, cfg: Config) -> float:
+        """Seconds a training image."""
+        from deepfake_lit.bench.training import Training
+
+        key = str((cfg.model, cfg.data.channels, cfg.data.image_size, cfg.data.batch_size, cfg.trainer.precision))
+        key = re.sub(r"dropout=[^,)]*", "", key)
+        if key not in self.rates:
+            hardware.keep_freed_memory()
+            training = Training(cfg, self.data, hardware.resolve(cfg.trainer))
+            seconds = []
+            for _ in range(4):
+                start = time.perf_counter()
+                training.step(training.batches[0])
+                seconds.append(time.perf_counter() - start)
+            self.rates[key] = min(seconds) / cfg.data.batch_size
+        return self.rates[key]
+
+    def left(self, trial: Trial) -> str:
+        remaining = sum(self.expected.values())
+        if not remaining:
+            return ""
+        pace = self.spent / self.estimated if self.estimated else 1.0
+        return f"about {console.duration(remaining * pace)} left"
+
+    def done(self, trial: Trial) -> None:
+        now = time.monotonic()
+        expected = self.expected.pop(id(trial))
+        if expected and not trial.reason:
+            self.spent, self.estimated = self.spent + now - self._started, self.estimated + expected
+        self._started = now

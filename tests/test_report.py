@@ -1,0 +1,298 @@
+"""Tables, verdicts and the page, over made-up results and real runs of seconds."""
+
+import csv
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepfake_lit.checkpoint import load_trained
+from deepfake_lit.cli import main
+from deepfake_lit.compare import Mean, mean_over
+from deepfake_lit.errors import UserError
+from deepfake_lit.metrics import evaluate
+from deepfake_lit.report.images import grad_cam
+from deepfake_lit.report.measure import judge, measure
+from deepfake_lit.report.notes import notes
+from deepfake_lit.report.page import ReportConfig, report
+from deepfake_lit.report.rows import REPORTED, read_reported, section_of_report
+from deepfake_lit.results import write_result
+
+REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))
+N = 1250
+LABELS = np.arange(N) % 5
+NOISE = "not distinguishable from seed noise"
+
+
+def made_up(folder: Path, accuracy: float, seed: int, name: str = "net", **changes) -> str:
+    """A finished run that is right on that share of the images."""
+    random = np.random.default_rng(int(accuracy * 1e6) + seed)
+    answers = np.where(random.random(N) < accuracy, LABELS, (LABELS + 1 + random.integers(0, 4, N)) % 5)
+    p = (0.8 * np.eye(5)[answers] + 0.04).astype(np.float32)
+    figures = evaluate(torch.from_numpy(p), torch.from_numpy(LABELS))
+    history = [{"epoch": i, "val/accuracy": accuracy * (i + 1) / 3, "seconds": 1.0} for i in range(3)]
+    result = {
+        "name": name,
+        "fingerprint": folder.name,
+        "config": {"data": {"root": "gone"}, "model": {"kind": "deepfake_net"}},
+        "seed": seed,
+        "data": {"hash": "x", "class_names": list("01234")},
+        "code": {"commit": "c" * 40, "version": "0", "modified": False},
+        "hardware": {"name": "CPU", "precision": "fp32"},
+        "wall_seconds": 60.0,
+        "images_per_second": 100.0,
+        "selected_on": "val/accuracy",
+        "history": history,
+        **dict.fromkeys(("best", "last", "best_tta", "last_tta"), figures),
+        **changes,
+    }
+    arrays = {"ids": np.array([f"i{n}" for n in range(N)]), "labels": LABELS, "probabilities": p}
+    write_result(folder, result, arrays | {"probabilities_last": p, "probabilities_last_tta": p})
+    return str(folder)
+
+
+def record(tmp_path: Path, accuracies: dict[str, list[float]], scale: str = "full") -> Path:
+    """What `reproduce report_b` would have kept of runs with these accuracies, a seed each."""
+    trials = []
+    for row, values in accuracies.items():
+        for seed, value in enumerate(values):
+            folder = made_up(tmp_path / "runs" / "net" / f"{row}-{seed}", value, seed)
+            trials.append({"row": row, "seed": seed, "overrides": [f"x={row}"], "folders": [folder], "reason": None})
+    path = tmp_path / "reproduce" / f"report_b-{scale}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"report": "report_b", "scale": scale, "trials": trials}))
+    return path
+
+
+def measured(path: Path, table: str):
+    tree = json.loads(path.read_text())
+    section = section_of_report(tree, read_reported("report_b"))
+    return {m.row.label: m for m in measure(next(t for t in section.tables if t.key == table), section.scale)}
+
+
+def test_a_real_difference_is_called_real_and_its_figures_are_those_of_the_predictions(tmp_path):
+    rows = measured(record(tmp_path, {"cnn": [0.94, 0.945, 0.94], "lr_1e-4": [0.90, 0.905, 0.90]}), "learning_rate")
+    low, reference = rows["1e-4"], rows["3e-4"]
+    assert low.difference.verdict == "real"
+    shares = []
+    for row in ("cnn", "lr_1e-4"):
+        arrays = [np.load(tmp_path / "runs" / "net" / f"{row}-{seed}" / "predictions.npz") for seed in range(3)]
+        shares.append(np.array([a["probabilities"].argmax(1) == a["labels"] for a in arrays]))
+    assert reference.accuracy.value == pytest.approx(shares[0].mean())
+    expected = mean_over(shares[1].astype(int) - shares[0].astype(int))
+    assert (low.difference.value, low.difference.interval) == (expected.value, expected.interval)
+    assert low.difference.claimed == pytest.approx(0.912 - 0.943)
+    assert reference.difference is None
+    assert rows["1e-3"].problems == ["not run"]
+
+
+def test_p_is_corrected_for_the_comparisons_of_the_table(tmp_path):
+    path = record(tmp_path, {"cnn": [0.9] * 3, "lr_1e-4": [0.89] * 3, "lr_1e-3": [0.895] * 3})
+    both = measured(path, "learning_rate")
+    alone = measured(record(tmp_path, {"cnn": [0.9] * 3, "lr_1e-4": [0.89] * 3}), "learning_rate")
+    assert both["1e-4"].difference.p >= alone["1e-4"].difference.p
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "claimed", "deterministic", "verdict", "words"),
+    [
+        (Mean(0.03, (0.01, 0.05), 0.01, 3, N, (0, 0, 0.1)), 0.01, 0.02, False, "real", "3 seeds"),
+        (Mean(0.03, (0.01, 0.05), 0.01, 3, N, (0, 0, 0.1)), 0.01, 0.09, False, "real", "+9.0 is outside"),
+        (Mean(-0.03, (-0.05, -0.01), 0.01, 3, N, (0, 0, 0.1)), 0.01, 0.02, False, "contradicted", "claimed +2.0"),
+        (Mean(0.0, (-0.01, 0.01), 0.9, 3, N, (0, 0, 0.1)), 0.9, 0.022, False, "contradicted", "claimed +2.2"),
+        (Mean(0.01, (-0.02, 0.04), 0.4, 3, N, (1e-4, 0.01, 0.1)), 0.4, 0.02, False, NOISE, "more would be needed"),
+        (Mean(0.01, (-0.02, 0.04), 0.4, 3, 50, (0, 1.0, 0.1)), 0.4, 0.02, False, NOISE, "more images"),
+        (Mean(0.01, (-0.02, 0.04), 0.4, 1, N), 0.4, 0.02, False, "not distinguishable with 1 seed", "at least 2 more"),
+        (Mean(0.03, (0.01, 0.05), 0.01, 1, N), 0.01, None, False, "real", "seed noise is not in it"),
+        (Mean(0.01, (-0.02, 0.04), 0.4, 1, N), 0.4, None, True, "not distinguishable from chance", "too few"),
+    ],
+)  # fmt: skip
+def test_verdicts(mean, p, claimed, deterministic, verdict, words):
+    word, reason = judge(mean, p, claimed, deterministic)
+    assert word.startswith(verdict)
+    assert words in reason
+
+
+def test_scales_have_a_say_in_verdicts(tmp_path):
+    accuracies = {"cnn": [0.9] * 3, "lr_1e-4": [0.95] * 3}  # the report: 3.1 points less, not 5 more
+    assert measured(record(tmp_path, accuracies), "learning_rate")["1e-4"].difference.verdict == "contradicted"
+    found = [measured(record(tmp_path, accuracies, scale), "learning_rate")["1e-4"] for scale in ("cpu", "smoke")]
+    assert [m.difference.verdict for m in found] == ["contradicted at scale cpu", "none at this scale"]
+
+
+def test_what_is_missing_failed_or_mixed_is_seen(tmp_path):
+    path = record(tmp_path, {"cnn": [0.9, 0.9, 0.9], "rgb": [0.9, 0.9]})
+    tree = json.loads(path.read_text())
+    made_up(tmp_path / "runs" / "net" / "cnn-1", 0.9, 1, code={"commit": "d" * 40, "version": "0", "modified": True})
+    made_up(tmp_path / "runs" / "net" / "cnn-2", 0.9, 2, hardware={"name": "GPU", "precision": "bf16"})
+    (tmp_path / "runs" / "net" / "rgb-1" / "result.json").unlink()
+    tree["trials"].append({"row": "rgb", "seed": 2, "overrides": [], "folders": [], "reason": "ValueError: no"})
+    path.write_text(json.dumps(tree))
+    rows = measured(path, "channels")
+    assert rows["RGBA"].problems == ["runs of several machines", "runs of several commits"]
+    assert rows["RGBA"].commits == ["ccccccc", "ddddddd, modified"]
+    assert rows["RGB"].problems == ["seed 1 interrupted", "seed 2 failed: ValueError: no"]
+    page = report(ReportConfig(str(tmp_path), images=False)).read_text()
+    for text in ("seed 2 failed: ValueError: no", "runs of several commits", "1 of 3 seeds", "3 of 3 seeds"):
+        assert text in page
+
+
+def test_damaged_predictions_are_named_and_the_rest_is_shown(tmp_path):
+    path = record(tmp_path, {"cnn": [0.9], "rgb": [0.9]})
+    (tmp_path / "runs" / "net" / "rgb-0" / "predictions.npz").write_bytes(b"PK")
+    rows = measured(path, "channels")
+    assert "cannot be read as predictions" in rows["RGB"].problems[0]
+    assert rows["RGBA"].accuracy is not None
+    assert report(ReportConfig(str(tmp_path), images=False)).exists()
+
+
+def test_runs_on_other_images_are_not_compared(tmp_path):
+    path = record(tmp_path, {"cnn": [0.9], "rgb": [0.9]})
+    arrays = dict(np.load(tmp_path / "runs" / "net" / "rgb-0" / "predictions.npz"))
+    np.savez(tmp_path / "runs" / "net" / "rgb-0" / "predictions.npz", **(arrays | {"ids": arrays["ids"][::-1]}))
+    rows = measured(path, "channels")
+    assert rows["RGBA"].difference is None
+    assert "evaluated on other images" in rows["RGBA"].problems[0]
+
+
+def test_report_b_s_contradictions_are_computed_from_its_numbers():
+    text = "\n".join(notes(read_reported("report_b"), {}, None))
+    assert "1,136 of 1,250 = 90.88%, not the 94.3%" in text
+    assert "takes 25x25 to 13x13, not to the 12x12" in text
+    assert "peak of 0.0003 starts at 1.2e-05, not at 0.0003" in text
+    assert "94.3% of 1,250 images, has a 95 % interval of 92.9% to 95.5%" in text
+    mended = read_reported("report_b")
+    mended["confusion"]["cnn"][4] = [6, 4, 3, 0, 225]
+    mended["recalls"]["cnn"] = [232, 237, 235, 250, 225]
+    mended["architecture"]["cnn"]["sides"] = [100, 50, 25, 13]
+    mended["one_cycle"]["cnn"]["claimed_initial_lr"] = 1.2e-5
+    left = "\n".join(notes(mended, {}, None))
+    assert "1,136" not in left
+    assert "12x12" not in left
+    assert "starts at" not in left
+
+
+def test_report_a_s_numbers_agree_with_each_other():
+    text = "\n".join(notes(read_reported("report_a"), {}, None))
+    assert "confusion" not in text
+    assert "the mean of its" not in text
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_reported_values_are_well_formed(name):
+    tree = read_reported(name)
+    rows = {row["row"] for table in tree["tables"] for row in table["rows"]}
+    for table in tree["tables"]:
+        assert table["reference"] in {row["row"] for row in table["rows"]}
+    for what in ("confusion", "per_class", "recalls"):
+        assert set(tree.get(what, {})) <= rows
+    for matrix in tree["confusion"].values():
+        assert {sum(row) for row in matrix} == {250}
+
+
+def test_alpha_is_said_to_carry_nothing_beside_the_measured_difference(tmp_path):
+    path = record(tmp_path, {"cnn": [0.9, 0.91, 0.9], "rgb": [0.9, 0.9, 0.91]})
+    channels = list(measured(path, "channels").values())
+    alpha = {"opaque": 10, "images": 10, "verdict": "alpha is constant 255 in 10 of 10 images"}
+    (note,) = [n for n in notes(read_reported("report_b"), {"channels": channels}, alpha) if n.startswith("Alpha")]
+    assert "cannot come from transparency" in note
+    assert f"{100 * channels[1].difference.value:+.1f} points" in note
+    assert "Claimed: +2.2" in note
+
+
+def test_the_page_is_one_file_without_a_network(tmp_path):
+    record(tmp_path, {"cnn": [0.94, 0.93], "rgb": [0.93, 0.94], "lr_1e-4": [0.9, 0.9], "lr_1e-3": [0.92, 0.92]}, "cpu")
+    page = report(ReportConfig(str(tmp_path), images=False))
+    text = page.read_text()
+    assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', text) == []
+    assert "@import" not in text
+    first = re.sub(r"<[^>]*>", "", text[text.index("<header>") :]).strip().splitlines()[0]
+    assert "made at scale cpu" in first
+    assert text.count("<svg") >= 4
+    assert "rank correlation" in text
+    markdown = (page.parent / "report.md").read_text()
+    assert "made at scale **cpu**" in markdown
+    with open(page.parent / "tables" / "report_b-cpu-learning_rate.csv", newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert float(rows["1e-4"]["reported"]) == 0.912
+    assert float(rows["1e-4"]["last_epoch"]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_class_names_and_reasons_cannot_put_code_into_the_page(tmp_path):
+    path = record(tmp_path, {"cnn": [0.9]})
+    tree = json.loads(path.read_text())
+    tree["trials"][0] |= {"folders": [], "reason": "<script>alert(1)</script>"}
+    path.write_text(json.dumps(tree))
+    made_up(tmp_path / "runs" / "net" / "odd", 0.9, 0, data={"hash": "x", "class_names": ["<b>", "&", '"', "'", "e"]})
+    text = report(ReportConfig(str(tmp_path), images=False)).read_text()
+    assert "<script>" not in text
+    assert "<b></td>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_two_hundred_runs_are_a_page_in_seconds(tmp_path):
+    for i in range(200):
+        made_up(tmp_path / "runs" / "net" / f"{i:016x}", 0.9, i)
+    start = time.monotonic()
+    page = report(ReportConfig(str(tmp_path), images=False))
+    assert time.monotonic() - start < 30  # 3 s on a free machine; a page of all pairs would take minutes
+    assert page.stat().st_size < 3e6
+
+
+def test_no_runs_are_an_error(tmp_path):
+    with pytest.raises(UserError, match="there are no runs"):
+        report(ReportConfig(str(tmp_path)))
+
+
+@pytest.fixture(scope="module")
+def swept(settings, tmp_path_factory):
+    """A sweep of four runs of seconds by the command line, and its page with images."""
+    output = tmp_path_factory.mktemp("swept")
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "-m", *settings, f"output_dir={output}", "optimizer.lr=1e-3,1e-2", "seed=0,1"])
+    assert stop.value.code == 0
+    return output, report(ReportConfig(str(output)))
+
+
+def test_a_sweep_is_a_table_over_its_seeds(swept):
+    text = swept[1].read_text()
+    assert "optimizer.lr=0.01" in text or "optimizer.lr=1e-2" in text
+    assert text.count("2 of 2 seeds") == 2
+    assert "deepfake-lit train -m" in text
+    assert str(swept[0]) not in text  # commands say what, not where
+
+
+def test_images_are_shown_where_they_are_at_hand(swept, tmp_path):
+    text = swept[1].read_text()
+    assert text.count("data:image/png") > 6
+    assert "Grad-CAM" in text
+    without = report(ReportConfig(str(swept[0]), str(tmp_path), images=False)).read_text()
+    assert "data:image/png" not in without
+
+
+def test_grad_cam_finds_what_the_answer_comes_from(swept):
+    """A network whose answer is the mean of the red plane's left half looks there."""
+    run = next((swept[0] / "runs" / "default").iterdir())
+    trained = load_trained(run / "last.ckpt")
+
+    class Left(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 1, 1, bias=False)
+            self.conv.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+
+        def forward(self, x):
+            score = self.conv(x).relu().mean((1, 2, 3))
+            return torch.stack([score, -score], 1)
+
+    trained.net = Left()
+    pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    pixels[:, :, :16, 0] = 255
+    heat = grad_cam(trained, pixels, None, 0)[0]
+    assert heat[:, :16].min() > 0.9
+    assert heat[:, 16:].max() < 0.1

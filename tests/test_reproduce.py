@@ -1,0 +1,120 @@
+"""The command `reproduce`: its plans, what it runs again and what not, and what it makes of failures."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepfake_lit import reproduce as module
+from deepfake_lit.cli import compose, config_dir, main
+from deepfake_lit.errors import UserError
+from deepfake_lit.report.rows import read_reported
+from deepfake_lit.reproduce import ReproduceConfig, plans, read_plan, reproduce
+
+
+@pytest.mark.parametrize("scale", ["full", "cpu", "smoke"])
+@pytest.mark.parametrize("report", plans())
+def test_every_row_of_every_plan_composes(report, scale):
+    for trial in read_plan(report, ReproduceConfig(scale, seeds=[0]), ["data.root=x"]).trials:
+        cfg = compose([o.replace("{", "").replace("}", "") for o in trial.overrides])
+        assert cfg.seed == 0
+
+
+@pytest.mark.parametrize("report", plans())
+def test_every_reported_row_is_run_and_none_in_vain(report):
+    tree = yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text())
+    reported = {row["row"].partition(":")[0] for table in read_reported(report)["tables"] for row in table["rows"]}
+    assert reported - {"knn_standardised"} == set(tree["rows"])  # both preprocessings are the row knn
+
+
+def test_full_scale_is_the_report_s_own():
+    tree = yaml.safe_load((config_dir() / "reproduce" / "report_b.yaml").read_text())
+    assert tree["scales"]["full"] == {"seeds": [0, 1, 2]}
+    trial = read_plan("report_b", ReproduceConfig(rows=["cnn"], seeds=[0]), ["data.root=x"]).trials[0]
+    cfg = compose(trial.overrides)
+    assert (cfg.model.width, cfg.trainer.max_epochs) == (1.0, 100)
+
+
+def test_rows_bring_those_that_they_need():
+    plan = read_plan("report_a", ReproduceConfig(rows=["ensemble_mean"], seeds=[4]), [])
+    assert [t.row for t in plan.trials][-1] == "ensemble_mean"
+    assert {"deepfake_net", "vgg16", "vgg16_staged"} <= {t.row for t in plan.trials}
+    assert "svm" not in {t.row for t in plan.trials}
+    assert {t.seed for t in plan.trials} == {4}
+
+
+@pytest.mark.parametrize(
+    ("report", "cfg", "message"),
+    [
+        ("report_c", ReproduceConfig(), "report is 'report_c'"),
+        ("report_b", ReproduceConfig("huge"), "scale is 'huge'"),
+        ("report_b", ReproduceConfig(rows=["cnnn"]), "rows is 'cnnn'"),
+    ],
+)
+def test_what_does_not_exist_is_refused(report, cfg, message):
+    with pytest.raises(UserError, match=message):
+        read_plan(report, cfg, [])
+
+
+@pytest.fixture(scope="module")
+def small(settings):
+    return [s for s in settings if s.startswith(("data.root", "data.cache", "trainer.progress"))]
+
+
+def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
+    """SVM, DeepFakeNet, a second stage from it, VGG16 in two stages, the ensemble in every way."""
+    arguments = ["reproduce", "report_a", "scale=smoke", *small, f"output_dir={tmp_path}", "data.image_size=32"]
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    record = json.loads((tmp_path / "reproduce" / "report_a-smoke.json").read_text())
+    by_row = {trial["row"]: trial for trial in record["trials"]}
+    assert all(trial["folders"] for trial in record["trials"])
+    first = by_row["deepfake_net"]["folders"][-1]
+    assert f"init_from={first}/best.ckpt" in by_row["deepfake_net_2_staged"]["overrides"]
+    result = json.loads((Path(by_row["ensemble"]["folders"][0]) / "result.json").read_text())
+    assert [m["name"] for m in result["members"]] == ["deepfake_net_2_erasing", "vgg16_staged"]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "made at scale smoke" in page
+    assert "trained head on out-of-fold answers" in page
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "epoch 1/" not in capsys.readouterr().err  # nothing is trained again
+
+
+def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, tmp_path, monkeypatch):
+    from deepfake_lit import train
+
+    def run(cfg, data, wait):
+        if cfg.name == "deepfake_net":
+            raise RuntimeError("out of memory")
+        return train.run(cfg, data, wait)
+
+    monkeypatch.setattr(module, "run_once", run)
+    further = [*small, f"output_dir={tmp_path}", "data.image_size=32"]
+    cfg = ReproduceConfig("smoke", rows=["svm", "deepfake_net_2_staged"])
+    reasons = {t.row: t.reason for t in reproduce("report_a", cfg, further).trials}
+    assert reasons == {
+        "svm": None,
+        "deepfake_net": "RuntimeError: out of memory",
+        "deepfake_net_2_staged": "it needs deepfake_net, which failed",
+    }
+    kept = json.loads((tmp_path / "reproduce" / "report_a-smoke.json").read_text())
+    assert {t["row"]: t["reason"] for t in kept["trials"]} == reasons
+    monkeypatch.undo()
+    again = reproduce("report_a", cfg, further).trials
+    assert [t.reason for t in again] == [None] * 3
+
+
+def test_the_time_is_announced_before_and_while(small, tmp_path, capsys):
+    cfg = ReproduceConfig("smoke", seeds=[0], rows=["cnn", "rgb"])
+    reproduce("report_b", cfg, [*small, f"output_dir={tmp_path}"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("report_b at scale smoke: 2 runs, 0 of them finished")
+    assert "about" in lines[0]
+    assert [line.partition("   ")[2].startswith("about") for line in lines if line.startswith("report_b, smoke:")] == [
+        True,
+        True,
+    ]

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure  # not pyplot: a notebook keeps its own way to show figures
 
 
 def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:
@@ -19,7 +16,8 @@ def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], tit
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     k = len(class_names)
     side = max(4.2, 0.55 * k + 1.5)
-    figure, axes = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if k <= 30:
         for i, j in np.ndindex(k, k):
@@ -39,9 +37,8 @@ def contact_sheet(path: Path, rows: list[np.ndarray], class_names: list[str]) ->
         rows: for each class uint8 (n, H, W, 3).
     """
     columns = max(len(row) for row in rows)
-    figure, grid = plt.subplots(
-        len(rows), columns, figsize=(1.25 * columns + 0.8, 1.3 * len(rows) + 0.2), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(1.25 * columns + 0.8, 1.3 * len(rows) + 0.2), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, images, name in zip(grid, rows, class_names, strict=True):
         for i, axes in enumerate(axes_row):
             axes.set(xticks=[], yticks=[])
@@ -61,7 +58,7 @@ def spectra(path: Path, mean_log: np.ndarray, class_names: list[str]) -> None:
     k = len(class_names)
     beyond = mean_log - mean_log.mean(0)
     limit = np.abs(beyond).max() or 1
-    figure = plt.figure(figsize=(2.2 * k + 1, 7.4), layout="constrained")
+    figure = Figure(figsize=(2.2 * k + 1, 7.4), layout="constrained")
     grid = figure.add_gridspec(3, k, height_ratios=(1, 1, 1.15))
     low, high = np.percentile(mean_log, (1, 99.8))
     for row, (images, style, label) in enumerate(
@@ -103,4 +100,3 @@ def radial_average(image: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.nd
 def _save(figure, path: Path, dpi: int = 130) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
-    plt.close(figure)

@@ -17,7 +17,7 @@ from deepfake_lit import console, hardware
 from deepfake_lit.cli import compose, config_dir
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import Unfinished, UserError, one_of
-from deepfake_lit.files import write_json
+from deepfake_lit.files import read_json, write_json
 from deepfake_lit.lineage import pinned
 from deepfake_lit.results import read_result
 from deepfake_lit.schema import Config
@@ -102,6 +102,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     checked = compose([o for o in plan.trials[0].overrides if "{" not in o])
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
+    others = _others(record, plan, data.hash)
     clock = _Clock(plan, data)
     for trial in plan.trials:
         try:
@@ -118,8 +119,21 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         if trial.reason:
             console.warn(f"{trial.row}, seed {trial.seed}, failed: {trial.reason}")
         clock.done(trial)
-        write_json(record, asdict(plan) | {"data": {"root": str(checked.data.root), "hash": data.hash}})
+        write_json(record, asdict(plan) | {"trials": [*map(asdict, plan.trials), *others], "data_hash": data.hash})
     return plan
+
+
+def _others(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
+    """What has been kept of rows and seeds that this plan leaves out."""
+    try:
+        kept = read_json(record)
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        console.warn(f"{record} cannot be read ({error}) and is written anew")
+        return []
+    planned = {(trial.row, trial.seed) for trial in plan.trials}
+    return [t for t in kept["trials"] if (t["row"], t["seed"]) not in planned and kept.get("data_hash") == data_hash]
 
 
 def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:

@@ -108,6 +108,14 @@ def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, 
     assert [t.reason for t in again] == [None] * 3
 
 
+def test_rows_that_are_left_out_are_kept(small, tmp_path):
+    further = [*small, f"output_dir={tmp_path}"]
+    reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further)
+    reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["knn"]), further)
+    kept = json.loads((tmp_path / "reproduce" / "report_b-smoke.json").read_text())["trials"]
+    assert {trial["row"]: len(trial["folders"]) for trial in kept} == {"knn": 10, "cnn": 1}
+
+
 def test_the_time_is_announced_before_and_while(small, tmp_path, capsys):
     cfg = ReproduceConfig("smoke", seeds=[0], rows=["cnn", "rgb"])
     reproduce("report_b", cfg, [*small, f"output_dir={tmp_path}"])

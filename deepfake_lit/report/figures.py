@@ -5,10 +5,8 @@ import re
 
 import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
 from cycler import cycler
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from deepfake_lit.report.measure import Measured, which
@@ -40,7 +38,8 @@ WIDTH, HEIGHT = 5.6, 3.4  # inches
 
 
 def _axes(**settings):
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
     axes.set(**settings)
     return figure, axes
 
@@ -48,7 +47,6 @@ def _axes(**settings):
 def _svg(figure, description: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    plt.close(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -84,7 +82,6 @@ def learning_curves(rows: list[Measured]) -> str | None:
             axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.18, linewidth=0)
         drawn += 1
     if not drawn:
-        plt.close(figure)
         return None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -152,7 +149,6 @@ def reliability(rows: list[Measured], bins: int = 15) -> str | None:
         means = [np.bincount(place, v, bins)[used] / counts[used] for v in (confidence, correct)]
         axes.plot(*means, marker="o", markersize=3, linewidth=1.3, label=m.row.label)
     if len(axes.lines) < 2:
-        plt.close(figure)
         return None
     axes.legend(fontsize=8, loc="upper left")
     return _svg(figure, "Reliability: accuracy over the top probability")

@@ -13,6 +13,7 @@ from deepfake_lit.bench.timing import BenchConfig, Row, in_a_process, made, resi
 from deepfake_lit.cli import compose
 from deepfake_lit.data.audit import audit
 from deepfake_lit.data.dataset import open_data
+from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.schema import DataConfig
 from deepfake_lit.status import StatusConfig, look
 from deepfake_lit.train import run
@@ -34,8 +35,9 @@ def growth(cfg: BenchConfig) -> Iterator[Row]:
         for size in sorted(cfg.growth_runs):
             runs = work / f"runs-{size}"
             _write_runs(work / f"out-{min(cfg.growth)}", runs, size)
-            seconds, gib = in_a_process(cfg, _measured, _status, runs, runs)
-            yield _row(f"status, {size:,} runs", size, seconds, first.setdefault("status", (size, seconds)), gib)
+            for name, what in (("status", _status), ("report", _report)):
+                seconds, gib = in_a_process(cfg, _measured, what, runs, runs)
+                yield _row(f"{name}, {size:,} runs", size, seconds, first.setdefault(name, (size, seconds)), gib)
 
 
 def _row(case: str, size: int, seconds: float, smallest: tuple[int, float], gib: float) -> Row:
@@ -60,10 +62,12 @@ def _write_runs(trained: Path, root: Path, count: int) -> None:
     """The run that is there, so many times."""
     source = next(trained.glob("runs/*/*/result.json"))
     result = json.loads(source.read_text())
+    predictions = source.with_name("predictions.npz").read_bytes()
     for i in range(count):
         folder = root / "runs" / "x" / f"{i:016x}"
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps(result | {"seed": i, "fingerprint": folder.name}))
+        (folder / "predictions.npz").write_bytes(predictions)
 
 
 def _measured(what: Callable[[Path, Path], None], images: Path, output: Path) -> tuple[float, float]:
@@ -84,6 +88,10 @@ def _audit(images: Path, output: Path) -> None:
 def _epoch(images: Path, output: Path) -> None:
     overrides = [f"data.root={images}", f"output_dir={output}", "model.width=0.125", "trainer.max_epochs=1"]
     run(compose([*overrides, "data.batch_size=250", "evaluate.views=[identity]", "trainer.progress_bar=false"]))
+
+
+def _report(_: Path, output: Path) -> None:
+    report(ReportConfig(str(output), images=False))
 
 
 def _status(_: Path, output: Path) -> None:

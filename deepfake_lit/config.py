@@ -125,13 +125,14 @@ def check(cfg: Config) -> None:
     require(d.folds is None or 0 <= d.fold < d.folds, f"data.fold must be in 0..{(d.folds or 0) - 1}")
 
     for f in dataclasses.fields(a):
-        if f.name in ("hflip", "vflip") or f.name.endswith("_p"):
+        if f.name in ("hflip", "vflip", "rot90") or f.name.endswith("_p"):
             value = getattr(a, f.name)
-            require(0 <= value <= 1, f"augment.{f.name} is a probability; {value} is not in [0, 1]")
+            require(value is None or 0 <= value <= 1, f"augment.{f.name} is a probability; {value} is not in [0, 1]")
     require(a.cutmix_p + a.mixup_p <= 1, "augment.cutmix_p + augment.mixup_p must not exceed 1")
     require(min(a.cutmix_alpha, a.mixup_alpha) > 0, "augment.cutmix_alpha and mixup_alpha must be above 0")
     one_of("augment.interpolation", a.interpolation, ("bilinear", "nearest"))
     require(a.blur_kernel % 2 == 1 and a.blur_kernel > 0, "augment.blur_kernel must be odd")
+    require(a.crop is None or a.crop > 0, "augment.crop must be above 0")
     require(0 <= a.randaugment_magnitude <= 30, "augment.randaugment_magnitude must be in 0..30")
     require(0 <= a.hue <= 0.5, "augment.hue must be in [0, 0.5]")
     for name in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
@@ -150,6 +151,9 @@ def check(cfg: Config) -> None:
     if m.kind == "deepfake_net":
         require(len(m.dropout) == 3, "model.dropout of deepfake_net is three probabilities, one a block")
 
+    if m.kind == "whitening_cnn":
+        require(1 <= m.stride <= m.patch, "model.stride must be in 1..model.patch")
+        one_of("model.pooling", m.pooling, ("avg", "avg_max"))
     if m.kind == "ensemble":
         _check_ensemble(cfg, require)
 

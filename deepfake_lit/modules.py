@@ -107,6 +107,11 @@ def build_optimizer(cfg, net: nn.Module) -> torch.optim.Optimizer:
     if cfg.kind == "sgd":
         return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov)
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
+    if getattr(cfg, "matrices_only", None):
+        parameters = [
+            {"params": [p for p in parameters if p.dim() >= 2]},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
     return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay)
 
 

@@ -70,6 +70,9 @@ class AugmentConfig:
     cutmix_alpha: float = 1.0
     mixup_p: float = 0.0
     mixup_alpha: float = 0.2
+    crop: int | None = None  # pixels at most that an image is shifted by, its border mirrored
+    crop_shared: bool | None = None  # one shift a batch, not one an image
+    rot90: float | None = None  # probability of a quarter, half or three-quarter turn
 
 
 @dataclass
@@ -91,6 +94,17 @@ class VGG16Config:
     kind: str = "vgg16"
     width: float = 1.0
     dropout: float = 0.5
+
+
+@dataclass
+class WhiteningCNNConfig:
+    kind: str = "whitening_cnn"
+    width: float = 1.0
+    dropout: float = 0.0  # before the last layer
+    patch: int = 4  # side of the whitening filters
+    stride: int = 2
+    learned: bool = False  # filters of the same shape that are trained from random ones, in place of whitening
+    pooling: str = "avg"  # avg | avg_max
 
 
 @dataclass
@@ -165,6 +179,7 @@ class AdamWConfig:
     lr: float = 1e-3
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     weight_decay: float = 1e-2
+    matrices_only: bool | None = None  # weight decay on weights of two and more dimensions alone; null: on all
 
 
 @dataclass
@@ -256,7 +271,15 @@ class Config:
 
 
 KINDS: dict[str, tuple[type, ...]] = {
-    "model": (DeepFakeNetConfig, ResidualCNNConfig, VGG16Config, TimmConfig, EnsembleConfig, NoNetworkConfig),
+    "model": (
+        DeepFakeNetConfig,
+        ResidualCNNConfig,
+        VGG16Config,
+        WhiteningCNNConfig,
+        TimmConfig,
+        EnsembleConfig,
+        NoNetworkConfig,
+    ),
     "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
     "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
 }
@@ -268,6 +291,10 @@ ADDED_LATER = {
     "init_weights",
     "data.folds",
     "data.fold",
+    "augment.crop",
+    "augment.crop_shared",
+    "augment.rot90",
+    "optimizer.matrices_only",
     "trainer.early_stopping",
     "trainer.ema",
     "trainer.swa",

@@ -37,6 +37,8 @@ from deepfake_lit.results import locked, now, origin, read_result, recorded_fail
 from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, order_events, put_aside
 from deepfake_lit.schema import Config
 
+CALIBRATION = 1000  # training images that fix the front end of a network that has statistics of images in it
+
 
 def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[dict[str, Any]]:
     """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`, the baselines' beside it.
@@ -184,6 +186,8 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
     net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
     if cfg.init_from:
         start_from(net, cfg)
+    elif hasattr(net, "calibrate"):
+        net.calibrate(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(CALIBRATION))
     return Classifier(net, cfg, data.class_names, class_weights(cfg, data), machine.channels_last)
 
 

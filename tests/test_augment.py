@@ -10,6 +10,7 @@ Tolerances, on values in [0, 1]:
          every fifth row does where RandAugment shears by 0.2, so that magnitude is not among the tested ones.)
 """
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -21,6 +22,7 @@ from deepfake_lit.data.datamodule import Preprocess
 from deepfake_lit.data.warp import affine, identity, perspective, warp
 from deepfake_lit.randomness import sample_keys, uniform
 from deepfake_lit.schema import AugmentConfig
+from deepfake_lit.views import VIEWS
 
 HEIGHT, WIDTH = 22, 30  # different, so that a mix-up of the two shows
 
@@ -236,3 +238,42 @@ def test_randaugment(magnitude, interpolation):
             assert_warped(result[i], expected, interpolation if name in randaugment.GEOMETRIC else "")
         if name == "identity":
             assert torch.equal(result[i], image)
+
+
+def test_shifts_are_numpy_s_reflected_windows():
+    images, keys = torch.rand(40, 3, 12, 10), sample_keys(0, 0, torch.arange(40))
+    shifted = augment(images, keys, AugmentConfig(crop=3)).numpy()
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (3, 3), (3, 3)), mode="reflect")
+    found = set()
+    for i in range(40):
+        windows = {(y, x): padded[i, :, y : y + 12, x : x + 10] for y in range(7) for x in range(7)}
+        (place,) = [at for at, window in windows.items() if np.array_equal(window, shifted[i])]
+        found.add(place)
+    assert len(found) > 20
+    assert {y for y, _ in found} | {x for _, x in found} == set(range(7))
+
+
+def test_a_shared_shift_is_one_for_the_batch():
+    row = torch.rand(1, 3, 12, 12)
+    images, keys = row.expand(6, -1, -1, -1), sample_keys(0, 0, torch.arange(6))
+    shifted = augment(images, keys, AugmentConfig(crop=3, crop_shared=True))
+    assert all(torch.equal(shifted[0], other) for other in shifted)
+    apart = augment(images, keys, AugmentConfig(crop=3))
+    assert not all(torch.equal(apart[0], other) for other in apart)
+
+
+def test_quarter_turns_of_a_share_of_the_images():
+    images, keys = torch.rand(400, 3, 8, 8), sample_keys(0, 0, torch.arange(400))
+    turned = augment(images, keys, AugmentConfig(rot90=0.5))
+    counts = [sum(torch.equal(t, i.rot90(n, (-2, -1))) for i, t in zip(images, turned, strict=True)) for n in range(4)]
+    assert sum(counts) == 400
+    assert 160 < counts[0] < 240
+    assert min(counts[1:]) > 40
+
+
+def test_shifted_views_are_reflected_and_come_back():
+    x = torch.arange(2 * 3 * 12 * 12).view(2, 3, 12, 12)
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    for name, (top, left) in {"up": (4, 2), "down": (0, 2), "left": (2, 4), "right": (2, 0)}.items():
+        np.testing.assert_array_equal(VIEWS[name](x).numpy(), padded[:, :, top : top + 12, left : left + 12])
+        assert torch.equal(VIEWS[f"hflip_{name}"](x), VIEWS[name](x.flip(-1)))

@@ -14,6 +14,7 @@ FILES = [f for f in FILES if f.parent.name != "reproduce"]  # no part of a run's
 NEEDS = {
     "none": ["baseline=knn"],
     "timm": ["model.name=resnet18"],
+    "idea": ["experiment=whitening_cnn"],
     "ensemble": ["model.members=[a.ckpt,b.ckpt]"],
     "sweep/knn_k": ["baseline=knn"],
     "sweep/ensemble": ["experiment=ensemble", "model.members=[a.ckpt,b.ckpt]"],
@@ -26,7 +27,7 @@ NEEDS = {
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_file_composes(file):
     choice = f"{'+' if file.parent.name == 'sweep' else ''}{file.parent}={file.name}"
-    cfg = compose(["data.root=x", *NEEDS.get(str(file), NEEDS.get(file.name, [])), choice])
+    cfg = compose(["data.root=x", *NEEDS.get(str(file), NEEDS.get(file.name, NEEDS.get(file.parent.name, []))), choice])
     assert cfg.data.root == "x"
 
 

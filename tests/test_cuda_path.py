@@ -34,6 +34,7 @@ from deepfake_lit.schema import (
     ResidualCNNConfig,
     TimmConfig,
     VGG16Config,
+    WhiteningCNNConfig,
 )
 from deepfake_lit.views import VIEWS
 
@@ -55,11 +56,14 @@ EVERYTHING = AugmentConfig(
     randaugment_ops=2,
     cutout_p=0.3,
     erasing_p=0.5,
+    crop=3,
+    rot90=0.5,
 )
 MODELS = [
     DeepFakeNetConfig(width=0.25),
     ResidualCNNConfig(width=0.125),
     VGG16Config(width=0.125),
+    WhiteningCNNConfig(width=0.125),
     TimmConfig(name="resnet10t"),
 ]
 

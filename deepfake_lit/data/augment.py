@@ -1,8 +1,8 @@
 """Training augmentation of whole batches on the batch's device, with randomness of its own for every sample.
 
-The order is fixed: flips, one warp (rotation, translation, scale, shear, perspective), RandAugment, colour jitter,
-blur, cut-out, erasing; after normalisation CutMix or MixUp. Geometry and occlusion touch every plane, colour
-operations leave alpha alone.
+The order is fixed: quarter turns, shifts, flips, one warp (rotation, translation, scale, shear, perspective),
+RandAugment, colour jitter, blur, cut-out, erasing; after normalisation CutMix or MixUp. Geometry and occlusion touch
+every plane, colour operations leave alpha alone.
 """
 
 import math
@@ -29,6 +29,10 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
     Returns:
         The same shape and range; `images` itself is left as it is.
     """
+    if cfg.rot90:
+        images = _turned(images, keys, cfg.rot90)
+    if cfg.crop:
+        images = _shifted(images, keys, cfg.crop, bool(cfg.crop_shared))
     matrices = _matrices(keys, cfg, *images.shape[-2:])
     for name, axis in (("hflip", 0), ("vflip", 1)):
         if not (p := getattr(cfg, name)):
@@ -46,6 +50,33 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
     rgb = _blur(_jitter(images[:, :planes], keys, cfg), keys, cfg)
     images = rgb if planes == images.shape[1] else torch.cat([rgb, images[:, planes:]], 1)
     return _occlude(images, keys, cfg)
+
+
+def _turned(images: Tensor, keys: Tensor, p: float) -> Tensor:
+    """Each image turned by 90, 180 or 270 degrees with probability p; images must be square."""
+    turns = torch.where(chance(keys, "rot90", p), 1 + (uniform(keys, "turns") * 3).long(), 0)
+    turned = images.clone()
+    for count in (1, 2, 3):
+        turned = torch.where(_each(turns == count), images.rot90(count, (-2, -1)), turned)
+    return turned
+
+
+def _shifted(images: Tensor, keys: Tensor, most: int, shared: bool) -> Tensor:
+    """Each image shifted by -most..most pixels both ways, with its border mirrored.
+
+    Args:
+        shared: by the first image's shift, all of them: a view of the padded batch.
+    """
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (most,) * 4, mode="reflect")
+    down, right = ((uniform(keys, f"crop_{axis}") * (2 * most + 1)).long() for axis in "yx")
+    if shared:
+        rows = (torch.arange(height, device=images.device) + down[0])[:, None]
+        return padded[:, :, rows, torch.arange(width, device=images.device) + right[0]]
+    rows = torch.arange(height, device=images.device) + down[:, None]
+    columns = torch.arange(width, device=images.device) + right[:, None]
+    batch, plane = (torch.arange(n, device=images.device) for n in images.shape[:2])
+    return padded[batch[:, None, None, None], plane[:, None, None], rows[:, None, :, None], columns[:, None, None]]
 
 
 def _each(per_sample: Tensor) -> Tensor:

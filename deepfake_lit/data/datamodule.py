@@ -248,6 +248,14 @@ class ImageDataModule(pl.LightningDataModule):
         )
         return Batch(images.contiguous(memory_format=self.memory_format), targets, batch.labels)
 
+    def some_images(self, count: int) -> Tensor:
+        """float32 (N, C, H, W): training images as they are, normalised; at most so many, drawn by the seed."""
+        split = self.data.splits["train"]
+        generator = np.random.Generator(np.random.PCG64(derive(self.seed, "some")))
+        chosen = np.sort(generator.permutation(len(split))[:count])
+        pixels, clear = split.gather(chosen)
+        return self.preprocess(torch.from_numpy(pixels), None if clear is None else torch.from_numpy(clear))
+
     def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
         """The images of an epoch's first batches, as the network is trained on them in one process."""
         split = self.data.splits["train"]

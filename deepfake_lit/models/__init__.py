@@ -23,6 +23,11 @@ def build_model(config, in_channels: int, num_classes: int) -> nn.Module:
         from deepfake_lit.models.vgg import VGG16
 
         return VGG16(in_channels, num_classes, config.width, config.dropout)
+    if config.kind == "whitening_cnn":
+        from deepfake_lit.models.whitening_cnn import WhiteningCNN
+
+        c = config
+        return WhiteningCNN(in_channels, num_classes, c.width, c.dropout, c.patch, c.stride, c.learned, c.pooling)
     if config.kind == "timm":
         import timm
 

@@ -1,0 +1,99 @@
+"""A small residual network behind a fixed whitening convolution.
+
+The front end is airbench's (Jordan 2024, arXiv 2404.00498): filters that whiten the training images' patches, and their
+negatives. Images have most of their power at low frequencies and generators leave their traces at high ones; whitened,
+both count alike. On the competition's images the eigenvalues of 4x4 patches differ by a factor of 40,000.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepfake_lit.models import scaled
+
+SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
+CHUNK = 100  # images at a time
+
+
+class Stage(nn.Module):
+    """A 3x3 convolution, and one that is added to it."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first_norm(self.first(x)), inplace=True)
+        return F.relu(x + self.second_norm(self.second(x)), inplace=True)
+
+
+class WhiteningCNN(nn.Module):
+    """
+    Args:
+        patch, stride: of the whitening convolution.
+        learned: the same front end without whitening: its filters start at random and are trained.
+        pooling: of the last feature map: avg, or avg_max for both side by side.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: float = 1.0,
+        dropout: float = 0.0,
+        patch: int = 4,
+        stride: int = 2,
+        learned: bool = False,
+        pooling: str = "avg",
+    ):
+        super().__init__()
+        channels = [scaled(c, width) for c in (64, 64, 128, 256)]
+        filters = 2 * in_channels * patch * patch
+        self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=(patch - stride + 1) // 2, bias=False)
+        self.whiten.requires_grad_(learned)
+        self.learned = learned
+        self.mix = nn.Sequential(
+            nn.Conv2d(filters, channels[0], 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)
+        )
+        self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels[-1] * (2 if pooling == "avg_max" else 1), num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.mix(F.relu(self.whiten(images), inplace=True))
+        for i, stage in enumerate(self.stages):
+            x = stage(F.max_pool2d(x, 2) if i else x)
+        pooled = x.mean((2, 3))
+        if self.pooling == "avg_max":
+            pooled = torch.cat([pooled, x.amax((2, 3))], 1)
+        return self.classifier(self.dropout(pooled))
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Set the front end by the patches of training images, float (N, C, H, W), normalised as in training."""
+        if self.learned:
+            return
+        filters = whitening_filters(images, self.whiten.kernel_size[0])
+        self.whiten.weight.copy_(torch.cat([filters, -filters]))
+
+
+def whitening_filters(images: Tensor, patch: int) -> Tensor:
+    """float32 (D, C, P, P), D = C * P * P: the eigenvectors of the covariance of all patches, each over the root of its
+    eigenvalue plus `SMALLEST`."""
+    size = images.shape[1] * patch * patch
+    total, products, count = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64), 0
+    for chunk in images.cpu().split(CHUNK):
+        patches = F.unfold(chunk.float(), patch).transpose(1, 2).reshape(-1, size)
+        total += patches.sum(0, dtype=torch.float64)
+        products += (patches.T @ patches).double()
+        count += len(patches)
+    mean = total / count
+    values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+    filters = vectors / torch.sqrt(values.clamp_min(0) + SMALLEST)
+    return filters.T.float().reshape(size, images.shape[1], patch, patch)

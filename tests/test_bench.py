@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake_lit import cli, console
-from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training
+from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Row, compared
 
 
@@ -71,17 +71,31 @@ def test_both_sides_are_called_in_turn_and_compared():
 
 
 @pytest.mark.parametrize(
-    "name", ["loader", "step", "fed", "end_to_end", "overhead", "cache", "start", "predict", "sweep", "growth"]
+    "name",
+    [
+        "loader",
+        "step",
+        "utilisation",
+        "fed",
+        "end_to_end",
+        "overhead",
+        "cache",
+        "start",
+        "predict",
+        "sweep",
+        "growth",
+    ],
 )
 def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypatch, capsys):
     """In this process, so that it can be made small."""
-    for place in (loader, training, endtoend, commands, growth):
+    for place in (loader, training, endtoend, commands, growth, utilisation):
         monkeypatch.setattr(place, "in_a_process", lambda cfg, function, *arguments: function(*arguments))
     monkeypatch.setattr(loader, "cores", lambda: 1)
     monkeypatch.setattr(training, "STEPS", {"deepfake_net": 1})
     monkeypatch.setattr(training, "LEARNING", 2)
     monkeypatch.setattr(endtoend, "STEPS", 3)
     monkeypatch.setattr(training, "TRIVIAL_STEPS", 20)
+    monkeypatch.setattr(utilisation, "COMPUTE", {"deepfake_net": (4, 4)})
     for place in (loader, training, commands):
         monkeypatch.setattr(place, "compared", functools.partial(compared, warm_up=False))
     monkeypatch.setattr(commands, "ONE_BY_ONE", 5)

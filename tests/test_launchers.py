@@ -10,9 +10,14 @@ from pathlib import Path
 import faults
 import pytest
 from faults import ended
+from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
+from deepfake_lit.cli import config_dir
+from deepfake_lit.config import register
+from deepfake_lit.data.pool import cores
+from deepfake_lit.hydra_job import _one_trial_a_core
 from deepfake_lit.status import StatusConfig, look
 
 SWEEP = ["optimizer.lr=0.1,0.01"]
@@ -108,3 +113,16 @@ def test_an_optuna_study_of_failures_and_of_another_place(settings, tmp_path):
     assert "Traceback" not in log(output)
     assert ended(faults.start(output, [*command, "hydra.sweeper.storage=sqlite:///x.db"], sweep=sweep)) == 2
     assert "leave this setting out" in log(output)
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], cores()), (["hydra.launcher.n_jobs=7"], 7)])
+def test_joblib_runs_a_trial_a_core_unless_told_otherwise(given, expected, monkeypatch):
+    needs("joblib")
+    register()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        overrides = ["data.root=x", "hydra/launcher=joblib", *given]
+        config = compose("train", overrides, return_hydra_config=True)
+        config.hydra.overrides.hydra = given
+        _one_trial_a_core(config)
+    assert config.hydra.launcher.n_jobs == expected

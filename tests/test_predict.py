@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from deepfake_lit.cli import COMMANDS, compose
@@ -17,8 +18,11 @@ from deepfake_lit.data.samples import write_samples
 from deepfake_lit.errors import UserError
 from deepfake_lit.evaluate import EvaluateConfig, evaluate
 from deepfake_lit.export import export
+from deepfake_lit.inference import folded
+from deepfake_lit.models import build_model
 from deepfake_lit.predict import PredictConfig, find_images, predict
 from deepfake_lit.results import read_predictions
+from deepfake_lit.schema import DeepFakeNetConfig, ResidualCNNConfig, TimmConfig, VGG16Config, WhiteningCNNConfig
 from deepfake_lit.train import run
 
 
@@ -205,3 +209,31 @@ def test_no_unpickling_in_the_package():
     assert calls.count("\n") >= 3
     for line in calls.splitlines():
         assert "weights_only=True" in line or "allow_pickle=False" in line, line
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        DeepFakeNetConfig(width=0.25),
+        ResidualCNNConfig(width=0.125),
+        VGG16Config(width=0.125),
+        WhiteningCNNConfig(width=0.25),
+        TimmConfig(name="resnet10t"),
+    ],
+    ids=lambda cfg: cfg.kind,
+)
+def test_folded_batch_norms_answer_alike(cfg):
+    torch.manual_seed(0)
+    net = build_model(cfg, 3, 5)
+    for _ in range(3):
+        net(torch.randn(16, 3, 64, 64))  # statistics
+    net.eval()
+    fewer = folded(net)
+    images = torch.randn(4, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(fewer(images), net(images), rtol=1e-3, atol=1e-4)
+    counts = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()) for n in (net, fewer)]
+    assert counts[1] < counts[0]
+    if cfg.kind != "timm":
+        assert counts[1] == 0
+    assert net.state_dict().keys() == build_model(cfg, 3, 5).state_dict().keys()  # the network itself is as it was

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deepfake_lit import console, hardware
-from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training
+from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Row
 from deepfake_lit.data.pool import cores
 from deepfake_lit.errors import one_of
@@ -16,6 +16,7 @@ from deepfake_lit.schema import TrainerConfig
 BENCHES: dict[str, Callable[[BenchConfig], Iterable[Row]]] = {
     "loader": loader.loader,
     "step": training.step,
+    "utilisation": utilisation.utilisation,
     "fed": training.fed,
     "end_to_end": endtoend.end_to_end,
     "overhead": training.overhead,

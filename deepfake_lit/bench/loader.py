@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -25,17 +27,20 @@ def loader(cfg: BenchConfig) -> Iterator[Row]:
 
 
 class _OneByOne(Dataset):
-    """The usual way: torchvision's transforms, an image at a time, from decoded pixels."""
+    """The usual way: torchvision's transforms, an image at a time, from decoded pixels, or from files below a root."""
 
-    def __init__(self, split: SplitImages, transform: Callable[[Tensor], Tensor]):
-        self.split, self.transform = split, transform
+    def __init__(self, split: SplitImages, transform: Callable[[Tensor], Tensor], root: Path | None = None):
+        self.split, self.transform, self.root = split, transform, root
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = self.split.pixels[self.split.rows[index]]
-        return self.transform(torch.from_numpy(pixels.copy()).permute(2, 0, 1)), int(self.split.labels[index])
+        if self.root:
+            image = v2.functional.pil_to_tensor(Image.open(self.root / self.split.files[index]).convert("RGB"))
+        else:
+            image = torch.from_numpy(self.split.pixels[self.split.rows[index]].copy()).permute(2, 0, 1)
+        return self.transform(image), int(self.split.labels[index])
 
 
 def _loader(cfg: BenchConfig) -> list[Row]:
@@ -61,33 +66,43 @@ def _loader(cfg: BenchConfig) -> list[Row]:
     batches, rows = min(LOADED, len(split)) // 64, []
     for case, (augmentation, transforms) in cases.items():
         module = ImageDataModule(data, run.data, augmentation, 0)
-        one_by_one = _OneByOne(split, v2.Compose([*transforms, *to_float]))
-
-        def ours(module=module):
-            return [module.training_batch(raw).images.shape for raw in first(module.train_dataloader(), batches)]
-
-        candidates = []
-        for workers in (0, cores()):
-            torchvision = DataLoader(one_by_one, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-
-            def reference(torchvision=torchvision):
-                return [batch[0].shape for batch in first(torchvision, batches)]
-
-            candidates.append(
-                compared(
-                    "loader",
-                    case,
-                    ours,
-                    reference,
-                    lambda a, b: same and a == b,
-                    cfg,
-                    lambda a, b, workers=workers: (
-                        f"{batches * 64 / a:,.0f} images/s against {batches * 64 / b:,.0f} with {workers} workers"
-                    ),
-                )
-            )
-        rows.append(min(candidates, key=lambda row: row.ratio))
+        roots = [None, Path(cfg.data.root)] if Path(cfg.data.root).is_dir() else [None]
+        for root in roots:
+            one_by_one = _OneByOne(split, v2.Compose([*transforms, *to_float]), root)
+            against = f"{case}; against {'files' if root else 'decoded pixels'}"
+            rows.append(_fastest(against, module, one_by_one, batches, same, cfg))
     return rows
+
+
+def _fastest(
+    case: str, module: ImageDataModule, one_by_one: Dataset, batches: int, same: bool, cfg: BenchConfig
+) -> Row:
+    """Against the faster of no workers and one a core."""
+
+    def ours():
+        return [module.training_batch(raw).images.shape for raw in first(module.train_dataloader(), batches)]
+
+    candidates = []
+    for workers in (0, cores()):
+        torchvision = DataLoader(one_by_one, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+        def reference(torchvision=torchvision):
+            return [batch[0].shape for batch in first(torchvision, batches)]
+
+        candidates.append(
+            compared(
+                "loader",
+                case,
+                ours,
+                reference,
+                lambda a, b: same and a == b,
+                cfg,
+                lambda a, b, workers=workers: (
+                    f"{batches * 64 / a:,.0f} images/s against {batches * 64 / b:,.0f} with {workers} workers"
+                ),
+            )
+        )
+    return min(candidates, key=lambda row: row.ratio)
 
 
 def first(batches: Iterable, count: int) -> Iterator:

@@ -73,7 +73,7 @@ def _step(experiment: str, cfg: BenchConfig) -> Row:
         cfg,
         lambda a, b: (
             f"{size / a:.0f} images/s against {size / b:.0f}, {sides[0].flops * repeated / a / 1e9:.0f} GFLOP/s of "
-            f"{_matmul_peak(machine) / 1e9:.0f}; mean loss of {LEARNING} steps {losses[0]:.3f} and {losses[1]:.3f}"
+            f"{matmul_peak(machine) / 1e9:.0f}; mean loss of {LEARNING} steps {losses[0]:.3f} and {losses[1]:.3f}"
         ),
     )
 
@@ -133,7 +133,7 @@ class Training:
         return loss.item()
 
 
-def _matmul_peak(machine: hardware.Hardware) -> float:
+def matmul_peak(machine: hardware.Hardware) -> float:
     """FLOP/s of a large matrix product in the machine's precision, measured now."""
     side = 8192 if machine.device == "cuda" else 2048
     a, b = (torch.randn(side, side, device=machine.device, dtype=machine.dtype) for _ in range(2))

@@ -6,12 +6,7 @@ The report's table gives stage 3 as 512 x 12 x 12; a 3x3 convolution of stride 2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepfake_lit.models import scaled
-
-
-def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+from deepfake_lit.models import conv_bn, scaled
 
 
 class Block(nn.Module):
@@ -19,13 +14,13 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.first = _conv_bn(inputs, outputs, 3, stride)
-        self.second = _conv_bn(outputs, outputs, 3)
+        self.first = conv_bn(inputs, outputs, 3, stride)
+        self.second = conv_bn(outputs, outputs, 3)
         same = inputs == outputs and stride == 1
         # A 1x1 convolution with a stride is one of every so many pixels. It is written so because oneDNN's own, in bf16
         # with 8 channels, writes beyond its memory (torch 2.14.1 on AVX512-bf16).
         self.stride = stride
-        self.skip = nn.Identity() if same else _conv_bn(inputs, outputs, 1, 1)
+        self.skip = nn.Identity() if same else conv_bn(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         skipped = self.skip(x[..., :: self.stride, :: self.stride])
@@ -37,7 +32,7 @@ class ResidualCNN(nn.Module):
         super().__init__()
         stem, *stages = (scaled(c, width) for c in (64, 128, 256, 512))
         hidden = scaled(128, width)
-        self.stem = nn.Sequential(_conv_bn(in_channels, stem, 3), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(conv_bn(in_channels, stem, 3), nn.ReLU(inplace=True))
         inputs = [stem, *stages]
         self.stages = nn.Sequential(
             *(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepfake_lit.models import scaled
+from deepfake_lit.models import conv_bn, scaled
 
 SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
 CHUNK = 100  # images at a time
@@ -22,14 +22,11 @@ class Stage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(outputs)
-        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(outputs)
+        self.first, self.second = conv_bn(inputs, outputs, 3), conv_bn(outputs, outputs, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.first_norm(self.first(x)), inplace=True)
-        return F.relu(x + self.second_norm(self.second(x)), inplace=True)
+        x = F.relu(self.first(x), inplace=True)
+        return F.relu(x + self.second(x), inplace=True)
 
 
 class WhiteningCNN(nn.Module):
@@ -57,9 +54,7 @@ class WhiteningCNN(nn.Module):
         self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=(patch - stride + 1) // 2, bias=False)
         self.whiten.requires_grad_(learned)
         self.learned = learned
-        self.mix = nn.Sequential(
-            nn.Conv2d(filters, channels[0], 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)
-        )
+        self.mix = nn.Sequential(*conv_bn(filters, channels[0], 1), nn.ReLU(inplace=True))
         self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)

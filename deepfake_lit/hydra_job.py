@@ -55,8 +55,8 @@ class BeforeSweep(Callback):
 
 
 def _one_trial_a_core(config: Any) -> None:
-    """On a CPU the joblib launcher runs as many trials side by side as there are cores, unless it is told otherwise: the
-    fastest way to share them out (`bench sweep`). Its own default is ten."""
+    """On a CPU the joblib launcher runs as many trials side by side as there are cores, unless it is told otherwise:
+    the fastest way to share them out (`bench sweep`). Its own default is ten."""
     given = any(override.startswith("hydra.launcher.n_jobs=") for override in config.hydra.overrides.hydra)
     if "JoblibLauncher" not in config.hydra.launcher._target_ or given:
         return

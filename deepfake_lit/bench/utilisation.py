@@ -17,7 +17,7 @@ COPIED = 2**28  # bytes
 
 
 def utilisation(cfg: BenchConfig) -> Iterator[Row]:
-    """Steps against the time of the same work at the speed measured just before: the ratio is the share that is used."""
+    """Steps against the time of the same work at the speed measured just before: the ratio is the share used."""
     for experiment in COMPUTE:
         yield in_a_process(cfg, _compute, experiment, cfg)
     yield in_a_process(cfg, _memory, cfg)

@@ -16,8 +16,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from deepfake_lit.config import from_dict, to_dict
-from deepfake_lit.data.datamodule import Preprocess
 from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import PARTIAL, atomic
 from deepfake_lit.hardware import Hardware

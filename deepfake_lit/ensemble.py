@@ -1,24 +1,23 @@
-"""Ensembles of trained members: what they are fitted on, and how one predicts.
+"""Ensembles of trained members: what they are fitted on, and what came of it.
 
 Members are frozen, so their logits on an image never change: they are computed once, and what combines them is fitted
 on the table of them.
 """
 
 import copy
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake_lit import console
-from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
-from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained, tensors_below, trained_from
+from deepfake_lit.baselines.saved import load_baseline
+from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained
 from deepfake_lit.compare import paired
 from deepfake_lit.config import from_dict
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
@@ -28,9 +27,7 @@ from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import split_batches
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.schema import Config
-
-Member = Trained | SavedBaseline
-SMALLEST = 1e-6  # probability of a baseline's class, whose logarithm stands for a logit
+from deepfake_lit.trained_ensemble import Member, member_logits
 
 
 def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member]:
@@ -51,15 +48,6 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
         member.to(machine)
         members.append(member)
     return members
-
-
-def member_logits(
-    member: Member, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware
-) -> Tensor:
-    """float32 (V, B, K) on the CPU; of a baseline the logarithms of its probabilities."""
-    if isinstance(member, Trained):
-        return member.logits(pixels, transparency, views, machine)
-    return member.probabilities(pixels, transparency, views, machine).clamp_min(SMALLEST).log()
 
 
 def logits_on(member: Member, split: SplitImages, batch_size: int, machine: Hardware, label: str) -> Tensor:
@@ -185,64 +173,6 @@ def entry_of(cfg: Config, members: list[Member]) -> list[dict[str, Any]]:
         else {"skops": torch.frombuffer(bytearray(Path(path).read_bytes()), dtype=torch.uint8)}
         for path, member in zip(cfg.model.members, members, strict=True)
     ]
-
-
-@dataclass
-class TrainedEnsemble:
-    """An ensemble out of its checkpoint: a member of a `Predictor`, in eval mode on the CPU."""
-
-    members: list[Member]
-    combiner: nn.Module
-    class_names: list[str]
-    image_size: tuple[int, int]  # (height, width) of the files that it was fitted on
-    config: Config
-    meta: dict[str, Any]
-
-    def expect(self, image_size: tuple[int, int], name: str) -> None:
-        for member in self.members:
-            if isinstance(member, Trained):
-                member.expect(image_size, name)
-
-    def to(self, machine: Hardware) -> None:
-        for member in self.members:
-            member.to(machine)
-
-    @torch.inference_mode()
-    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
-        """float32 (V, B, K) on the CPU."""
-        logits = torch.stack([member_logits(m, pixels, transparency, views, machine) for m in self.members], 2)
-        return torch.stack([torch.softmax(self.combiner(view), 1) for view in logits])
-
-
-def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:
-    """
-    Raises:
-        UserError: the weights do not fit the configuration beside them, or a member cannot be read.
-    """
-    meta = checkpoint[ENTRY]
-    try:
-        config, class_names = from_dict(meta["config"]), list(meta["class_names"])
-        weights, members, networks = checkpoint["state_dict"], [], 0
-        for kept in meta["members"]:
-            if "skops" in kept:
-                members.append(_baseline_from(kept["skops"]))
-                continue
-            own = {f"net.{k}": v for k, v in tensors_below(f"net.members.{networks}.", weights).items()}
-            members.append(trained_from(path, {ENTRY: kept[ENTRY], "state_dict": own}))
-            networks += 1
-        combiner = build_combiner(config.model, len(members), len(class_names))
-        combiner.load_state_dict(tensors_below("net.combiner.", weights))
-        height, width = meta["image_size"]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    return TrainedEnsemble(members, combiner.eval(), class_names, (int(height), int(width)), config, meta)
-
-
-def _baseline_from(content: Tensor) -> SavedBaseline:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "member.skops"
-        path.write_bytes(content.numpy().tobytes())
-        return load_baseline(path)
 
 
 def gains(probabilities: np.ndarray, tables: Tables, members: list[dict[str, Any]]) -> list[dict[str, Any]]:

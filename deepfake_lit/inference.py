@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from deepfake_lit.data.datamodule import Preprocess
 from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.hardware import Hardware
 from deepfake_lit.views import VIEWS
 

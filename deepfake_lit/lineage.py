@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_lit.checkpoint import ENTRY, network_weights, read_checkpoint
-from deepfake_lit.config import UNTRAINED, digest, fingerprint, from_dict
+from deepfake_lit.checks import UNTRAINED
+from deepfake_lit.config import digest, fingerprint, from_dict
 from deepfake_lit.console import note
 from deepfake_lit.errors import UserError
 from deepfake_lit.schema import Config

@@ -15,11 +15,11 @@ from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
-from deepfake_lit.ensemble import TrainedEnsemble, ensemble_from
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.inference import split_batches
 from deepfake_lit.schema import TrainerConfig
+from deepfake_lit.trained_ensemble import TrainedEnsemble, ensemble_from
 from deepfake_lit.views import check_views
 
 

@@ -1,6 +1,6 @@
 """Every setting of a run, with its meaning and default, as typed dataclasses.
 
-Groups with several kinds (model, optimizer, scheduler) have one dataclass a kind, chosen by the group's `kind`.
+Groups with several kinds (model, optimizer, scheduler) have one dataclass a kind, in kinds.py.
 """
 
 from dataclasses import dataclass, field
@@ -76,69 +76,6 @@ class AugmentConfig:
 
 
 @dataclass
-class DeepFakeNetConfig:
-    kind: str = "deepfake_net"
-    width: float = 1.0
-    dropout: list[float] = field(default_factory=lambda: [0.25, 0.3, 0.4])  # after each of the three blocks
-
-
-@dataclass
-class ResidualCNNConfig:
-    kind: str = "residual_cnn"
-    width: float = 1.0
-    dropout: float = 0.3
-
-
-@dataclass
-class VGG16Config:
-    kind: str = "vgg16"
-    width: float = 1.0
-    dropout: float = 0.5
-
-
-@dataclass
-class WhiteningCNNConfig:
-    kind: str = "whitening_cnn"
-    width: float = 1.0
-    dropout: float = 0.0  # before the last layer
-    patch: int = 4  # side of the whitening filters
-    stride: int = 2
-    learned: bool = False  # filters of the same shape that are trained from random ones, in place of whitening
-    pooling: str = "avg"  # avg | avg_max
-
-
-@dataclass
-class TimmConfig:
-    kind: str = "timm"
-    name: str = MISSING  # any of timm.list_models()
-    pretrained: bool = False
-    dropout: float = 0.0
-
-
-@dataclass
-class EnsembleConfig:
-    """Trained members, frozen, and one answer made of theirs."""
-
-    kind: str = "ensemble"
-    members: list[str] = MISSING  # checkpoints of networks, baselines' model.skops; RUN/epoch-*.ckpt stands for several
-    weights: list[str] | None = None  # digests of the members' weights, which the run fills in: another file is refused
-    combine: str = "head"  # head (trained, on all logits) | mean | weighted_mean (of probabilities) | vote
-    # what a head or the weights of a mean are fitted on: train (the images that the members know by heart) |
-    # out_of_fold (each training image by members that have not seen it; those are trained first) | validation
-    fit_on: str | None = "train"
-    folds: int | None = 5  # of out_of_fold
-    hidden: int = 64  # of the head
-    dropout: float = 0.3
-
-
-@dataclass
-class NoNetworkConfig:
-    """Only the baselines; what belongs to a network's training counts for nothing."""
-
-    kind: str = "none"
-
-
-@dataclass
 class BaselineConfig:
     """A pipeline of scikit-learn on features of the images, as the files are and without augmentation."""
 
@@ -154,62 +91,6 @@ class BaselineConfig:
 class LossConfig:
     label_smoothing: float = 0.0
     class_weights: Any = None  # null | one number a class | "balanced" | {focus: {4: 2.7}}, every other class 1
-
-
-@dataclass
-class SGDConfig:
-    kind: str = "sgd"
-    lr: float = 1e-3
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-
-
-@dataclass
-class AdamConfig:
-    kind: str = "adam"
-    lr: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    weight_decay: float = 0.0
-
-
-@dataclass
-class AdamWConfig:
-    kind: str = "adamw"
-    lr: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    weight_decay: float = 1e-2
-    matrices_only: bool | None = None  # weight decay on weights of two and more dimensions alone; null: on all
-
-
-@dataclass
-class ConstantConfig:
-    kind: str = "constant"
-
-
-@dataclass
-class PlateauConfig:
-    kind: str = "plateau"
-    monitor: str = "val/accuracy"  # the mode (max or min) follows from the metric
-    factor: float = 0.5
-    patience: int = 2  # epochs
-
-
-@dataclass
-class OneCycleConfig:
-    """Peak learning rate: optimizer.lr. It starts at peak / div_factor, not at the peak."""
-
-    kind: str = "onecycle"
-    warmup: float = 0.1  # share of all steps
-    div_factor: float = 25.0
-    final_div_factor: float = 1e4
-
-
-@dataclass
-class CosineConfig:
-    kind: str = "cosine"
-    warmup: float = 0.0  # share of all steps, linear
-    final_lr_factor: float = 0.0
 
 
 @dataclass
@@ -269,20 +150,6 @@ class Config:
     baselines: dict[str, Any] = field(default_factory=dict)  # name -> BaselineConfig
     retry_failed: bool = False  # of a sweep: try the trials again that failed before
 
-
-KINDS: dict[str, tuple[type, ...]] = {
-    "model": (
-        DeepFakeNetConfig,
-        ResidualCNNConfig,
-        VGG16Config,
-        WhiteningCNNConfig,
-        TimmConfig,
-        EnsembleConfig,
-        NoNetworkConfig,
-    ),
-    "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
-    "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
-}
 
 # Settings that came after runs had been made: left out of the fingerprint while they are null, so that those runs keep
 # theirs.

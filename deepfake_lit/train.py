@@ -1,22 +1,18 @@
 """One run, from a configuration to its result. Read from top to bottom."""
 
 import contextlib
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from deepfake_lit import console, hardware
 from deepfake_lit.averaging import build_average
 from deepfake_lit.baselines.fit import Baselines
-from deepfake_lit.callbacks import DerivedRandomness, History
-from deepfake_lit.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, describe
+from deepfake_lit.callbacks import History
+from deepfake_lit.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.data.channels import CHANNELS
@@ -34,8 +30,9 @@ from deepfake_lit.predict import Predictor
 from deepfake_lit.processes import is_main_process, process_group_left
 from deepfake_lit.randomness import derive
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
-from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, order_events, put_aside
+from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, put_aside
 from deepfake_lit.schema import Config
+from deepfake_lit.trainer import build_trainer, quiet_lightning
 
 CALIBRATION = 1000  # training images that fix the front end of a network that has statistics of images in it
 
@@ -203,69 +200,3 @@ def _made_of(cfg: Config, datamodule: ImageDataModule, probabilities: np.ndarray
     if not isinstance(datamodule, LogitsDataModule):
         return {}
     return {"members": gains(probabilities, datamodule.tables, [member_of(path) for path in cfg.model.members])}
-
-
-def build_trainer(
-    cfg: Config,
-    machine: hardware.Hardware,
-    folder: Path,
-    further: list[Callback],
-    description: dict[str, Any],
-    first_step: int,
-) -> pl.Trainer:
-    """
-    Args:
-        first_step: that the run goes on with; what TensorBoard was told of this and later ones is withdrawn.
-    """
-    t = cfg.trainer
-    if is_main_process():
-        order_events(folder / "tensorboard")
-    callbacks = [DerivedRandomness(cfg.seed), *further]
-    if show_bar := t.progress_bar and console.err.is_terminal:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
-    return pl.Trainer(
-        default_root_dir=folder,
-        accelerator=t.accelerator,
-        devices=t.devices,
-        num_nodes=t.num_nodes,
-        strategy=t.strategy,
-        precision=machine.lightning_precision,
-        max_epochs=t.max_epochs,
-        gradient_clip_val=t.gradient_clip,
-        accumulate_grad_batches=t.accumulate_grad_batches,
-        limit_train_batches=t.limit_train_batches,
-        limit_val_batches=t.limit_val_batches,
-        deterministic=t.deterministic,
-        log_every_n_steps=t.log_every_n_steps,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # Batches shares an epoch out among processes itself
-        enable_progress_bar=show_bar,
-        enable_model_summary=False,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard", purge_step=first_step),
-        plugins=[AtomicCheckpointIO(description)],
-    )
-
-
-@contextlib.contextmanager
-def quiet_lightning():
-    """Lightning's start-up lines and its advice on workers say nothing that the run's own lines do not."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings(
-                "ignore", message=".*in eval mode at the start of training.*"
-            )  # an ensemble's members
-            warnings.filterwarnings("ignore", message=".*configure_optimizers` returned `None`.*")  # nothing to fit
-            warnings.filterwarnings("ignore", message=".*training_step` returned `None`.*")
-            warnings.filterwarnings(
-                "ignore", message=".*your dataloader is not resumable.*"
-            )  # CheckpointWriter sees to it
-            yield
-    finally:
-        logger.setLevel(level)

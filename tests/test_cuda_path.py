@@ -17,25 +17,23 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import deepfake_lit
 from deepfake_lit.data.channels import CHANNELS
-from deepfake_lit.data.datamodule import Batch, ImageDataModule, Preprocess, RawBatch
+from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
+from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import logits
-from deepfake_lit.models import build_model
-from deepfake_lit.modules import Classifier
-from deepfake_lit.randomness import sample_keys
-from deepfake_lit.schema import (
+from deepfake_lit.kinds import (
     AdamWConfig,
-    AugmentConfig,
-    Config,
     ConstantConfig,
-    DataConfig,
     DeepFakeNetConfig,
-    LossConfig,
     ResidualCNNConfig,
     TimmConfig,
     VGG16Config,
     WhiteningCNNConfig,
 )
+from deepfake_lit.models import build_model
+from deepfake_lit.modules import Classifier
+from deepfake_lit.randomness import sample_keys
+from deepfake_lit.schema import AugmentConfig, Config, DataConfig, LossConfig
 from deepfake_lit.views import VIEWS
 
 B, K, SIZE = 4, 5, 64

@@ -10,10 +10,7 @@ from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.cli import compose
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.errors import UserError
-from deepfake_lit.models import build_model, scaled
-from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
-from deepfake_lit.modules import build_optimizer
-from deepfake_lit.schema import (
+from deepfake_lit.kinds import (
     AdamWConfig,
     DeepFakeNetConfig,
     ResidualCNNConfig,
@@ -21,6 +18,9 @@ from deepfake_lit.schema import (
     VGG16Config,
     WhiteningCNNConfig,
 )
+from deepfake_lit.models import build_model, scaled
+from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
+from deepfake_lit.modules import build_optimizer
 from deepfake_lit.train import open_run_data, run
 
 CONFIGS = [DeepFakeNetConfig(), ResidualCNNConfig(), VGG16Config(), WhiteningCNNConfig(), TimmConfig(name="resnet18")]

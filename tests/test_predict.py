@@ -19,10 +19,10 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.evaluate import EvaluateConfig, evaluate
 from deepfake_lit.export import export
 from deepfake_lit.inference import folded
+from deepfake_lit.kinds import DeepFakeNetConfig, ResidualCNNConfig, TimmConfig, VGG16Config, WhiteningCNNConfig
 from deepfake_lit.models import build_model
 from deepfake_lit.predict import PredictConfig, find_images, predict
 from deepfake_lit.results import read_predictions
-from deepfake_lit.schema import DeepFakeNetConfig, ResidualCNNConfig, TimmConfig, VGG16Config, WhiteningCNNConfig
 from deepfake_lit.train import run
 
 

@@ -28,7 +28,8 @@ from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import cores
 from deepfake_lit.data.source import Source
 from deepfake_lit.modules import build_optimizer
-from deepfake_lit.train import build_classifier, build_trainer, quiet_lightning
+from deepfake_lit.train import build_classifier
+from deepfake_lit.trainer import build_trainer, quiet_lightning
 
 STEPS = 12
 

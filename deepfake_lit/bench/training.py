@@ -27,7 +27,8 @@ from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.losses import soft_cross_entropy
 from deepfake_lit.modules import Classifier, build_optimizer
 from deepfake_lit.schema import Config
-from deepfake_lit.train import build_classifier, build_trainer, quiet_lightning
+from deepfake_lit.train import build_classifier
+from deepfake_lit.trainer import build_trainer, quiet_lightning
 
 STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # a repetition
 LEARNING = 6  # steps, over which both sides must learn alike

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,8 +13,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepfake_lit.data.augment import augment, mix_batch
-from deepfake_lit.data.channels import CHANNELS, compose
 from deepfake_lit.data.dataset import ImageData, SplitImages
+from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.errors import UserError
 from deepfake_lit.randomness import derive, mix_tensor, sample_keys
 from deepfake_lit.schema import AugmentConfig, DataConfig
@@ -44,43 +43,6 @@ class Batch(NamedTuple):
     images: Tensor
     targets: Tensor
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """From decoded pixels to the network's input; stored in every checkpoint, so prediction repeats it exactly."""
-
-    channels: str
-    image_size: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def from_config(cls, cfg: DataConfig) -> "Preprocess":
-        return cls(cfg.channels, cfg.image_size, tuple(cfg.mean), tuple(cfg.std))
-
-    @property
-    def in_channels(self) -> int:
-        return CHANNELS[self.channels]
-
-    def planes(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
-        """float32 (B, C, S, S) in [0, 1], resized (bilinear, antialiased when it shrinks)."""
-        images = compose(self.channels, pixels, transparency)
-        if self.image_size and images.shape[-2:] != (self.image_size, self.image_size):
-            shrinks = max(images.shape[-2:]) > self.image_size
-            size = (self.image_size, self.image_size)
-            images = F.interpolate(images, size, mode="bilinear", antialias=shrinks, align_corners=False)
-        return images
-
-    def normalise(self, images: Tensor) -> Tensor:
-        if len(set(self.mean)) == 1 and len(set(self.std)) == 1:
-            return (images - self.mean[0]) / self.std[0]
-        means, stds = (v * images.shape[1] if len(v) == 1 else v for v in (self.mean, self.std))
-        planes = [(images[:, i] - m) / s for i, (m, s) in enumerate(zip(means, stds, strict=True))]
-        return torch.stack(planes, 1)
-
-    def __call__(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
-        return self.normalise(self.planes(pixels, transparency))
 
 
 class BatchRows(Dataset):

@@ -1,12 +1,10 @@
 """Everything that is known of the runs in an output folder as one page, its Markdown twin, and a CSV a table."""
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import kendalltau
 
@@ -16,9 +14,11 @@ from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.report import figures, images
-from deepfake_lit.report.measure import Measured, measure, which
+from deepfake_lit.report.classes import by_class
+from deepfake_lit.report.measure import Measured, measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.rows import Section, command_line, sections
+from deepfake_lit.report.tables import write_csv
 from deepfake_lit.results import code_version, now
 from deepfake_lit.schema import DataConfig
 
@@ -76,7 +76,7 @@ def report(cfg: ReportConfig) -> Path:
             file.write(environment.get_template(f"{name}.j2").render(context))
     for section, tables in zip(found, measured, strict=True):
         for key, rows in tables.items():
-            _write_csv(
+            write_csv(
                 target / "tables" / (f"{section.key}.csv" if key == section.key else f"{section.key}-{key}.csv"), rows
             )
     return target / "index.html"
@@ -138,7 +138,7 @@ def _section(
         "tables": [_table(table, measured[table.key]) for table in section.tables],
         "notes": notes(reported, measured, data and alpha_finding(data)) if reported else [],
         "classes": [
-            _by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
+            by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
         ],
         "confused": [],
         "cams": [],
@@ -194,47 +194,6 @@ def _table(table, measured: list[Measured]) -> dict[str, Any]:
     }
 
 
-def _by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
-    """Confusion matrix and figures of each class, the mean of the seeds after the last epoch, beside the reported."""
-    key, runs = which(m.row, "last"), m.row.done
-    results = [run.result.get(key, run.result["last"]) for run in runs]
-    class_names = runs[0].result["data"]["class_names"]
-    confusion = reported.get("confusion", {}).get(m.row.key)
-    figures_of = reported.get("per_class", {}).get(m.row.key)
-    if figures_of is None and confusion is not None:
-        figures_of = _from_confusion(np.array(confusion))
-    counts = np.mean([r["confusion"] for r in results], 0)
-    own = np.stack([np.mean([r[f"{name}_of"] for r in results], 0) for name in ("precision", "recall", "f1")], 1)
-    return {
-        "label": m.row.label,
-        "seeds": len(results),
-        "class_names": class_names,
-        "confusion": _shaded(counts),
-        "reported_confusion": None if confusion is None else _shaded(np.array(confusion, float)),
-        "figures": own.tolist(),
-        "reported_figures": figures_of,
-        "recalls": figures.recalls(m, figures_of and [row[1] for row in figures_of], class_names),
-    }
-
-
-def _from_confusion(counts: np.ndarray) -> list[list[float]]:
-    right = np.diag(counts)
-    precision = right / np.maximum(counts.sum(0), 1)
-    recall = right / np.maximum(counts.sum(1), 1)
-    f1 = 2 * right / np.maximum(counts.sum(0) + counts.sum(1), 1)
-    return np.stack([precision, recall, f1], 1).tolist()
-
-
-def _shaded(counts: np.ndarray) -> list[list[tuple[str, int]]]:
-    """Each cell's text, and its share of the true class in percent."""
-    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    whole = np.allclose(counts, np.round(counts))
-    return [
-        [(f"{c:.0f}" if whole else f"{c:.1f}", round(s)) for c, s in zip(*both, strict=True)]
-        for both in zip(counts, shares, strict=True)
-    ]
-
-
 def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> list[str]:
     """What is known of how a table's rows rank at one scale and at another, or in the report."""
     lines = []
@@ -259,37 +218,3 @@ def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> l
                     where = f"{len(shared)} rows at scale {section.scale} and {name}"
                     lines.append(f"{title}: {where}: rank correlation {tau:+.2f} (Kendall's tau)")
     return lines
-
-
-def _write_csv(path: Path, rows: list[Measured]) -> None:
-    fields = []
-    for m in rows:
-        d = m.difference
-        fields.append(
-            {
-                "row": m.row.label,
-                "reported": m.row.reported.get("accuracy"),
-                "seeds": m.seeds,
-                "last_epoch": m.accuracy and m.accuracy.value,
-                "low": m.accuracy and m.accuracy.interval[0],
-                "high": m.accuracy and m.accuracy.interval[1],
-                "best_epoch": m.best,
-                "difference": d and d.value,
-                "difference_low": d and d.interval[0],
-                "difference_high": d and d.interval[1],
-                "p_holm": d and d.p,
-                "claimed_difference": d and d.claimed,
-                "verdict": d and d.verdict,
-                "macro_f1": m.f1,
-                "calibration_error": m.calibration,
-                "seconds": m.seconds,
-                "images_per_second": m.images_per_second,
-                "hardware": "; ".join(m.hardware),
-                "commits": "; ".join(m.commits),
-                "problems": "; ".join(m.problems),
-            }
-        )
-    with atomic(path) as file:
-        writer = csv.DictWriter(file, fields[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(fields)

@@ -1,0 +1,121 @@
+"""Values and combinations of settings that types cannot rule out."""
+
+import dataclasses
+import re
+
+from deepfake_lit.errors import UserError, one_of
+from deepfake_lit.schema import AugmentConfig, Config
+
+UNTRAINED = ("mean", "vote")  # combinations of members with nothing to fit
+
+
+def check(cfg: Config) -> None:
+    """Raise `UserError` for values and combinations that types cannot rule out."""
+
+    def require(ok: bool, message: str) -> None:
+        if not ok:
+            raise UserError(message)
+
+    from deepfake_lit.data.channels import CHANNELS
+    from deepfake_lit.data.problems import KINDS as PROBLEMS
+    from deepfake_lit.views import check_views
+
+    d, a, t = cfg.data, cfg.augment, cfg.trainer
+    one_of("data.layout", d.layout, ("auto", "kaggle", "folders"))
+    one_of("data.channels", d.channels, CHANNELS)
+    tolerable = tuple(name for name, kind in PROBLEMS.items() if kind.when_tolerated)
+    for kind in d.tolerate:
+        one_of("data.tolerate", kind, tolerable)
+    count = CHANNELS[d.channels]
+    for name, value in (("data.mean", d.mean), ("data.std", d.std)):
+        require(len(value) in (1, count), f"{name} has {len(value)} values; {d.channels} needs 1 or {count}")
+    require(min(d.std) > 0, "data.std must be above 0")
+    for name in ("batch_size", "eval_batch_size"):
+        require(getattr(d, name) > 0, f"data.{name} must be above 0")
+    for name in ("image_size", "decode_size"):
+        require(getattr(d, name) is None or getattr(d, name) >= 8, f"data.{name} must be at least 8 pixels")
+    require(0 < d.validation_fraction < 1, "data.validation_fraction must lie between 0 and 1")
+    require((d.folds is None) == (d.fold is None), "data.folds and data.fold belong together")
+    require(d.folds is None or d.folds >= 2, "data.folds must be 2 or more")
+    require(d.folds is None or 0 <= d.fold < d.folds, f"data.fold must be in 0..{(d.folds or 0) - 1}")
+
+    for f in dataclasses.fields(a):
+        if f.name in ("hflip", "vflip", "rot90") or f.name.endswith("_p"):
+            value = getattr(a, f.name)
+            require(value is None or 0 <= value <= 1, f"augment.{f.name} is a probability; {value} is not in [0, 1]")
+    require(a.cutmix_p + a.mixup_p <= 1, "augment.cutmix_p + augment.mixup_p must not exceed 1")
+    require(min(a.cutmix_alpha, a.mixup_alpha) > 0, "augment.cutmix_alpha and mixup_alpha must be above 0")
+    one_of("augment.interpolation", a.interpolation, ("bilinear", "nearest"))
+    require(a.blur_kernel % 2 == 1 and a.blur_kernel > 0, "augment.blur_kernel must be odd")
+    require(a.crop is None or a.crop > 0, "augment.crop must be above 0")
+    require(0 <= a.randaugment_magnitude <= 30, "augment.randaugment_magnitude must be in 0..30")
+    require(0 <= a.hue <= 0.5, "augment.hue must be in [0, 0.5]")
+    for name in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
+        pair = getattr(a, name)
+        require(
+            len(pair) == 2 and 0 < pair[0] <= pair[1],
+            f"augment.{name} must be [low, high] with 0 < low <= high",
+        )
+
+    m = cfg.model
+    if hasattr(m, "width"):
+        require(m.width > 0, "model.width must be above 0")
+    dropout = getattr(m, "dropout", [])
+    for p in dropout if isinstance(dropout, list) else [dropout]:
+        require(0 <= p < 1, f"model.dropout is a probability below 1; got {p}")
+    if m.kind == "deepfake_net":
+        require(len(m.dropout) == 3, "model.dropout of deepfake_net is three probabilities, one a block")
+
+    if m.kind == "whitening_cnn":
+        require(1 <= m.stride <= m.patch, "model.stride must be in 1..model.patch")
+        one_of("model.pooling", m.pooling, ("avg", "avg_max"))
+    if m.kind == "ensemble":
+        _check_ensemble(cfg, require)
+
+    require(
+        m.kind != "none" or len(cfg.baselines) > 0,
+        "model=none trains no network; name a baseline, as in baseline=knn",
+    )
+    for name in cfg.baselines:
+        require(name.isidentifier(), f"baselines.{name}: a baseline's name is letters, digits and _")
+
+    require(0 <= cfg.loss.label_smoothing < 1, "loss.label_smoothing must be in [0, 1)")
+    require(cfg.optimizer.lr > 0, "optimizer.lr must be above 0")
+    require(cfg.seed >= 0, "seed must be 0 or more")
+    require(t.max_epochs > 0, "trainer.max_epochs must be above 0")
+    require(t.early_stopping is None or t.early_stopping > 0, "trainer.early_stopping must be above 0")
+    require(t.ema is None or 0 < t.ema < 1, "trainer.ema must lie between 0 and 1")
+    require(t.swa is None or 0 <= t.swa < 1, "trainer.swa is a share of the epochs, from 0 up to 1")
+    require(t.ema is None or t.swa is None, "trainer.ema and trainer.swa are two averages; choose one")
+    require(t.keep_epochs is None or t.keep_epochs > 0, "trainer.keep_epochs must be above 0")
+    require(
+        cfg.extends is None or re.fullmatch(r"[0-9a-f]{16}", cfg.extends) is not None,
+        f"extends is {cfg.extends!r}; it must be the fingerprint of a run: the 16 digits that its folder is named by",
+    )
+    one_of("trainer.precision", t.precision, ("auto", "fp32", "bf16", "fp16"))
+    for name, value in (
+        ("monitor", cfg.monitor),
+        ("scheduler.monitor", getattr(cfg.scheduler, "monitor", None)),
+    ):
+        if value is not None:
+            one_of(name, value, ("val/accuracy", "val/f1", "val/loss", "val/calibration_error"))
+    check_views(cfg.evaluate.views)
+
+
+def _check_ensemble(cfg: Config, require) -> None:
+    m = cfg.model
+    one_of("model.combine", m.combine, ("head", "mean", "weighted_mean", "vote"))
+    if m.fit_on is not None:
+        one_of("model.fit_on", m.fit_on, ("train", "out_of_fold", "validation"))
+    require(
+        m.combine in UNTRAINED or m.fit_on is not None,
+        f"model.combine={m.combine} is fitted: model.fit_on must say on what",
+    )
+    require(m.fit_on != "out_of_fold" or (m.folds or 0) >= 2, "model.folds must be 2 or more")
+    require(m.hidden > 0, "model.hidden must be above 0")
+    require(
+        cfg.augment == AugmentConfig(),
+        "members of an ensemble answer for the images as they are: augment=none",
+    )
+    require(cfg.init_from is None, "an ensemble starts from its members: leave init_from out")
+    require(cfg.trainer.ema is None and cfg.trainer.swa is None, "an ensemble has no average of weights: no ema or swa")

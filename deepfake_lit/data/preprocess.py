@@ -1,0 +1,47 @@
+"""From decoded pixels to the network's input."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepfake_lit.data.channels import CHANNELS, compose
+from deepfake_lit.schema import DataConfig
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From decoded pixels to the network's input; stored in every checkpoint, so prediction repeats it exactly."""
+
+    channels: str
+    image_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_config(cls, cfg: DataConfig) -> "Preprocess":
+        return cls(cfg.channels, cfg.image_size, tuple(cfg.mean), tuple(cfg.std))
+
+    @property
+    def in_channels(self) -> int:
+        return CHANNELS[self.channels]
+
+    def planes(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
+        """float32 (B, C, S, S) in [0, 1], resized (bilinear, antialiased when it shrinks)."""
+        images = compose(self.channels, pixels, transparency)
+        if self.image_size and images.shape[-2:] != (self.image_size, self.image_size):
+            shrinks = max(images.shape[-2:]) > self.image_size
+            size = (self.image_size, self.image_size)
+            images = F.interpolate(images, size, mode="bilinear", antialias=shrinks, align_corners=False)
+        return images
+
+    def normalise(self, images: Tensor) -> Tensor:
+        if len(set(self.mean)) == 1 and len(set(self.std)) == 1:
+            return (images - self.mean[0]) / self.std[0]
+        means, stds = (v * images.shape[1] if len(v) == 1 else v for v in (self.mean, self.std))
+        planes = [(images[:, i] - m) / s for i, (m, s) in enumerate(zip(means, stds, strict=True))]
+        return torch.stack(planes, 1)
+
+    def __call__(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
+        return self.normalise(self.planes(pixels, transparency))

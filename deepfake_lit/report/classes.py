@@ -1,0 +1,49 @@
+"""What a page shows of each class: confusion matrices and figures, measured beside reported."""
+
+from typing import Any
+
+import numpy as np
+
+from deepfake_lit.report import figures
+from deepfake_lit.report.measure import Measured, which
+
+
+def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
+    """Confusion matrix and figures of each class, the mean of the seeds after the last epoch, beside the reported."""
+    key, runs = which(m.row, "last"), m.row.done
+    results = [run.result.get(key, run.result["last"]) for run in runs]
+    class_names = runs[0].result["data"]["class_names"]
+    confusion = reported.get("confusion", {}).get(m.row.key)
+    figures_of = reported.get("per_class", {}).get(m.row.key)
+    if figures_of is None and confusion is not None:
+        figures_of = _from_confusion(np.array(confusion))
+    counts = np.mean([r["confusion"] for r in results], 0)
+    own = np.stack([np.mean([r[f"{name}_of"] for r in results], 0) for name in ("precision", "recall", "f1")], 1)
+    return {
+        "label": m.row.label,
+        "seeds": len(results),
+        "class_names": class_names,
+        "confusion": _shaded(counts),
+        "reported_confusion": None if confusion is None else _shaded(np.array(confusion, float)),
+        "figures": own.tolist(),
+        "reported_figures": figures_of,
+        "recalls": figures.recalls(m, figures_of and [row[1] for row in figures_of], class_names),
+    }
+
+
+def _from_confusion(counts: np.ndarray) -> list[list[float]]:
+    right = np.diag(counts)
+    precision = right / np.maximum(counts.sum(0), 1)
+    recall = right / np.maximum(counts.sum(1), 1)
+    f1 = 2 * right / np.maximum(counts.sum(0) + counts.sum(1), 1)
+    return np.stack([precision, recall, f1], 1).tolist()
+
+
+def _shaded(counts: np.ndarray) -> list[list[tuple[str, int]]]:
+    """Each cell's text, and its share of the true class in percent."""
+    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    whole = np.allclose(counts, np.round(counts))
+    return [
+        [(f"{c:.0f}" if whole else f"{c:.1f}", round(s)) for c, s in zip(*both, strict=True)]
+        for both in zip(counts, shares, strict=True)
+    ]

@@ -1,0 +1,41 @@
+"""A table's figures as CSV."""
+
+import csv
+from pathlib import Path
+
+from deepfake_lit.files import atomic
+from deepfake_lit.report.measure import Measured
+
+
+def write_csv(path: Path, rows: list[Measured]) -> None:
+    fields = []
+    for m in rows:
+        d = m.difference
+        fields.append(
+            {
+                "row": m.row.label,
+                "reported": m.row.reported.get("accuracy"),
+                "seeds": m.seeds,
+                "last_epoch": m.accuracy and m.accuracy.value,
+                "low": m.accuracy and m.accuracy.interval[0],
+                "high": m.accuracy and m.accuracy.interval[1],
+                "best_epoch": m.best,
+                "difference": d and d.value,
+                "difference_low": d and d.interval[0],
+                "difference_high": d and d.interval[1],
+                "p_holm": d and d.p,
+                "claimed_difference": d and d.claimed,
+                "verdict": d and d.verdict,
+                "macro_f1": m.f1,
+                "calibration_error": m.calibration,
+                "seconds": m.seconds,
+                "images_per_second": m.images_per_second,
+                "hardware": "; ".join(m.hardware),
+                "commits": "; ".join(m.commits),
+                "problems": "; ".join(m.problems),
+            }
+        )
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, fields[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(fields)

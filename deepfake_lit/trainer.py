@@ -1,0 +1,84 @@
+"""Lightning's trainer as a run uses it."""
+
+import contextlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from deepfake_lit import console, hardware
+from deepfake_lit.callbacks import DerivedRandomness
+from deepfake_lit.checkpoint import AtomicCheckpointIO
+from deepfake_lit.processes import is_main_process
+from deepfake_lit.resume import order_events
+from deepfake_lit.schema import Config
+
+
+def build_trainer(
+    cfg: Config,
+    machine: hardware.Hardware,
+    folder: Path,
+    further: list[Callback],
+    description: dict[str, Any],
+    first_step: int,
+) -> pl.Trainer:
+    """
+    Args:
+        first_step: that the run goes on with; what TensorBoard was told of this and later ones is withdrawn.
+    """
+    t = cfg.trainer
+    if is_main_process():
+        order_events(folder / "tensorboard")
+    callbacks = [DerivedRandomness(cfg.seed), *further]
+    if show_bar := t.progress_bar and console.err.is_terminal:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator=t.accelerator,
+        devices=t.devices,
+        num_nodes=t.num_nodes,
+        strategy=t.strategy,
+        precision=machine.lightning_precision,
+        max_epochs=t.max_epochs,
+        gradient_clip_val=t.gradient_clip,
+        accumulate_grad_batches=t.accumulate_grad_batches,
+        limit_train_batches=t.limit_train_batches,
+        limit_val_batches=t.limit_val_batches,
+        deterministic=t.deterministic,
+        log_every_n_steps=t.log_every_n_steps,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # Batches shares an epoch out among processes itself
+        enable_progress_bar=show_bar,
+        enable_model_summary=False,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard", purge_step=first_step),
+        plugins=[AtomicCheckpointIO(description)],
+    )
+
+
+@contextlib.contextmanager
+def quiet_lightning():
+    """Lightning's start-up lines and its advice on workers say nothing that the run's own lines do not."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings(
+                "ignore", message=".*in eval mode at the start of training.*"
+            )  # an ensemble's members
+            warnings.filterwarnings("ignore", message=".*configure_optimizers` returned `None`.*")  # nothing to fit
+            warnings.filterwarnings("ignore", message=".*training_step` returned `None`.*")
+            warnings.filterwarnings(
+                "ignore", message=".*your dataloader is not resumable.*"
+            )  # CheckpointWriter sees to it
+            yield
+    finally:
+        logger.setLevel(level)

@@ -129,7 +129,18 @@ def reproduce(arguments: list[str]) -> int:
 def report(arguments: list[str]) -> None:
     from deepfake_lit.report.page import ReportConfig, report
 
-    page = report(settings(arguments, ReportConfig)[1])
+    records, cfg = settings(arguments, ReportConfig)
+    if records:
+        from deepfake_lit.errors import UserError
+        from deepfake_lit.report.publish import publish
+
+        if cfg.output is None:
+            raise UserError(
+                "name the folder to publish to, as in: report report_b-cpu output=outputs/published/report_b"
+            )
+        page = publish(cfg, records)
+    else:
+        page = report(cfg)
     print(f"{page}; beside it report.md and tables/*.csv")
 
 

@@ -5,6 +5,7 @@ report and scale, which the page is made from.
 """
 
 import itertools
+import os
 import re
 import time
 from dataclasses import asdict, dataclass, field
@@ -38,7 +39,8 @@ class Trial:
     row: str
     seed: int
     overrides: list[str]  # of `train`; {row} still stands for that row's checkpoint
-    folders: list[str] = field(default_factory=list)  # of its runs: several where a baseline has several k
+    # of its runs, from the output folder: several where a baseline has several k
+    folders: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed
 
 
@@ -109,7 +111,8 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
             overrides = [_filled(o, trial, plan) for o in trial.overrides]
             console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left(trial)}")
             results = run_once(compose(overrides), data, wait=True)
-            trial.overrides, trial.folders = overrides, [result["folder"] for result in results]
+            folders = [os.path.relpath(result["folder"], plan.output_dir) for result in results]
+            trial.overrides, trial.folders = overrides, folders
         except Unfinished:
             raise
         except UserError as error:
@@ -147,7 +150,7 @@ def _filled(override: str, trial: Trial, plan: Plan) -> str:
         other = next(t for t in plan.trials if (t.row, t.seed) == (match[1], trial.seed))
         if not other.folders:
             raise UserError(f"it needs {match[1]}, which failed")
-        return f"{other.folders[-1]}/best.ckpt"
+        return f"{plan.output_dir}/{other.folders[-1]}/best.ckpt"
 
     return re.sub(r"{(\w+)}", checkpoint, override)
 

@@ -71,7 +71,7 @@ def record(tmp_path: Path, accuracies: dict[str, list[float]], scale: str = "ful
 
 def measured(path: Path, table: str):
     tree = json.loads(path.read_text())
-    section = section_of_report(tree, read_reported("report_b"))
+    section = section_of_report(path.parent.parent, tree, read_reported("report_b"))
     return {m.row.label: m for m in measure(next(t for t in section.tables if t.key == table), section.scale)}
 
 

@@ -1,7 +1,7 @@
 """The command `reproduce`: its plans, what it runs again and what not, and what it makes of failures."""
 
 import json
-from pathlib import Path
+import re
 
 import pytest
 import yaml
@@ -71,13 +71,23 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
     record = json.loads((tmp_path / "reproduce" / "report_a-smoke.json").read_text())
     by_row = {trial["row"]: trial for trial in record["trials"]}
     assert all(trial["folders"] for trial in record["trials"])
-    first = by_row["deepfake_net"]["folders"][-1]
+    first = tmp_path / by_row["deepfake_net"]["folders"][-1]
     assert f"init_from={first}/best.ckpt" in by_row["deepfake_net_2_staged"]["overrides"]
-    result = json.loads((Path(by_row["ensemble"]["folders"][0]) / "result.json").read_text())
+    result = json.loads((tmp_path / by_row["ensemble"]["folders"][0] / "result.json").read_text())
     assert [m["name"] for m in result["members"]] == ["deepfake_net_2_erasing", "vgg16_staged"]
     page = (tmp_path / "report" / "index.html").read_text()
     assert "made at scale smoke" in page
     assert "trained head on out-of-fold answers" in page
+    published = tmp_path / "published"
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "report_a-smoke", f"output_dir={tmp_path}", f"output={published}"])
+    assert stop.value.code == 0
+    for file in published.rglob("*"):
+        assert file.suffix in ("", ".json", ".npz", ".csv", ".html", ".md")
+        if file.suffix in (".json", ".csv", ".html", ".md"):
+            assert str(tmp_path) not in file.read_text()
+    shown = [re.sub(r"Written \S+", "", (f / "report.md").read_text()) for f in (published, tmp_path / "report")]
+    assert shown[0] == re.sub(r"## Other runs.*?(?=## Ranks)", "", shown[1], flags=re.DOTALL)
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(arguments)

@@ -148,6 +148,8 @@ def _section(
         return found
     class_names = main.row.done[0].result["data"]["class_names"]
     split = data.splits["validation"] if data and show else None
+    if split and set(main.row.done[0].predictions["ids"].tolist()) != set(split.ids):
+        split = None  # its run was on a fold of the training images
     try:
         found["confused"] = images.most_confused(main, class_names, split)
         if (

@@ -94,7 +94,7 @@ def _run(folder: str, seed: int | None, overrides: tuple[str, ...] = ()) -> Run:
     return Run(seed, state, folder, result, reason, list(overrides))
 
 
-def section_of_report(record: dict[str, Any], reported: dict[str, Any]) -> Section:
+def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, Any]) -> Section:
     """A report's tables over what `reproduce` has kept of it."""
     by_row: dict[str, list[dict[str, Any]]] = {}
     for trial in record["trials"]:
@@ -105,7 +105,7 @@ def section_of_report(record: dict[str, Any], reported: dict[str, Any]) -> Secti
         for entry in table["rows"]:
             name, _, k = entry["row"].partition(":")
             name = name.removesuffix("_standardised") if k else name
-            runs = [_run_of(trial, entry["row"]) for trial in by_row.get(name, [])]
+            runs = [_run_of(output, trial, entry["row"]) for trial in by_row.get(name, [])]
             values = {key: value for key, value in entry.items() if key not in ("row", "label", "view", "x")}
             key = f"{entry['row']}+{entry['view']}" if "view" in entry else entry["row"]
             rows.append(Row(key, entry["label"], runs, values, entry.get("view", ""), entry.get("x")))
@@ -115,12 +115,12 @@ def section_of_report(record: dict[str, Any], reported: dict[str, Any]) -> Secti
     return Section(f"{record['report']}-{record['scale']}", title, tables, record["scale"], reported, command)
 
 
-def _run_of(trial: dict[str, Any], row: str) -> Run:
+def _run_of(output: Path, trial: dict[str, Any], row: str) -> Run:
     if trial["reason"]:
         return Run(trial["seed"], "failed", None, None, trial["reason"], trial["overrides"])
     if not trial["folders"]:
         return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
-    found = [_run(folder, trial["seed"], tuple(trial["overrides"])) for folder in trial["folders"]]
+    found = [_run(str(output / folder), trial["seed"], tuple(trial["overrides"])) for folder in trial["folders"]]
     name, _, k = row.partition(":")
     if not k:
         return found[-1]
@@ -191,8 +191,8 @@ def sections(output: Path) -> list[Section]:
     found, seen = [], set()
     for path in sorted((output / "reproduce").glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        found.append(section_of_report(record, read_reported(record["report"])))
-        seen |= {folder for trial in record["trials"] for folder in trial["folders"]}
+        found.append(section_of_report(output, record, read_reported(record["report"])))
+        seen |= {str(output / folder) for trial in record["trials"] for folder in trial["folders"]}
     for folder in sorted((output / "sweeps").glob("*")):
         if section := section_of_sweep(folder):
             found.append(section)

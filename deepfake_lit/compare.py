@@ -65,6 +65,7 @@ class Mean:
     seeds: int
     images: int
     components: tuple[float, float, float] | None = None
+    single: tuple[float, float] | None = None  # where a single training's value on these images lies, by these seeds
 
 
 def mean_over(values: np.ndarray) -> Mean:
@@ -75,7 +76,8 @@ def mean_over(values: np.ndarray) -> Mean:
     (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4; one that comes out negative counts as 0), and
     the degrees of freedom of Student's t are Satterthwaite's (Biometrics Bulletin 2, 1946). The same is done for
     readers and cases in the evaluation of diagnoses. With one seed it is the interval over images alone: Wilson's of
-    shares.
+    shares. `single` is wider: for one more training on the same images, as a report's is, the variance between seeds
+    and the rest over N come on top.
 
     Args:
         values: (S, N), right (1) or not (0), or differences of two of these.
@@ -92,12 +94,19 @@ def mean_over(values: np.ndarray) -> Mean:
     ms_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
     components = max(ms_seeds - ms_rest, 0) / images, max(ms_images - ms_rest, 0) / seeds, ms_rest
     variance, freedom = _variance(components, seeds, images)
-    if variance == 0:
-        return Mean(mean, (mean, mean), float(mean == 0), seeds, images, components)
-    half = float(student_t.ppf(0.975, freedom)) * math.sqrt(variance)
+    lowest = -1.0 if values.min() < 0 else 0.0
+    if variance == 0:  # every image is answered alike, as where nothing was learned: as sure as one training is
+        interval = (mean, mean) if lowest < 0 else tuple(wilson_interval(mean, images))
+        return Mean(mean, interval, float(mean == 0), seeds, images, components, interval)
+    t = float(student_t.ppf(0.975, freedom))
     p = 2 * float(student_t.sf(abs(mean) / math.sqrt(variance), freedom))
-    interval = max(mean - half, float(values.min())), min(mean + half, float(values.max()))
-    return Mean(mean, interval, p, seeds, images, components)
+
+    def around(variance: float) -> tuple[float, float]:
+        half = t * math.sqrt(variance)
+        return max(mean - half, lowest), min(mean + half, 1.0)
+
+    single = variance + components[0] + components[2] / images
+    return Mean(mean, around(variance), p, seeds, images, components, around(single))
 
 
 def _variance(components: tuple[float, float, float], seeds: int, images: int) -> tuple[float, float]:
@@ -113,13 +122,18 @@ def _variance(components: tuple[float, float, float], seeds: int, images: int) -
     return variance, variance**2 / (sum(ms**2 / freedom for ms, freedom in parts) / scale)
 
 
-def seeds_needed(mean: Mean, difference: float, at_most: int = 1000) -> int | None:
-    """How many seeds it takes to find a difference of this size in 4 of 5 experiments (power 80 %, two-sided level
-    5 %) on as many images, going by a measured mean difference's components of variance. None where no number of seeds
-    does: more images would be needed."""
+def seeds_needed(mean: Mean, difference: float, level: float = 0.05, at_most: int = 1000) -> int | None:
+    """How many seeds it takes to find a difference of this size in 4 of 5 experiments (power 80 %) on as many images,
+    going by a measured mean difference's components of variance. None where no number of seeds does: more images would
+    be needed.
+
+    Args:
+        level: of the test, two-sided.
+    """
     for seeds in range(2, at_most + 1):
         variance, freedom = _variance(mean.components, seeds, mean.images)
-        if abs(difference) >= float(student_t.ppf(0.975, freedom) + student_t.ppf(0.8, freedom)) * math.sqrt(variance):
+        quantiles = float(student_t.ppf(1 - level / 2, freedom) + student_t.ppf(0.8, freedom))
+        if abs(difference) >= quantiles * math.sqrt(variance):
             return seeds
     return None
 

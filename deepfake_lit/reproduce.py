@@ -16,14 +16,16 @@ import yaml
 
 from deepfake_lit import console, hardware
 from deepfake_lit.cli import compose, config_dir
+from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import Unfinished, UserError, one_of
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.lineage import pinned
 from deepfake_lit.results import read_result
-from deepfake_lit.schema import Config
+from deepfake_lit.schema import NOT_IDENTITY, Config
 
 EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view
+REFERENCE = r"{(\w+)(?::(best|last))?}"  # to another row's checkpoint
 FORWARD = 1 / 3  # of a training step's time
 
 
@@ -42,6 +44,7 @@ class Trial:
     # of its runs, from the output folder: several where a baseline has several k
     folders: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed
+    planned: list[str] = field(default_factory=list)  # the overrides as the plan has them
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Plan:
     scale: str
     seeds: list[int]
     trials: list[Trial]
+    further: list[str] = field(default_factory=list)  # overrides of every run, but for where things lie
     output_dir: str = "outputs"
 
 
@@ -78,8 +82,14 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         own = tree["rows"][row]
         experiment = own[0].removeprefix("experiment=")
         slimmer = scale.get("experiments", {}).get(experiment, [])
-        trials.append(Trial(row, seed, [*own, *slimmer, *further, f"seed={seed}"]))
-    return Plan(report, cfg.scale, list(seeds), trials)
+        overrides = [*own, *slimmer, *further, f"seed={seed}"]
+        trials.append(Trial(row, seed, overrides, planned=_lasting(overrides)))
+    return Plan(report, cfg.scale, list(seeds), trials, _lasting(further))
+
+
+def _lasting(overrides: list[str]) -> list[str]:
+    """But for where things lie and how the work is shown or divided."""
+    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in NOT_IDENTITY]
 
 
 def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
@@ -88,7 +98,7 @@ def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
     while left:
         row = left.pop()
         needed.add(row)
-        left += [name for override in every[row] for name in re.findall(r"{(\w+)}", override) if name not in needed]
+        left += [name for override in every[row] for name, _ in re.findall(REFERENCE, override) if name not in needed]
     return [row for row in every if row in needed]
 
 
@@ -104,7 +114,9 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     checked = compose([o for o in plan.trials[0].overrides if "{" not in o])
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
-    others = _others(record, plan, data.hash)
+    kept = _kept(record, plan, data.hash)
+    others = [t for t in kept if (t["row"], t["seed"]) not in {(trial.row, trial.seed) for trial in plan.trials}]
+    alpha = alpha_finding(data)
     clock = _Clock(plan, data)
     for trial in plan.trials:
         try:
@@ -122,21 +134,29 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         if trial.reason:
             console.warn(f"{trial.row}, seed {trial.seed}, failed: {trial.reason}")
         clock.done(trial)
-        write_json(record, asdict(plan) | {"trials": [*map(asdict, plan.trials), *others], "data_hash": data.hash})
+        trials = [*map(asdict, plan.trials), *others]
+        write_json(record, asdict(plan) | {"trials": trials, "data_hash": data.hash, "alpha": alpha})
     return plan
 
 
-def _others(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
-    """What has been kept of rows and seeds that this plan leaves out."""
+def _kept(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
+    """What has been kept of earlier times, as far as it was on the same images under the same further settings. What is
+    planned again has its runs from there until it is asked for."""
     try:
-        kept = read_json(record)
+        before = read_json(record)
     except FileNotFoundError:
         return []
     except ValueError as error:
         console.warn(f"{record} cannot be read ({error}) and is written anew")
         return []
-    planned = {(trial.row, trial.seed) for trial in plan.trials}
-    return [t for t in kept["trials"] if (t["row"], t["seed"]) not in planned and kept.get("data_hash") == data_hash]
+    if before.get("data_hash") != data_hash or before.get("further") != plan.further:
+        return []
+    by_key = {(t["row"], t["seed"]): t for t in before["trials"]}
+    for trial in plan.trials:
+        earlier = by_key.get((trial.row, trial.seed))
+        if earlier and earlier["planned"] == trial.planned:
+            trial.folders = earlier["folders"]
+    return before["trials"]
 
 
 def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:
@@ -150,9 +170,9 @@ def _filled(override: str, trial: Trial, plan: Plan) -> str:
         other = next(t for t in plan.trials if (t.row, t.seed) == (match[1], trial.seed))
         if not other.folders:
             raise UserError(f"it needs {match[1]}, which failed")
-        return f"{plan.output_dir}/{other.folders[-1]}/best.ckpt"
+        return f"{plan.output_dir}/{other.folders[-1]}/{match[2] or 'best'}.ckpt"
 
-    return re.sub(r"{(\w+)}", checkpoint, override)
+    return re.sub(REFERENCE, checkpoint, override)
 
 
 class _Clock:

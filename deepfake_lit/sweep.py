@@ -43,7 +43,8 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         if network and not cfg.retry_failed and (reason := failure(network)):
             console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
             return None
-        result = run(cfg, data, wait=adaptive)[-1]
+        results = run(cfg, data, wait=adaptive)
+        result = results[-1]
     except Busy:
         return None
     except Unfinished:
@@ -53,7 +54,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     except Exception as error:  # what goes wrong in one trial must not end the others
         entry["reason"] = f"{type(error).__name__}: {error}"
     else:
-        entry["folder"] = result["folder"]
+        entry["folder"], entry["folders"] = result["folder"], [each["folder"] for each in results]
         write_json(path, entry)
         return result["best"]["accuracy"]
     console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")

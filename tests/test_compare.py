@@ -80,7 +80,9 @@ def test_with_seeds_alone_it_is_student_s_interval():
     values = np.repeat([[0.2], [0.5], [0.8]], 50, axis=1)
     found = mean_over(values)
     low, high = student_t.interval(0.95, 2, loc=0.5, scale=0.3 / np.sqrt(3))
-    assert found.interval == pytest.approx((max(low, 0.2), min(high, 0.8)))
+    assert found.interval == pytest.approx((max(low, 0), min(high, 1)))
+    single = student_t.interval(0.95, 2, loc=0.5, scale=0.3 * np.sqrt(1 / 3 + 1))  # of one more training
+    assert found.single == pytest.approx((max(single[0], 0), min(single[1], 1)))
     assert found.p == pytest.approx(ttest_1samp([0.2, 0.5, 0.8], 0).pvalue)
 
 

@@ -105,6 +105,7 @@ class Baselines(Callback):
                 **origin(data),
                 "hardware": self._machine.to_dict() | {"threads": torch.get_num_threads(), "processes": 1},
                 "features": count,
+                "random": is_random(pipeline),
                 "finished": now(),
                 "wall_seconds": features + fitting + predicting,
                 "seconds": {"features": features, "fitting": fitting, "predicting": predicting},

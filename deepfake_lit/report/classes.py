@@ -15,6 +15,8 @@ def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
     class_names = runs[0].result["data"]["class_names"]
     confusion = reported.get("confusion", {}).get(m.row.key)
     figures_of = reported.get("per_class", {}).get(m.row.key)
+    if len(class_names) != len(confusion or figures_of or class_names):
+        confusion = figures_of = None  # the report's are of other classes
     if figures_of is None and confusion is not None:
         figures_of = _from_confusion(np.array(confusion))
     counts = np.mean([r["confusion"] for r in results], 0)

@@ -28,6 +28,7 @@ STYLE = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # labels are settings and class names
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.grid": True,

@@ -40,8 +40,13 @@ class Measured:
     images_per_second: float | None = None
     hardware: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)  # hashes
     problems: list[str] = field(default_factory=list)  # failed, missing, mixed
     difference: Difference | None = None
+
+    @property
+    def deterministic(self) -> bool:
+        return _deterministic(self.row)
 
     @property
     def done_by_network(self) -> bool:
@@ -49,6 +54,10 @@ class Measured:
 
 
 def measure(table: Table, scale: str | None = None) -> list[Measured]:
+    """
+    Args:
+        scale: of a report; verdicts on networks hold for it alone.
+    """
     found = [_measured(row) for row in table.rows]
     reference = next((m for m in found if m.row.key == table.reference), None)
     compared = []
@@ -56,18 +65,17 @@ def measure(table: Table, scale: str | None = None) -> list[Measured]:
         if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
             continue
         try:
-            compared.append((m, _compared(m.row, reference.row)))
+            compared.append((m, _compared(m, reference)))
         except UserError as error:
             m.problems.append(str(error))
     corrected = holm([mean.p for _, mean in compared])
     for (m, mean), p in zip(compared, corrected, strict=True):
-        claimed = _claimed(m.row.reported, reference.row.reported)
-        verdict, reason = judge(mean, p, claimed, _deterministic(m.row) and _deterministic(reference.row))
-        if m.done_by_network and scale == "smoke":
-            verdict = "none at this scale"
-        elif verdict == "contradicted" and scale not in (None, "full"):
-            verdict = f"contradicted at scale {scale}"
-        m.difference = Difference(mean.value, mean.interval, p, mean.seeds, claimed, verdict, reason)
+        claim = claimed(m.row.reported, reference.row.reported)
+        verdict, reason = judge(mean, p, claim, _deterministic(m.row) and _deterministic(reference.row), len(compared))
+        if (m.done_by_network or reference.done_by_network) and scale not in (None, "full"):
+            verdict = "none at this scale" if scale == "smoke" else f"{verdict}, at scale {scale}"
+        middle = None if claim is None else sum(claim) / 2
+        m.difference = Difference(mean.value, mean.interval, p, mean.seeds, middle, verdict, reason)
     return found
 
 
@@ -84,7 +92,7 @@ def _measured(row: Row) -> Measured:
             try:
                 done.append((run, right(run, which(row, "last"))))
                 continue
-            except UserError as error:
+            except (UserError, KeyError, ValueError, IndexError) as error:
                 run.state, run.reason = "damaged", str(error)
         name = "a run" if run.seed is None else f"seed {run.seed}"
         found.problems.append(f"{name} {run.state}" + (f": {run.reason}" if run.reason else ""))
@@ -94,7 +102,7 @@ def _measured(row: Row) -> Measured:
     if not done:
         return found
     try:
-        found.accuracy = mean_over(_stack([r for _, r in _distinct(done)]))
+        found.accuracy = mean_over(_stack(_distinct(done)))
     except UserError as error:
         found.problems.append(str(error))
         return found
@@ -103,14 +111,17 @@ def _measured(row: Row) -> Measured:
     found.best = _mean(result.get(which(row, "best"), result["best"])["accuracy"] for result in results)
     found.f1 = _mean(f["f1"] for f in figures)
     found.calibration = _mean(f["calibration_error"] for f in figures)
-    found.seconds = _mean(result["wall_seconds"] for result in results)
-    found.images_per_second = _mean(result["images_per_second"] for result in results)
+    if all("wall_seconds" in result and "images_per_second" in result for result in results):
+        found.seconds = _mean(result["wall_seconds"] for result in results)
+        found.images_per_second = _mean(result["images_per_second"] for result in results)
     found.hardware = sorted({f"{r['hardware']['name']} ({r['hardware']['precision']})" for r in results})
     found.commits = sorted({_commit(result["code"]) for result in results})
-    if len(found.hardware) > 1:
-        found.problems.append("runs of several machines")
-    if len(found.commits) > 1:
-        found.problems.append("runs of several commits")
+    found.data = sorted({result["data"]["hash"] for result in results})
+    for values, what in ((found.hardware, "machines"), (found.commits, "commits"), (found.data, "data sets")):
+        if len(values) > 1:
+            found.problems.append(f"runs of several {what}")
+    if any(result["config"].get("model", {}).get("fit_on") == "validation" for result in results):
+        found.problems.append("fitted on the very images that it is measured on")
     return found
 
 
@@ -128,10 +139,11 @@ def right(run: Run, key: str) -> np.ndarray:
     return run.probabilities(key).argmax(1) == run.predictions["labels"]
 
 
-def _stack(several: list[np.ndarray]) -> np.ndarray:
-    if len({len(each) for each in several}) > 1:
+def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
+    first = several[0][0].predictions["ids"]
+    if not all(np.array_equal(run.predictions["ids"], first) for run, _ in several):
         raise UserError("its runs are on different images and cannot be put together")
-    return np.stack(several)
+    return np.stack([values for _, values in several])
 
 
 def _distinct(done: list[tuple[Run, np.ndarray]]) -> list[tuple[Run, np.ndarray]]:
@@ -140,12 +152,15 @@ def _distinct(done: list[tuple[Run, np.ndarray]]) -> list[tuple[Run, np.ndarray]
 
 
 def _deterministic(row: Row) -> bool:
-    return all(run.is_baseline for run in row.done) and len({run.folder for run in row.done}) == 1
+    """A baseline whose result does not depend on the seed."""
+    runs = row.done
+    return bool(runs) and all(run.is_baseline and not run.is_random for run in runs)
 
 
-def _compared(row: Row, reference: Row) -> Mean:
+def _compared(m: Measured, other: Measured) -> Mean:
     """The mean difference over the seeds that both have; a row without randomness stands beside every seed."""
-    own, other = ({run.seed: run for run in r.done} for r in (row, reference))
+    row, reference = m.row, other.row
+    own, its = ({run.seed: run for run in r.done} for r in (row, reference))
     if _deterministic(row) and _deterministic(reference):
         pairs = [(row.done[0], reference.done[0])]
     elif _deterministic(row):
@@ -153,9 +168,15 @@ def _compared(row: Row, reference: Row) -> Mean:
     elif _deterministic(reference):
         pairs = [(run, reference.done[0]) for run in row.done]
     else:
-        pairs = [(own[seed], other[seed]) for seed in own if seed in other]
+        pairs = [(own[seed], its[seed]) for seed in own if seed in its]
+        if own.keys() != its.keys() and pairs:
+            seeds = ", ".join(str(seed) for seed in own if seed in its)
+            m.problems.append(f"the difference is over the shared seeds {seeds} alone")
     if not pairs:
         raise UserError("it shares no seed with the reference row")
+    for what in ("hardware", "commits"):
+        if getattr(m, what) != getattr(other, what) and m.done_by_network and other.done_by_network:
+            m.problems.append(f"other {what} than the reference row")
     first, second = [], []
     for a, b in pairs:
         if not np.array_equal(a.predictions["ids"], b.predictions["ids"]):
@@ -166,44 +187,88 @@ def _compared(row: Row, reference: Row) -> Mean:
         alone = paired(first[0], second[0])
         return Mean(alone.difference, alone.interval, alone.p, 1, len(first[0]))
     mean = mean_over(np.stack(first).astype(int) - np.stack(second).astype(int))
-    if mean.interval[0] < mean.interval[1]:
-        return mean
-    # Every pair differs alike, as where none learned anything: one pair's interval, which is never of width 0.
-    return dataclasses.replace(mean, interval=paired(first[0], second[0]).interval)
+    # Where few answers differ the t interval is too narrow: never narrower than that of a pair that differs as all do.
+    counts = [np.mean([(x & y).sum() for x, y in both]) for both in _tables(first, second)]
+    low, high = newcombe(*counts)
+    widened = {
+        name: (min(interval[0], low), max(interval[1], high))
+        for name, interval in (("interval", mean.interval), ("single", mean.single))
+    }
+    return dataclasses.replace(mean, **widened)
 
 
-def _claimed(reported: dict[str, Any], reference: dict[str, Any]) -> float | None:
+def _tables(first: list[np.ndarray], second: list[np.ndarray]):
+    """Of every pair: both right, only the first, only the second, neither."""
+    for a, b in ((True, True), (True, False), (False, True), (False, False)):
+        yield [(x == a, y == b) for x, y in zip(first, second, strict=True)]
+
+
+def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
+    """The difference that a report claims, from - to."""
     if "gain" in reported:  # "+0.3-0.5 %"
-        return float(np.mean(reported["gain"]))
+        return tuple(reported["gain"])
     if "accuracy" not in reported or "accuracy" not in reference:
         return None
-    return reported["accuracy"] - reference["accuracy"]
+    difference = reported["accuracy"] - reference["accuracy"]
+    return difference, difference
 
 
-def judge(difference: Mean, p: float, claimed: float | None, deterministic: bool) -> tuple[str, str]:
-    """A verdict in a word or two, and why."""
+def judge(
+    difference: Mean, p: float, claim: tuple[float, float] | None, deterministic: bool, comparisons: int = 1
+) -> tuple[str, str]:
+    """A verdict in words, and why.
+
+    "contradicted" needs more than an interval of the mean without the claim: a report's figure is of one training
+    each, so it must lie outside of where one more pair of trainings would (`Mean.single`), or on the other side of a
+    real difference. With one seed nothing is known of that, and a difference is that of one pair of trainings.
+
+    Args:
+        p: corrected for the table's comparisons.
+        claim: from - to.
+        comparisons: how many there are.
+    """
     low, high = difference.interval
     measured = f"{100 * difference.value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), p {p:.2g}"
-    seeds = "no randomness" if deterministic else f"{difference.seeds} seed{'s' if difference.seeds > 1 else ''}"
-    outside = claimed is not None and not low <= claimed <= high
-    real = p < LEVEL and (low > 0 or high < 0)
-    if real and (claimed is None or claimed == 0 or (difference.value > 0) == (claimed > 0)):
-        size = f"; the claimed {100 * claimed:+.1f} is outside the interval" if outside else ""
-        only = "" if deterministic or difference.seeds > 1 else "; of this one training: seed noise is not in it"
-        return "real", f"{measured}, {seeds}{size}{only}"
-    if outside:
-        return "contradicted", f"claimed {100 * claimed:+.1f}, measured {measured}, {seeds}"
+    if difference.seeds == 1 and not deterministic:
+        return _of_one_pair(difference, p, measured)
+    seeds = "no randomness" if deterministic else f"{difference.seeds} seeds"
+    low, high = difference.interval if deterministic else difference.single
+    outside = claim is not None and (claim[1] < low or claim[0] > high)
+    middle = 0.0 if claim is None else sum(claim) / 2
+    text = "" if claim is None else f"claimed {100 * middle:+.1f}, "
+    if p < LEVEL:
+        if middle and (difference.value > 0) != (middle > 0):
+            return "contradicted", f"{text}measured {measured}, {seeds}: the other way round"
+        if not outside:
+            return "real", f"{measured}, {seeds}"
+        size = "smaller" if abs(difference.value) < abs(middle) else "larger"
+        return f"real, {size} than claimed", f"{text}measured {measured}, {seeds}"
+    if outside and abs(difference.value) < abs(middle):
+        return "contradicted", f"{text}measured {measured}, {seeds}"
     if deterministic:
         return "not distinguishable from chance", f"{measured}: these images are too few for it"
-    if difference.components is None:
-        return "not distinguishable with 1 seed", f"{measured}; seed noise is unknown: at least 2 more would be needed"
-    wanted = claimed or difference.value
-    needed = seeds_needed(difference, wanted) if wanted else None
-    noise = f"not distinguishable from seed noise with {difference.seeds} seeds"
+    return f"not distinguishable from seed noise with {difference.seeds} seeds", _needed(
+        difference, middle, measured, comparisons
+    )
+
+
+def _of_one_pair(difference: Mean, p: float, measured: str) -> tuple[str, str]:
+    if p < LEVEL:
+        return "differs in this one pair of trainings", f"{measured}; seed noise is unknown: 2 more seeds would show it"
+    return "not distinguishable with 1 seed", f"{measured}; seed noise is unknown: at least 2 more would be needed"
+
+
+def _needed(difference: Mean, claim: float, measured: str, comparisons: int) -> str:
+    wanted = claim or difference.value
+    if not wanted or not any(difference.components):
+        return measured
+    needed = seeds_needed(difference, wanted, LEVEL / comparisons)
+    size = f"a difference of {100 * wanted:+.1f}"
     if needed is None:
-        return noise, f"{measured}; no number of seeds would do: more images would be needed"
-    more = max(needed - difference.seeds, 1)
-    return noise, f"{measured}; about {more} more would be needed for a difference of {100 * wanted:+.1f}"
+        return f"{measured}; for {size} no number of seeds would do: more images would be needed"
+    if needed <= difference.seeds:
+        return f"{measured}; {size} would have been found by as many seeds in 4 of 5 experiments"
+    return f"{measured}; roughly {needed - difference.seeds} more would be needed for {size}"
 
 
 def independent_interval(first: float, second: float, images: int) -> tuple[float, float]:

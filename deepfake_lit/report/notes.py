@@ -164,12 +164,8 @@ def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
 
 
 def _selection(measured: dict[str, list[Measured]]) -> list[str]:
-    gaps = {
-        m.row.label: m.best - m.accuracy.value
-        for several in measured.values()
-        for m in several
-        if m.accuracy is not None and m.done_by_network
-    }
+    done = [m for several in measured.values() for m in several if m.accuracy is not None and not m.row.view]
+    gaps = {m.row.key: m.best - m.accuracy.value for m in done if m.done_by_network}
     if not gaps:
         return []
     mean, (row, most) = sum(gaps.values()) / len(gaps), max(gaps.items(), key=lambda each: each[1])

@@ -1,5 +1,6 @@
 """Everything that is known of the runs in an output folder as one page, its Markdown twin, and a CSV a table."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import kendalltau
 
 from deepfake_lit.console import duration, warn
-from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
@@ -24,8 +24,8 @@ from deepfake_lit.schema import DataConfig
 
 DRAWN = 12  # rows at most in a plot
 SCALES = {
-    "full": "the report's own settings",
-    "cpu": "slimmer networks and fewer epochs, for two CPU cores; otherwise the report's settings",
+    "full": "the report's own settings, and this project's choice where it names none",
+    "cpu": "slimmer networks and fewer epochs, for two CPU cores, with what these need; otherwise as at full scale",
     "smoke": "a trial of the machinery: seconds a network, no accuracies to go by",
 }
 
@@ -136,7 +136,9 @@ def _section(
         "scale": section.scale,
         "command": section.command,
         "tables": [_table(table, measured[table.key]) for table in section.tables],
-        "notes": notes(reported, measured, data and alpha_finding(data)) if reported else [],
+        "notes": notes(reported, measured, section.alpha) if reported else [],
+        "remarks": reported.get("remarks", []),
+        "data": _data(every),
         "classes": [
             by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
         ],
@@ -162,6 +164,16 @@ def _section(
         warn(f"{section.title}: some pictures are missing: {error}")
     found["main"] = main.row.label
     return found
+
+
+def _data(every: list[Measured]) -> str:
+    """Which images the rows were measured on."""
+    results = [run.result for m in every for run in m.row.done]
+    if not results:
+        return ""
+    counted = Counter((r["data"]["hash"], r["best"]["images"], ", ".join(r["data"]["class_names"])) for r in results)
+    texts = [f"{n:,} validation images of the classes {names} (data {key[:8]})" for key, n, names in counted]
+    return "Measured on " + "; and on ".join(texts)
 
 
 def _detailed(reported: dict[str, Any]) -> set[str]:
@@ -193,6 +205,7 @@ def _table(table, measured: list[Measured]) -> dict[str, Any]:
         "rows": rows,
         "axis": figures.along_axis(table, measured),
         "curves": figures.learning_curves([m for m in measured if m.done_by_network and not m.row.view][:DRAWN]),
+        "left_out": max(len([m for m in measured if m.done_by_network and not m.row.view]) - DRAWN, 0),
     }
 
 
@@ -215,8 +228,10 @@ def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> l
             title = next(table.title for table in section.tables if table.key == key)
             for name, values in others.items():
                 shared = [row for row in own if row in values]
-                if len(shared) >= 3:
-                    tau = kendalltau([own[row] for row in shared], [values[row] for row in shared]).statistic
+                if len(shared) < 4:
+                    continue  # of three rows every order is likely by chance
+                rank = kendalltau([own[row] for row in shared], [values[row] for row in shared])
+                if not math.isnan(rank.statistic):
                     where = f"{len(shared)} rows at scale {section.scale} and {name}"
-                    lines.append(f"{title}: {where}: rank correlation {tau:+.2f} (Kendall's tau)")
+                    lines.append(f"{title}: {where}: Kendall's tau {rank.statistic:+.2f}, p {rank.pvalue:.2g}")
     return lines

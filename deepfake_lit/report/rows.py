@@ -1,8 +1,6 @@
 """Tables before they are measured: which rows there are, and the runs behind each."""
 
 import functools
-import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from deepfake_lit.config import digest, identity_of
+from deepfake_lit.console import warn
 from deepfake_lit.errors import UserError
+from deepfake_lit.files import read_json
 from deepfake_lit.results import read_predictions, state_of
 from deepfake_lit.sweep import trials
 
@@ -38,6 +39,11 @@ class Run:
         """float (N, K); `which` as in a result: best, last, best_tta, last_tta. A baseline has one state."""
         name = {"best": "probabilities", "best_tta": "probabilities_tta"}.get(which, f"probabilities_{which}")
         return self.predictions[name if name in self.predictions else "probabilities"]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another seed would give another result."""
+        return not self.is_baseline or bool(self.result.get("random"))
 
     @property
     def is_baseline(self) -> bool:
@@ -77,6 +83,7 @@ class Section:
     scale: str | None = None
     reported: dict[str, Any] = field(default_factory=dict)  # the whole of a report's values
     command: str = ""
+    alpha: dict[str, Any] | None = None  # what `audit.alpha_finding` said of the images
 
 
 def read_reported(report: str) -> dict[str, Any]:
@@ -110,9 +117,16 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
             key = f"{entry['row']}+{entry['view']}" if "view" in entry else entry["row"]
             rows.append(Row(key, entry["label"], runs, values, entry.get("view", ""), entry.get("x")))
         tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
-    command = f"deepfake-lit reproduce {record['report']} scale={record['scale']} data.root=PATH"
-    title = f"{reported['title']}"
-    return Section(f"{record['report']}-{record['scale']}", title, tables, record["scale"], reported, command)
+    words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
+    return Section(
+        f"{record['report']}-{record['scale']}",
+        reported["title"],
+        tables,
+        record["scale"],
+        reported,
+        command_line(words, "reproduce"),
+        record.get("alpha"),
+    )
 
 
 def _run_of(output: Path, trial: dict[str, Any], row: str) -> Run:
@@ -150,13 +164,19 @@ def section_of_sweep(folder: Path) -> Section | None:
         label = ", ".join(f"{name}={values[name]}" for name in names if name in values) or "all"
         seed = int(values.get("seed", 0)) if values.get("seed", "0").isdigit() else None
         overrides = tuple(entry["overrides"])
-        if entry["folder"]:
-            run = _run(entry["folder"], seed, overrides)
-        else:
-            run = Run(seed, "failed" if entry["reason"] else "missing", None, None, entry["reason"], list(overrides))
-        row = rows.setdefault(label, Row(label, label, []))
-        row.runs.append(run)
-        row.x = _number(values.get(names[0])) if len(names) == 1 else None
+        folders = entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])
+        several = [_run(folder, seed, overrides) for folder in folders]
+        if not several:
+            state = "failed" if entry["reason"] else "missing"
+            several = [Run(seed, state, None, None, entry["reason"], list(overrides))]
+        for run in several:
+            name = f"{label}: {what}" if len(several) > 1 and (what := _which_baseline(run)) else label
+            row = rows.setdefault(name, Row(name, name, []))
+            row.runs.append(run)
+            row.x = _number(values.get(names[0])) if len(names) == 1 and len(several) == 1 else None
+    if len(rows) == 1 and any("last_tta" in run.result for run in next(iter(rows.values())).done):
+        (row,) = rows.values()
+        rows["tta"] = Row("tta", "with test-time augmentation", row.runs, view="tta")
     axis = None
     if len(rows) > 1 and all(row.x is not None for row in rows.values()):
         values = sorted(row.x for row in rows.values())
@@ -169,6 +189,13 @@ def section_of_sweep(folder: Path) -> Section | None:
     }
     command = command_line([f"{name}={values}" for name, values in swept.items()], "train -m")
     return Section(folder.name, title, [table], command=command)
+
+
+def _which_baseline(run: Run) -> str:
+    if not run.is_baseline:
+        return ""
+    k = neighbours(run.result)
+    return f"{run.result['name']}, k = {k}" if k else run.result["name"]
 
 
 def command_line(overrides: list[str], command: str = "train") -> str:
@@ -190,28 +217,52 @@ def sections(output: Path) -> list[Section]:
     _run.cache_clear()  # of an earlier look
     found, seen = [], set()
     for path in sorted((output / "reproduce").glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found.append(section_of_report(output, record, read_reported(record["report"])))
-        seen |= {str(output / folder) for trial in record["trials"] for folder in trial["folders"]}
+        try:
+            record = read_json(path)
+            found.append(section_of_report(output, record, read_reported(record["report"])))
+            seen |= {str(output / folder) for trial in record["trials"] for folder in trial["folders"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warn(f"{path} is left out: {type(error).__name__}: {error}")
     for folder in sorted((output / "sweeps").glob("*")):
         if section := section_of_sweep(folder):
             found.append(section)
-            seen |= {run.folder for row in section.tables[0].rows for run in row.runs}
+            seen |= {run.folder for table in section.tables for row in table.rows for run in row.runs}
     rest = section_of_rest(output, seen)
     return found + ([rest] if rest else [])
 
 
 def section_of_rest(output: Path, seen: set[str | None]) -> Section | None:
+    """Runs that nobody asked for together: those of one configuration and several seeds are a row."""
     known = {str(Path(folder).resolve()) for folder in seen if folder}
-    rows = []
+    groups: dict[tuple[str, str], list[Run]] = {}
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
     for folder in sorted(output.glob("runs/*/*")):
         if not folder.is_dir() or str(folder.resolve()) in known:
             continue
         run = _run(str(folder), None)
-        seed = run.result["seed"] if run.result else None
-        label = f"{folder.parent.name}/{folder.name}"
-        if run.result and (k := neighbours(run.result)):
-            label = f"{folder.parent.name}, k = {k}"
-        rows.append(Row(label, label, [Run(seed, run.state, run.folder, run.result, run.reason)]))
-    rows.sort(key=lambda row: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)$", row.label)][:2])
+        own = _settings(run)
+        key = folder.parent.name, digest(own) if own else folder.name
+        run = Run(run.result and run.result["seed"], run.state, run.folder, run.result, run.reason)
+        groups.setdefault(key, []).append(run)
+        settings[key] = own
+    rows = [Row("/".join(key), _label(key, settings), runs) for key, runs in groups.items()]
     return Section("runs", "Other runs", [Table("runs", "Runs", rows, "")]) if rows else None
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Of a network's result what makes it what it is, but for the seed; of a baseline's k."""
+    if run.result is None:
+        return {}
+    if run.is_baseline:
+        return {"k": k} if (k := neighbours(run.result)) else {}
+    own = identity_of(run.result["config"]) if "scheduler" in run.result["config"] else {}
+    own.pop("seed", None)
+    return own
+
+
+def _label(key: tuple[str, str], settings: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """The name, and the settings in which runs of that name differ."""
+    alike = [own for (name, _), own in settings.items() if name == key[0]]
+    own = settings[key]
+    differing = [s for s in own if len({str(other.get(s)) for other in alike}) > 1]
+    return ", ".join([key[0], *(f"{s}={own[s]}" for s in differing)]) if own else "/".join(key)

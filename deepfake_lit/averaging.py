@@ -22,7 +22,13 @@ def build_average(cfg: TrainerConfig, seed: int) -> "Average | None":
 
 
 class Average(WeightAveraging):
-    """Of weights and batch-norm statistics."""
+    """Of weights and batch-norm statistics, on the device that is trained on."""
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        self._device = (
+            trainer.strategy.root_device
+        )  # the module is moved there later, and the average would stay behind
+        super().setup(trainer, module, stage)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Nothing: were the average copied over the trained weights, a run that goes on would not have them."""

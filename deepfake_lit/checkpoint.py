@@ -78,6 +78,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a readable checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict) or ENTRY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of deepfake_lit")
+    entry, state = checkpoint[ENTRY], checkpoint["state_dict"]
+    lacking = [key for key in ("config", "data_hash", "class_names") if not isinstance(entry, dict) or key not in entry]
+    if lacking:
+        raise UserError(f"{path} is damaged: it lacks {', '.join(lacking)}")
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} is damaged: its state_dict holds other things than weights")
     return checkpoint
 
 

@@ -75,7 +75,8 @@ class CheckpointWriter(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name in self.STATE:
-            setattr(self, name, state_dict[name])
+            if name in state_dict:  # "kept" came later than some checkpoints
+                setattr(self, name, state_dict[name])
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._finished = time.monotonic()

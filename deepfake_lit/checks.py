@@ -69,6 +69,8 @@ def check(cfg: Config) -> None:
     if m.kind == "whitening_cnn":
         require(1 <= m.stride <= m.patch, "model.stride must be in 1..model.patch")
         one_of("model.pooling", m.pooling, ("avg", "avg_max"))
+    require(cfg.init_weights is None or cfg.init_from is not None, "init_weights belongs to an init_from")
+    require(cfg.init_from is None or m.kind != "none", "init_from needs a network: model=none has no weights")
     if m.kind == "ensemble":
         _check_ensemble(cfg, require)
 

@@ -19,13 +19,15 @@ from deepfake_lit import console
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained
 from deepfake_lit.compare import paired
-from deepfake_lit.config import from_dict
+from deepfake_lit.config import digest, from_dict
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
 from deepfake_lit.errors import UserError
 from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import split_batches
+from deepfake_lit.lineage import check_unseen
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
+from deepfake_lit.processes import one_device
 from deepfake_lit.schema import Config
 from deepfake_lit.trained_ensemble import Member, member_logits
 
@@ -41,8 +43,7 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
         member = load_baseline(Path(path)) if path.endswith(".skops") else load_trained(Path(path))
         if member.class_names != data.class_names:
             raise UserError(f"{path} knows the classes {member.class_names}, the data are of {data.class_names}")
-        if member.meta["data_hash"] != data.hash:
-            console.warn(f"{path} was trained on other images: it may know those that it is to be validated on")
+        check_unseen(path, member.meta, cfg, data)
         if isinstance(member, Trained):
             member.expect(data.size, path)
         member.to(machine)
@@ -58,11 +59,11 @@ def logits_on(member: Member, split: SplitImages, batch_size: int, machine: Hard
 
 @dataclass
 class Tables:
-    """The members' logits, float32 (N, M, K): `fit` of the images of `data.splits["train"]`, which the combination is
-    fitted on, and `validation`."""
+    """The members' logits, float32 (N, M, K): `fit` of the images that the combination is fitted on, with their
+    `labels` int64 (N,), and `validation`."""
 
-    data: ImageData
     fit: Tensor
+    labels: np.ndarray
     validation: Tensor
 
 
@@ -80,19 +81,21 @@ def make_tables(cfg: Config, data: ImageData, members: list[Member], machine: Ha
 
     validation = on(data.splits["validation"])
     if cfg.model.fit_on == "out_of_fold":
+        runs = [digest(m.meta["config"]) for m in members if isinstance(m, Trained)]
+        if len(set(runs)) < len(runs):
+            raise UserError("model.fit_on=out_of_fold: two members are of one run, which on a fold gives one network")
         columns = [out_of_fold(m, path, cfg, data, machine) for path, m in zip(cfg.model.members, members, strict=True)]
-        return Tables(data, torch.stack(columns, 1), validation)
+        return Tables(torch.stack(columns, 1), data.splits["train"].labels, validation)
     if cfg.model.fit_on == "train":
-        return Tables(data, on(data.splits["train"]), validation)
-    splits = data.splits | {"train": data.splits["validation"]}
-    return Tables(ImageData(**(vars(data) | {"splits": splits})), validation, validation)
+        return Tables(on(data.splits["train"]), data.splits["train"].labels, validation)
+    return Tables(validation, data.splits["validation"].labels, validation)
 
 
 def out_of_fold(member: Member, path: str, cfg: Config, data: ImageData, machine: Hardware) -> Tensor:
     """float32 (N, K): the logits of every training image, by a network trained like the member on the other folds.
 
-    Those networks are runs like any other, found again by their fingerprints; it is their last epoch that answers, so
-    nothing was selected on the images that it answers for.
+    Those networks are runs like any other, found again by their fingerprints. It is their last epoch that answers, and
+    none of them stops early; but a plateau scheduler lowers its learning rate by the held-out fold.
     """
     if not isinstance(member, Trained):
         raise UserError(f"model.fit_on=out_of_fold trains networks on folds; {path} is a baseline")
@@ -117,14 +120,16 @@ def _trained_on(part: ImageData, meta: dict[str, Any], cfg: Config, fold: int) -
     """The folder of the run of a checkpoint's configuration on a fold; of staged training all stages."""
     from deepfake_lit.train import run
 
+    one_device("model.fit_on=out_of_fold")
     one = from_dict(meta["config"])
     one.output_dir, one.extends, one.baselines = cfg.output_dir, None, {}
     for name in ("root", "layout", "tolerate", "cache_dir", "workers", "decode_workers", "on_device"):
         setattr(one.data, name, copy.copy(getattr(cfg.data, name)))
     for name in ("accelerator", "threads", "progress_bar"):
         setattr(one.trainer, name, getattr(cfg.trainer, name))
+    one.trainer.early_stopping = None
     one.data.folds, one.data.fold = cfg.model.folds, fold
-    if one.init_from is not None:
+    if one.init_from is not None and meta["init_from"]["data_hash"] == part.hash:
         one.init_from, one.init_weights = str(_trained_on(part, meta["init_from"], cfg, fold) / LAST), None
     return Path(run(one, part, wait=True)[-1]["folder"])
 
@@ -144,13 +149,17 @@ class TableRows(Dataset):
 class LogitsDataModule(ImageDataModule):
     """Loaders of members' logits (B, M, K) in place of images."""
 
-    def __init__(self, tables: Tables, cfg: Config):
-        super().__init__(tables.data, cfg.data, cfg.augment, cfg.seed)
+    def __init__(self, tables: Tables, data: ImageData, cfg: Config):
+        super().__init__(data, cfg.data, cfg.augment, cfg.seed)
         self.tables = tables
+
+    def train_labels(self) -> np.ndarray:
+        return self.tables.labels
 
     def _loader(self, split: SplitImages, batches: Batches) -> DataLoader:
         table = self.tables.fit if batches.shuffle else self.tables.validation
-        return DataLoader(TableRows(table, split.labels), sampler=batches, batch_size=None)
+        labels = self.tables.labels if batches.shuffle else split.labels
+        return DataLoader(TableRows(table, labels), sampler=batches, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return Batch(*(tensor.to(device) for tensor in batch))
@@ -175,16 +184,18 @@ def entry_of(cfg: Config, members: list[Member]) -> list[dict[str, Any]]:
     ]
 
 
-def gains(probabilities: np.ndarray, tables: Tables, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def gains(
+    probabilities: np.ndarray, validation: Tensor, labels: np.ndarray, members: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Of every member its own accuracy on the validation images, and by how much the ensemble is better.
 
     Args:
         probabilities: the ensemble's, float (N, K).
+        validation: the members' logits (N, M, K).
         members: what each is, to which the figures are added.
     """
-    labels = tables.data.splits["validation"].labels
     right = probabilities.argmax(1) == labels
-    alone = tables.validation.argmax(2).numpy() == labels[:, None]
+    alone = validation.argmax(2).numpy() == labels[:, None]
     return [
         {**member, "accuracy": float(alone[:, i].mean()), "gain": asdict(paired(right, alone[:, i]))}
         for i, member in enumerate(members)

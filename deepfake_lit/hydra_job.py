@@ -139,7 +139,7 @@ def _arranged(arguments: list[str]) -> list[str]:
 
 def sweep_name(arguments: list[str], conf: Path) -> str:
     """A folder's name that the same sweep gets again: its choice in conf/sweep, that file, and what else was set."""
-    ignored = NOT_IDENTITY | {"hydra/launcher"}
+    ignored = NOT_IDENTITY - {"init_from", "model.members"} | {"hydra/launcher"}
     settings = [a for a in sorted(arguments) if "=" in a and a.lstrip("+~").partition("=")[0] not in ignored]
     settings = [a for a in settings if not a.startswith(("-", "hydra.launcher."))]
     chosen = [a.partition("=")[2] for a in settings if a.startswith("+sweep=")]

@@ -22,7 +22,8 @@ def folded(net: nn.Module) -> nn.Module:
         if not isinstance(module, nn.Sequential):
             continue
         for (name, first), (following, second) in pairwise(list(module.named_children())):
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and second.track_running_stats:
+            # these types exactly: timm's batch norm with an activation and its standardised convolutions do more
+            if type(first) is nn.Conv2d and type(second) is nn.BatchNorm2d and second.track_running_stats:
                 setattr(module, name, fuse_conv_bn_eval(first, second))
                 setattr(module, following, nn.Identity())
     return net

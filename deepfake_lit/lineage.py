@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from deepfake_lit.checkpoint import ENTRY, network_weights, read_checkpoint
 from deepfake_lit.checks import UNTRAINED
 from deepfake_lit.config import digest, fingerprint, from_dict
-from deepfake_lit.console import note
+from deepfake_lit.console import note, warn
+from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import UserError
 from deepfake_lit.schema import Config
 
@@ -36,6 +37,7 @@ def pinned(cfg: Config) -> Config:
         m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
         if m.combine in UNTRAINED:
             m.fit_on, cfg.trainer.max_epochs = None, 1
+            cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy = 1, 1, "auto"  # nothing to share
         if m.fit_on != "out_of_fold":
             m.folds = None
     return cfg
@@ -73,13 +75,34 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return found.hexdigest()[:16]
 
 
-def start_from(net: nn.Module, cfg: Config) -> None:
+def check_unseen(path: str, meta: dict[str, Any], cfg: Config, data: ImageData) -> None:
+    """Of a network that a run on a fold is made of, and of those that it was made of in turn.
+
+    Raises:
+        UserError: it was trained on images of the fold that this run holds out.
+    """
+    own = cfg.data.folds, cfg.data.fold
+    stage: dict[str, Any] | None = meta
+    while stage is not None:
+        if stage["data_hash"] != data.hash:
+            warn(f"{path} was trained on other images: it may know those that it is to be validated on")
+            return
+        data_cfg = stage["config"]["data"] if "config" in stage else stage  # a baseline's entry has no configuration
+        if cfg.data.folds is not None and (data_cfg.get("folds"), data_cfg.get("fold")) != own:
+            raise UserError(f"{path} knows images of data.fold={cfg.data.fold}, which this run holds out")
+        stage = stage.get("init_from")
+
+
+def start_from(net: nn.Module, cfg: Config, data: ImageData) -> None:
     """Give a network the weights of `cfg.init_from`, batch-norm statistics included, and nothing else of it.
 
     Raises:
-        UserError: they do not fit it.
+        UserError: they do not fit it, or know the fold that is held out.
     """
-    weights = network_weights(read_checkpoint(Path(cfg.init_from)))
+    checkpoint = read_checkpoint(Path(cfg.init_from))
+    if cfg.data.folds is not None:
+        check_unseen(cfg.init_from, checkpoint[ENTRY], cfg, data)
+    weights = network_weights(checkpoint)
     own = net.state_dict()
     wrong = [k for k in own.keys() | weights.keys() if k not in own or k not in weights]
     wrong += [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]

@@ -7,6 +7,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from deepfake_lit.errors import UserError
+
 
 def is_main_process() -> bool:
     """False in the processes that Lightning starts for the further devices of a run."""
@@ -37,3 +39,16 @@ def process_group_left():
 
 def _in_a_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def one_device(what: str) -> None:
+    """For work that is several runs in one process, which Lightning cannot start over on other devices.
+
+    Raises:
+        UserError: there are several.
+    """
+    if torch.cuda.device_count() > 1:
+        raise UserError(
+            f"{what} uses one GPU: set CUDA_VISIBLE_DEVICES=0, and start it again in another terminal for each of the "
+            "others; they share the runs"
+        )

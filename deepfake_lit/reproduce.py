@@ -21,6 +21,7 @@ from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import Unfinished, UserError, one_of
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.lineage import pinned
+from deepfake_lit.processes import one_device
 from deepfake_lit.results import read_result
 from deepfake_lit.schema import NOT_IDENTITY, Config
 
@@ -77,6 +78,8 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         one_of("rows", row, tree["rows"])
     wanted = tree["rows"] if cfg.rows is None else _with_needed(cfg.rows, tree["rows"])
     seeds = scale["seeds"] if cfg.seeds is None else cfg.seeds
+    if not wanted or not seeds:
+        raise UserError("rows and seeds need at least one each")
     trials = []
     for row, seed in itertools.product(wanted, seeds):
         own = tree["rows"][row]
@@ -111,6 +114,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     from deepfake_lit.train import open_run_data
 
     plan = read_plan(report, cfg, further)
+    one_device("reproduce")
     checked = compose([o for o in plan.trials[0].overrides if "{" not in o])
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
@@ -179,7 +183,7 @@ class _Clock:
     """How long the rest takes: by a few timed steps of each kind of network, corrected by what has been done since."""
 
     def __init__(self, plan: Plan, data: ImageData):
-        self.data = data
+        self.plan, self.data = plan, data
         self.rates: dict[str, float] = {}
         self.expected: dict[int, float] = {}
         self.spent = self.estimated = 0.0
@@ -194,15 +198,30 @@ class _Clock:
         )
 
     def _estimate(self, trial: Trial) -> float:
-        """Seconds; 0 of a baseline or an ensemble, or where it is finished."""
-        overrides = [o for o in trial.overrides if "{" not in o]
-        if any(o.startswith("experiment=ensemble") for o in overrides):
+        """Seconds; 0 of a baseline, of an ensemble but for the networks that it trains on folds, or where it is
+        finished. What starts from another row is not known to be finished until it is asked for."""
+        overrides = [o for o in trial.overrides if not re.search(REFERENCE, o)]
+        if overrides[0] == "experiment=ensemble":
+            folds = next((int(o.rpartition("=")[2]) for o in overrides if o.startswith("model.folds=")), 5)
+            return (folds - 1) * self._stages(trial) if "model.fit_on=out_of_fold" in overrides else 0.0
+        starts_elsewhere = len(overrides) < len(trial.overrides)
+        cfg = compose([*overrides, *(["init_from=null"] if starts_elsewhere else [])])
+        if cfg.model.kind == "none" or (not starts_elsewhere and self._finished(cfg)):
             return 0.0
-        if len(overrides) < len(trial.overrides):
-            overrides.append("init_from=null")
-        cfg = compose(overrides)
-        if cfg.model.kind == "none" or (len(overrides) == len(trial.overrides) and self._finished(cfg)):
-            return 0.0
+        return self._training(cfg)
+
+    def _stages(self, trial: Trial) -> float:
+        """Of all networks that a trial is made of, as if none were there."""
+        seconds = 0.0
+        for name, _ in re.findall(REFERENCE, " ".join(trial.overrides)):
+            other = next(t for t in self.plan.trials if (t.row, t.seed) == (name, trial.seed))
+            overrides = [o for o in other.overrides if not re.search(REFERENCE, o)]
+            starts_elsewhere = len(overrides) < len(other.overrides)
+            seconds += self._training(compose([*overrides, *(["init_from=null"] if starts_elsewhere else [])]))
+            seconds += self._stages(other)
+        return seconds
+
+    def _training(self, cfg: Config) -> float:
         train, validation = (len(self.data.splits[name]) for name in ("train", "validation"))
         limit = cfg.trainer.limit_train_batches
         batches = -(-train // cfg.data.batch_size)
@@ -242,6 +261,6 @@ class _Clock:
     def done(self, trial: Trial) -> None:
         now = time.monotonic()
         expected = self.expected.pop(id(trial))
-        if expected and not trial.reason:
+        if expected and not trial.reason and now - self._started > 0.1 * expected:  # else it was finished before
             self.spent, self.estimated = self.spent + now - self._started, self.estimated + expected
         self._started = now

@@ -72,8 +72,9 @@ def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> 
     epochs = cfg.trainer.max_epochs
     if before >= epochs:
         raise UserError(f"extends={cfg.extends} is of {before} epochs; trainer.max_epochs must be more, not {epochs}")
-    with open(other / BEST, "rb") as best, atomic(folder / BEST, "wb") as copy:
-        shutil.copyfileobj(best, copy)
+    for file in (other / BEST, *(other.glob("epoch-*.ckpt") if cfg.trainer.keep_epochs else ())):
+        with open(file, "rb") as source, atomic(folder / file.name, "wb") as copy:
+            shutil.copyfileobj(source, copy)
     note(f"extends {path}, after step {checkpoint['global_step']:,}, to {epochs} epochs")
     return path, checkpoint["global_step"]
 

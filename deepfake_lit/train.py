@@ -93,7 +93,6 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     while trained is None:
         trained = _train(cfg, data, folder, baselines, machine)
     trainer, module, history, writer = trained
-    data = trainer.datamodule.data
     split = data.splits["validation"]
     figures, predictions = {}, {}
     for which in ("best", "last"):  # from the files: what `predict` will give for them
@@ -173,8 +172,9 @@ def _parts(cfg: Config, data: ImageData, machine: hardware.Hardware) -> tuple[Cl
     members = load_members(cfg, data, machine)
     tables = make_tables(cfg, data, members, machine)
     torch.manual_seed(derive(cfg.seed, "init") >> 1)
-    module = Classifier(network_of(cfg, members), cfg, data.class_names, class_weights(cfg, tables.data))
-    return module, LogitsDataModule(tables, cfg), {"members": entry_of(cfg, members)}
+    weights = class_weights(cfg, data, tables.labels)
+    module = Classifier(network_of(cfg, members), cfg, data.class_names, weights)
+    return module, LogitsDataModule(tables, data, cfg), {"members": entry_of(cfg, members)}
 
 
 def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
@@ -182,14 +182,16 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
     torch.manual_seed(derive(cfg.seed, "init") >> 1)
     net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
     if cfg.init_from:
-        start_from(net, cfg)
+        start_from(net, cfg, data)
     elif hasattr(net, "calibrate"):
         net.calibrate(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(CALIBRATION))
-    return Classifier(net, cfg, data.class_names, class_weights(cfg, data), machine.channels_last)
+    weights = class_weights(cfg, data, data.splits["train"].labels)
+    return Classifier(net, cfg, data.class_names, weights, machine.channels_last)
 
 
-def class_weights(cfg: Config, data: ImageData) -> list[float] | None:
-    counts = np.bincount(data.splits["train"].labels, minlength=len(data.class_names)).tolist()
+def class_weights(cfg: Config, data: ImageData, labels: np.ndarray) -> list[float] | None:
+    """Of the loss, by the labels of what is trained on."""
+    counts = np.bincount(labels, minlength=len(data.class_names)).tolist()
     return resolve_class_weights(cfg.loss.class_weights, counts)
 
 
@@ -199,4 +201,6 @@ def _made_of(cfg: Config, datamodule: ImageDataModule, probabilities: np.ndarray
         return {"init_from": lineage_of(Path(cfg.init_from))}
     if not isinstance(datamodule, LogitsDataModule):
         return {}
-    return {"members": gains(probabilities, datamodule.tables, [member_of(path) for path in cfg.model.members])}
+    labels = datamodule.data.splits["validation"].labels
+    members = [member_of(path) for path in cfg.model.members]
+    return {"members": gains(probabilities, datamodule.tables.validation, labels, members)}

@@ -19,6 +19,7 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.hardware import resolve
 from deepfake_lit.models.ensemble import Ensemble, Head, Mean, Vote, WeightedMean
 from deepfake_lit.predict import Predictor
+from deepfake_lit.processes import one_device
 from deepfake_lit.results import read_predictions
 from deepfake_lit.train import open_run_data, run
 
@@ -172,7 +173,7 @@ def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settin
     tables = ensemble.make_tables(cfg, data, loaded, machine)
     train = data.splits["train"]
     assert tables.fit.shape == (100, 2, 5)
-    folds = fold_of(train.ids, train.labels, 2)
+    folds = fold_of([fact.pixel_hash for fact in train.facts], train.labels, 2)
     for number, name in enumerate(("small", "large")):
         by_fold = {}
         for folder in (members[1] / "runs" / name).iterdir():
@@ -199,6 +200,43 @@ def test_a_later_stage_is_trained_on_folds_from_its_first_stage_on(settings, mem
     for trained in [t for t in found if t.config.data.folds]:
         before = trained.meta["init_from"]["config"]
         assert (before["data"]["folds"], before["data"]["fold"]) == (2, trained.config.data.fold)
+
+
+def test_baselines_beside_an_ensemble_are_fitted_on_training_images(settings, members):
+    svm = "+baselines.beside={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
+    for overrides in (["model.combine=mean"], ["model.fit_on=validation"]):
+        fitted, whole = run(configured(settings, members, *overrides, svm))
+        alone = run(compose([*configured_alone(settings, members), svm.replace("beside", "beside_nothing")]))[-1]
+        assert fitted["best"] == alone["best"]
+        assert whole["data"]["images"]["train"] == 100
+
+
+def configured_alone(settings, members):
+    own = [s for s in settings if not s.startswith(("model.", "augment.", "trainer.max"))]
+    return [*own, "model=none", f"output_dir={members[1]}"]
+
+
+def test_members_that_know_the_held_out_fold_are_refused(settings, members):
+    for of in ((0, 1), (2, 0)):
+        with pytest.raises(UserError, match=r"knows images of data\.fold=0"):
+            run(configured(settings, members, "model.combine=mean", "data.folds=2", "data.fold=0", of=of))
+
+
+def test_two_members_of_one_run_have_no_folds(settings, members):
+    last = str(Path(members[0][0]).with_name("last.ckpt"))
+    with pytest.raises(UserError, match="two members are of one run"):
+        run(configured(settings, ([members[0][0], last], members[1]), "model.fit_on=out_of_fold"))
+
+
+def test_several_gpus_are_refused_where_several_runs_are_one_process(settings, members, monkeypatch):
+    def two(what):
+        with monkeypatch.context() as patch:
+            patch.setattr("torch.cuda.device_count", lambda: 2)
+            one_device(what)
+
+    monkeypatch.setattr(ensemble, "one_device", two)
+    with pytest.raises(UserError, match="out_of_fold uses one GPU: set CUDA_VISIBLE_DEVICES=0"):
+        run(configured(settings, members, "model.fit_on=out_of_fold", "model.folds=3"))
 
 
 def test_fitting_on_validation_uses_its_images_and_says_so(settings, members, capsys):

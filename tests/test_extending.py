@@ -185,6 +185,17 @@ def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(settings, tm
     assert not torch.allclose(found[mean], by_epoch[-1][mean], rtol=1e-3)
 
 
+def test_an_extended_run_keeps_the_epochs_that_were_kept(settings, tmp_path):
+    overrides = [*settings, "scheduler=constant", "trainer.keep_epochs=2"]
+    whole = run(compose([*overrides, "trainer.max_epochs=4", f"output_dir={tmp_path / 'whole'}"]))[-1]
+    first = run(compose([*overrides, "trainer.max_epochs=2", f"output_dir={tmp_path / 'two'}"]))[-1]
+    extends = f"extends={first['fingerprint']}"
+    later = run(compose([*overrides, "trainer.max_epochs=4", extends, f"output_dir={tmp_path / 'two'}"]))[-1]
+    found = differences(Path(later["folder"]), Path(whole["folder"]))
+    assert [text for text in found if "TensorBoard" not in text] == []  # its own begins where it goes on
+    assert len(list(Path(later["folder"]).glob("epoch-*.ckpt"))) == 2
+
+
 def test_until_it_starts_the_average_is_the_trained_weights(settings, tmp_path):
     """And what is validated meanwhile is what a run without it validates."""
     overrides = ["trainer.max_epochs=4", "scheduler=constant"]

@@ -49,6 +49,12 @@ def test_more_folds_than_images_of_a_class_are_refused():
         fold_of(["a", "b", "c", "d", "e"], np.array([0, 0, 0, 1, 1]), 3)
 
 
+def test_the_same_pixels_are_in_one_fold():
+    hashes = [f"h{n % 20}" for n in range(60)]
+    folds = fold_of(hashes, np.zeros(60, int), 4)
+    assert all(len({folds[i] for i in range(60) if hashes[i] == h}) == 1 for h in hashes)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -71,3 +77,22 @@ def test_a_run_on_a_fold_answers_for_its_images_and_is_a_run_of_its_own(settings
     assert not answered[0] & answered[1]
     assert results[0]["fingerprint"] != results[1]["fingerprint"]
     assert dataclasses.asdict(compose(overrides).data)["folds"] is None
+
+
+def test_a_baseline_on_a_fold_is_a_run_of_its_own(settings, tmp_path):
+    overrides = [*settings, f"output_dir={tmp_path}", "model=none", "baseline=logistic_regression"]
+    overrides = [o for o in overrides if not o.startswith("model.")]
+    cases = ([], ["data.folds=2", "data.fold=0"], ["data.folds=2", "data.fold=1"])
+    assert len({run(compose([*overrides, *case]))[-1]["folder"] for case in cases}) == 3
+
+
+def test_a_start_that_knows_the_fold_is_refused(settings, tmp_path):
+    overrides = [*settings, f"output_dir={tmp_path}", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    whole = run(compose(overrides))[-1]["folder"]
+    own = run(compose([*overrides, "data.folds=2", "data.fold=1"]))[-1]["folder"]
+    later = [*overrides, "data.folds=2", "data.fold=1", "name=later"]
+    with pytest.raises(UserError, match=r"knows images of data\.fold=1"):
+        run(compose([*later, f"init_from={whole}/last.ckpt"]))
+    second = run(compose([*later, f"init_from={own}/last.ckpt"]))[-1]["folder"]
+    with pytest.raises(UserError, match=r"knows images of data\.fold=0"):
+        run(compose([*overrides, "data.folds=2", "data.fold=0", f"init_from={second}/last.ckpt"]))

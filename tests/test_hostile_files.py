@@ -1,5 +1,6 @@
 """Files from a stranger are data: no checkpoint or result runs code, and each has its one clear message."""
 
+import contextlib
 import io
 import json
 import os
@@ -14,6 +15,8 @@ import torch
 from deepfake_lit.checkpoint import ENTRY, load_trained
 from deepfake_lit.cli import compose
 from deepfake_lit.errors import UserError
+from deepfake_lit.lineage import lineage_of, pinned
+from deepfake_lit.predict import load_member
 from deepfake_lit.results import REQUIRED, read_predictions, read_result
 from deepfake_lit.status import StatusConfig, look
 from deepfake_lit.train import run
@@ -48,6 +51,10 @@ def saved(checkpoint) -> bytes:
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return buffer.getvalue()
+
+
+def as_tensor(content: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def zip_bomb() -> bytes:
@@ -102,9 +109,23 @@ CHECKPOINTS = {
         lambda c, t: saved(changed(c, "state_dict", "net.classifier.bias", to=torch.zeros(7))),
         "damaged",
     ),
+    "an entry that is a number": (lambda c, t: saved(c | {ENTRY: 5}), "damaged"),
+    "no class names": (
+        lambda c, t: saved(c | {ENTRY: {k: v for k, v in c[ENTRY].items() if k != "class_names"}}),
+        "damaged: it lacks class_names",
+    ),
+    "weights that are a list": (lambda c, t: saved(c | {"state_dict": [1]}), "damaged"),
     "weights that are text": (
         lambda c, t: saved(changed(c, "state_dict", "net.classifier.bias", to="0 0 0 0 0")),
         "damaged",
+    ),
+}
+# of those that are taken for ensembles
+ENSEMBLES = {
+    "members that are text": (lambda c, t: saved(changed(c, ENTRY, "members", to="ab")), "damaged"),
+    "a member that runs code": (
+        lambda c, t: saved(changed(c, ENTRY, "members", to=[{"skops": as_tensor(pickle.dumps(Malicious(t)))}])),
+        "not a readable baseline",
     ),
 }
 # of those that hold good weights, and cannot be gone on from
@@ -120,13 +141,18 @@ UNRESTORABLE = {
 }
 
 
-@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("name", [*CHECKPOINTS, *ENSEMBLES])
 def test_a_hostile_checkpoint_is_not_predicted_with(name, finished, tmp_path):
-    content, message = CHECKPOINTS[name]
+    content, message = (CHECKPOINTS | ENSEMBLES)[name]
     good = finished[2]
     (tmp_path / "x.ckpt").write_bytes(content(good, tmp_path / "trace"))
-    with pytest.raises(UserError, match=message):
-        load_trained(tmp_path / "x.ckpt")
+    for load in (load_member,) if name in ENSEMBLES else (load_trained, load_member):
+        with pytest.raises(UserError, match=message):
+            load(tmp_path / "x.ckpt")
+    cfg = compose(["data.root=x", f"init_from={tmp_path / 'x.ckpt'}"])
+    for read in (lambda: pinned(cfg), lambda: lineage_of(tmp_path / "x.ckpt")):
+        with contextlib.suppress(UserError):  # that the weights belong to nothing is not theirs to find
+            read()
     assert not (tmp_path / "trace").exists()
 
 

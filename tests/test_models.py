@@ -100,7 +100,7 @@ def test_whitening_filters_whiten():
     """Patches of the images that they were made of come out uncorrelated, of variance v / (v + 0.0005)."""
     random = torch.Generator().manual_seed(0)
     images = torch.nn.functional.avg_pool2d(torch.randn(60, 3, 40, 40, generator=random), 3, 1, 1)
-    filters = whitening_filters(images, 4).flatten(1)
+    filters = whitening_filters([images], 4).flatten(1)
     patches = torch.nn.functional.unfold(images, 4).transpose(1, 2).reshape(-1, 48)
     before, after = torch.cov(patches.T), torch.cov((patches @ filters.T).T)
     values = torch.linalg.eigvalsh(before.double()).float()
@@ -110,7 +110,7 @@ def test_whitening_filters_whiten():
 
 def test_the_front_end_is_fixed_and_has_every_filter_with_its_negative():
     net = build_model(WhiteningCNNConfig(), 3, 5)
-    net.calibrate(torch.randn(20, 3, 24, 24))
+    net.calibrate([torch.randn(20, 3, 24, 24)])
     first, second = net.whiten.weight.split(48)
     assert torch.equal(first, -second)
     assert not net.whiten.weight.requires_grad
@@ -118,7 +118,7 @@ def test_the_front_end_is_fixed_and_has_every_filter_with_its_negative():
     assert sum(p.numel() for p in trained) + net.whiten.weight.numel() == parameters(net) == 1_193_605
     learned = build_model(WhiteningCNNConfig(learned=True), 3, 5)
     before = learned.whiten.weight.clone()
-    learned.calibrate(torch.randn(20, 3, 24, 24))
+    learned.calibrate([torch.randn(20, 3, 24, 24)])
     assert torch.equal(learned.whiten.weight, before)
     assert learned.whiten.weight.requires_grad
 
@@ -132,7 +132,7 @@ def test_the_front_end_keeps_a_whole_share_of_the_side(patch, stride, side):
 def test_a_constant_plane_is_no_trouble():
     """As alpha is in the competition's images: its eigenvalues are 0."""
     images = torch.cat([torch.randn(20, 3, 24, 24), torch.ones(20, 1, 24, 24)], 1)
-    assert torch.isfinite(whitening_filters(images, 4)).all()
+    assert torch.isfinite(whitening_filters([images], 4)).all()
 
 
 def test_a_run_takes_its_front_end_from_training_images_and_its_checkpoint_keeps_it(settings, tmp_path):
@@ -140,8 +140,8 @@ def test_a_run_takes_its_front_end_from_training_images_and_its_checkpoint_keeps
     cfg = compose([*overrides, "experiment=whitening_cnn", "trainer.max_epochs=1", f"output_dir={tmp_path}"])
     folder = run(cfg)[-1]["folder"]
     data = open_run_data(cfg)
-    images = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(1000)
-    assert len(images) == len(data.splits["train"])  # fewer than 1,000
+    images = list(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(1000))
+    assert sum(map(len, images)) == len(data.splits["train"])  # fewer than 1,000
     kept = load_trained(Path(folder) / "last.ckpt").net.whiten.weight
     filters = whitening_filters(images, 4)
     assert torch.equal(kept.detach(), torch.cat([filters, -filters]))

@@ -84,11 +84,13 @@ def test_other_weights_than_it_was_run_with_are_refused(settings, first):
         ("model.width=0.25", "does not fit the network"),
         ("data.channels=rgba", "does not fit the network"),
         ("init_from=nowhere.ckpt", "there is no such checkpoint"),
+        ("init_from=null", "init_weights belongs to an init_from"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(override, message, settings, first):
+    further = ["init_weights=0123456789abcdef"] if override == "init_from=null" else []
     with pytest.raises(UserError, match=message):
-        run(second(settings, first, override))
+        run(second(settings, first, override, *further))
 
 
 def test_a_digest_sees_every_value_name_and_type():

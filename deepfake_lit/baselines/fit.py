@@ -93,7 +93,7 @@ class Baselines(Callback):
 
         features, fitting, predicting = np.diff(clock).tolist()
         if first.save:
-            save_baseline(folders[-1] / "model.skops", pipeline, first.features, channels, data)
+            save_baseline(folders[-1] / "model.skops", pipeline, first.features, self.cfg.data, data)
         for identity, folder, p in zip(identities, folders, answers, strict=True):
             p = p.astype(np.float32)
             figures = evaluate(torch.from_numpy(p), torch.from_numpy(validation.labels))
@@ -125,6 +125,8 @@ class Baselines(Callback):
             "baseline": {"features": list(baseline.features.items()), "steps": list(baseline.steps.items())},
             "channels": self.cfg.data.channels,
         }
+        if self.cfg.data.folds is not None:
+            identity |= {"folds": self.cfg.data.folds, "fold": self.cfg.data.fold}
         return identity | ({"seed": self.cfg.seed} if is_random(self._pipeline(baseline)) else {})
 
 

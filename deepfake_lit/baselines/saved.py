@@ -20,6 +20,7 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.hardware import Hardware
 from deepfake_lit.results import code_version
+from deepfake_lit.schema import DataConfig
 from deepfake_lit.views import VIEWS
 
 # Beside what skops itself trusts. Not among them: trees, whose node indices a stranger could point outside of memory.
@@ -55,11 +56,13 @@ class SavedBaseline:
         return torch.stack(answers)
 
 
-def save_baseline(path: Path, pipeline: Pipeline, features: dict, channels: str, data: ImageData) -> None:
+def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfig, data: ImageData) -> None:
     """Write the file; a pipeline that could not be read back as data is not written, and a warning says so."""
     meta = {
         "features": features,
-        "channels": channels,
+        "channels": cfg.channels,
+        "folds": cfg.folds,
+        "fold": cfg.fold,
         "class_names": list(data.class_names),
         "image_size": [int(side) for side in data.size],
         "data_hash": data.hash,

@@ -130,6 +130,11 @@ class ImageDataModule(pl.LightningDataModule):
         sampling, count = cfg.class_sampling, len(data.class_names)
         if sampling and (len(sampling) != count or min(sampling) < 0 or sum(sampling) == 0):
             raise UserError(f"data.class_sampling needs a weight of 0 or more for each of {count} classes, not all 0")
+        height, width = (cfg.image_size,) * 2 if cfg.image_size else data.size
+        if augment_cfg.crop and augment_cfg.crop >= min(height, width):
+            raise UserError(f"augment.crop={augment_cfg.crop} must be less than the images' side, {min(height, width)}")
+        if augment_cfg.rot90 and height != width:
+            raise UserError(f"augment.rot90 turns square images; these are {width} x {height}: set data.image_size")
         self.data, self.cfg, self.augment_cfg, self.seed = data, cfg, augment_cfg, seed
         self.preprocess = Preprocess.from_config(cfg)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -143,12 +148,16 @@ class ImageDataModule(pl.LightningDataModule):
         split = self.data.splits["train"]
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        batches = Batches(len(split), self.cfg.batch_size, self.seed, True, self._sampling_weights(), rank, world)
+        count = len(self.train_labels())
+        batches = Batches(count, self.cfg.batch_size, self.seed, True, self._sampling_weights(), rank, world)
         return self._loader(split, batches)
+
+    def train_labels(self) -> np.ndarray:
+        return self.data.splits["train"].labels
 
     def _sampling_weights(self) -> np.ndarray | None:
         sampling = self.cfg.class_sampling
-        return np.asarray(sampling)[self.data.splits["train"].labels] if sampling else None
+        return np.asarray(sampling)[self.train_labels()] if sampling else None
 
     def val_dataloader(self) -> DataLoader:
         split = self.data.splits["validation"]
@@ -210,13 +219,15 @@ class ImageDataModule(pl.LightningDataModule):
         )
         return Batch(images.contiguous(memory_format=self.memory_format), targets, batch.labels)
 
-    def some_images(self, count: int) -> Tensor:
-        """float32 (N, C, H, W): training images as they are, normalised; at most so many, drawn by the seed."""
+    def some_images(self, count: int) -> Iterator[Tensor]:
+        """Batches of float32 (N, C, H, W): training images as they are, normalised; at most so many in all, drawn by
+        the seed."""
         split = self.data.splits["train"]
         generator = np.random.Generator(np.random.PCG64(derive(self.seed, "some")))
         chosen = np.sort(generator.permutation(len(split))[:count])
-        pixels, clear = split.gather(chosen)
-        return self.preprocess(torch.from_numpy(pixels), None if clear is None else torch.from_numpy(clear))
+        for start in range(0, len(chosen), self.cfg.batch_size):
+            pixels, clear = split.gather(chosen[start : start + self.cfg.batch_size])
+            yield self.preprocess(torch.from_numpy(pixels), None if clear is None else torch.from_numpy(clear))
 
     def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
         """The images of an epoch's first batches, as the network is trained on them in one process."""

@@ -115,26 +115,27 @@ def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
         UserError: a class has fewer training images than there are folds.
     """
     train = data.splits["train"]
-    held_out = fold_of(train.ids, train.labels, folds) == fold
+    held_out = fold_of([fact.pixel_hash for fact in train.facts], train.labels, folds) == fold
     parts = {"train": train.only(np.flatnonzero(~held_out), "train")}
     parts["validation"] = train.only(np.flatnonzero(held_out), "validation")
     return dataclasses.replace(data, splits=data.splits | parts)
 
 
-def fold_of(ids: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
-    """int64 (N,): the fold of every image. Within a class images are dealt out in the order of a hash of their ids, so
-    that classes are alike in all folds, and neither the order of files nor a seed counts.
+def fold_of(hashes: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
+    """int64 (N,): the fold of every image. Within a class images are dealt out in the order of their pixels' hashes, so
+    that classes are alike in all folds, neither the order of files nor a seed counts, and the same pixels twice are in
+    one fold.
 
     Raises:
         UserError: a class has fewer images than there are folds.
     """
-    found = np.zeros(len(ids), np.int64)
+    found = np.zeros(len(hashes), np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        if len(members) < folds:
-            raise UserError(f"data.folds={folds}: class {label} has only {len(members)} training images")
-        hashes = [hashlib.sha256(ids[i].encode(errors="surrogateescape")).digest() for i in members]
-        found[members[sorted(range(len(members)), key=hashes.__getitem__)]] = np.arange(len(members)) % folds
+        values, which = np.unique([hashes[i] for i in members], return_inverse=True)
+        if len(values) < folds:
+            raise UserError(f"data.folds={folds}: class {label} has only {len(values)} training images")
+        found[members] = which % folds
     return found
 
 

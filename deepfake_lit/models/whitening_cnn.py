@@ -5,6 +5,7 @@ negatives. Images have most of their power at low frequencies and generators lea
 both count alike. On the competition's images the eigenvalues of 4x4 patches differ by a factor of 40,000.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from deepfake_lit.models import conv_bn, scaled
 
 SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
-CHUNK = 100  # images at a time
+PATCHES = 2**28  # bytes of them at a time
 
 
 class Stage(nn.Module):
@@ -70,25 +71,32 @@ class WhiteningCNN(nn.Module):
         return self.classifier(self.dropout(pooled))
 
     @torch.no_grad()
-    def calibrate(self, images: Tensor) -> None:
-        """Set the front end by the patches of training images, float (N, C, H, W), normalised as in training."""
+    def calibrate(self, images: Iterable[Tensor]) -> None:
+        """Set the front end by the patches of training images, batches of float (N, C, H, W), normalised as in
+        training."""
         if self.learned:
             return
         filters = whitening_filters(images, self.whiten.kernel_size[0])
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
 
 
-def whitening_filters(images: Tensor, patch: int) -> Tensor:
+def whitening_filters(images: Iterable[Tensor], patch: int) -> Tensor:
     """float32 (D, C, P, P), D = C * P * P: the eigenvectors of the covariance of all patches, each over the root of its
-    eigenvalue plus `SMALLEST`."""
-    size = images.shape[1] * patch * patch
-    total, products, count = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64), 0
-    for chunk in images.cpu().split(CHUNK):
-        patches = F.unfold(chunk.float(), patch).transpose(1, 2).reshape(-1, size)
-        total += patches.sum(0, dtype=torch.float64)
-        products += (patches.T @ patches).double()
-        count += len(patches)
+    eigenvalue plus `SMALLEST`.
+
+    Args:
+        images: batches of float (N, C, H, W), on the CPU.
+    """
+    total, products, count = 0.0, 0.0, 0
+    for batch in images:
+        channels, height, width = batch.shape[1:]
+        size = channels * patch * patch
+        for chunk in batch.split(max(1, PATCHES // (4 * size * height * width))):
+            patches = F.unfold(chunk.float(), patch)
+            total = total + patches.sum((0, 2), dtype=torch.float64)
+            products = products + torch.einsum("bip,bjp->ij", patches, patches).double()
+            count += patches.shape[0] * patches.shape[2]
     mean = total / count
     values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
     filters = vectors / torch.sqrt(values.clamp_min(0) + SMALLEST)
-    return filters.T.float().reshape(size, images.shape[1], patch, patch)
+    return filters.T.float().reshape(size, channels, patch, patch)

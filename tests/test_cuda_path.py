@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import deepfake_lit
+from deepfake_lit.averaging import MovingAverage
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.preprocess import Preprocess
@@ -175,3 +177,14 @@ def test_the_source_names_no_device_by_method():
     files = list(Path(deepfake_lit.__file__).parent.rglob("*.py"))
     assert len(files) > 20
     assert [str(f) for f in files if re.search(r"\.cuda\(", f.read_text())] == []
+
+
+def test_an_average_lies_on_the_device_that_is_trained_on():
+    """Lightning sets callbacks up before it moves the module there."""
+    average = MovingAverage(0.9)
+    module = LightningModule()
+    module.layer = torch.nn.Linear(2, 2)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    average.setup(trainer, module, "fit")
+    assert {p.device.type for p in average._average_model.module.parameters()} == {"meta"}
+    assert {p.device.type for p in module.parameters()} == {"cpu"}

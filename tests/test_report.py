@@ -333,6 +333,33 @@ def swept(settings, tmp_path_factory):
     return output, report(ReportConfig(str(output)))
 
 
+def sweep_of(tmp_path: Path, trials: list[tuple[list[str], list[str]]]) -> str:
+    """The Markdown of a sweep's trials: overrides and folders."""
+    for number, (overrides, folders) in enumerate(trials):
+        entry = {"number": number, "overrides": overrides, "folder": folders[-1], "folders": folders, "reason": None}
+        path = tmp_path / "sweeps" / "some" / "trials" / f"{number}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(entry))
+    return report(ReportConfig(str(tmp_path), images=False)).with_name("report.md").read_text()
+
+
+def test_a_sweep_of_neighbours_shows_every_k(tmp_path):
+    def neighbours(name, k):
+        config = {"baseline": {"features": [], "steps": [["KNN", {"n_neighbors": k}]]}, "data": {}}
+        return made_up(tmp_path / "runs" / name / f"{k}", 0.3 + k / 100, 0, name, config=config, selected_on=None)
+
+    trials = [([f"baseline={name}"], [neighbours(name, k) for k in (3, 5)]) for name in ("knn", "knn_standardised")]
+    text = sweep_of(tmp_path, trials)
+    for row in ("baseline=knn: knn, k = 3", "baseline=knn_standardised: knn_standardised, k = 5"):
+        assert f"| {row} |" in text
+    assert "Other runs" not in text
+
+
+def test_a_sweep_over_seeds_alone_has_a_row_with_augmentation_at_test_time(tmp_path):
+    trials = [([f"seed={seed}"], [made_up(tmp_path / "runs" / "net" / f"{seed}", 0.9, seed)]) for seed in (0, 1)]
+    assert "| with test-time augmentation |" in sweep_of(tmp_path, trials)
+
+
 def test_a_sweep_is_a_table_over_its_seeds(swept):
     text = swept[1].read_text()
     assert "optimizer.lr=0.01" in text or "optimizer.lr=1e-2" in text

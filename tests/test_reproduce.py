@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from deepfake_lit import reproduce as module
+from deepfake_lit import train
 from deepfake_lit.cli import compose, config_dir, main
 from deepfake_lit.errors import UserError
 from deepfake_lit.report.rows import read_reported
@@ -95,8 +96,6 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
 
 
 def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, tmp_path, monkeypatch):
-    from deepfake_lit import train
-
     def run(cfg, data, wait):
         if cfg.name == "deepfake_net":
             raise RuntimeError("out of memory")
@@ -124,6 +123,31 @@ def test_rows_that_are_left_out_are_kept(small, tmp_path):
     reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["knn"]), further)
     kept = json.loads((tmp_path / "reproduce" / "report_b-smoke.json").read_text())["trials"]
     assert {trial["row"]: len(trial["folders"]) for trial in kept} == {"knn": 10, "cnn": 1}
+
+
+def test_what_was_finished_is_kept_when_the_next_time_is_interrupted(small, tmp_path, monkeypatch):
+    further = [*small, f"output_dir={tmp_path}"]
+    cfg = ReproduceConfig("smoke", seeds=[0], rows=["cnn", "rgb", "lr_1e-4"])
+    reproduce("report_b", cfg, further)
+    record = tmp_path / "reproduce" / "report_b-smoke.json"
+    before = json.loads(record.read_text())["trials"]
+    calls = []
+
+    def run_once(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train.run(*arguments, **named)
+
+    monkeypatch.setattr(module, "run_once", run_once)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("report_b", cfg, further)
+    after = json.loads(record.read_text())["trials"]
+    assert [t["folders"] for t in after] == [t["folders"] for t in before]
+    monkeypatch.undo()
+    other = reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), [*further, "data.batch_size=32"])
+    assert other.further == ["data.batch_size=32"]
+    assert len(json.loads(record.read_text())["trials"]) == 1  # runs of other settings are no rows of one table
 
 
 def test_the_time_is_announced_before_and_while(small, tmp_path, capsys):

@@ -68,7 +68,7 @@ FITTED_ON = {
 
 def _members(result: dict[str, Any]) -> None:
     model = result["config"]["model"]
-    title = f"{model['combine']}, {FITTED_ON[model['fit_on']]}; against each member, best epoch without TTA"
+    title = f"{model['combine']}, {FITTED_ON[model['fit_on']]}; against each member, last epoch without TTA"
     table = _table(title, "member", "accuracy", "gain", "95 % over images", "images", "McNemar's p")
     for member in result["members"]:
         gain = member["gain"]

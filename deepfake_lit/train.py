@@ -117,7 +117,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         "best_epoch": writer.best_epoch,  # counted from 0
         "history": history.rows,
         "checkpoints": {"written": writer.written, "seconds": writer.seconds},
-        **_made_of(cfg, trainer.datamodule, predictions["best"]),
+        **_made_of(cfg, trainer.datamodule, predictions["last"]),
         **figures,
     }
     arrays = {

@@ -155,7 +155,7 @@ def test_gains_are_paired_with_every_member(settings, members):
     cfg = configured(settings, members, of=(0, 1))
     result = run(cfg)[-1]
     found = read_predictions(Path(result["folder"]) / "predictions.npz")
-    right = found["probabilities"].argmax(1) == found["labels"]
+    right = found["probabilities_last"].argmax(1) == found["labels"]
     split = open_run_data(cfg).splits["validation"]
     for path, member in zip(members[0], result["members"], strict=False):
         own = Predictor.load([path], cfg.trainer).on_split(split, ["identity"], 50)[0].argmax(1).numpy() == split.labels

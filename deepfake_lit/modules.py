@@ -89,7 +89,8 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self):
         if not any(p.requires_grad for p in self.net.parameters()):
             return None
-        optimizer = build_optimizer(self.cfg.optimizer, self.net)
+        # Lightning clips no gradients of a fused optimizer under automatic mixed precision.
+        optimizer = build_optimizer(self.cfg.optimizer, self.net, fused=self.cfg.trainer.gradient_clip is None)
         if self.cfg.scheduler.kind == "constant":
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)
@@ -102,17 +103,23 @@ def sums_of(logits: Tensor, loss: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([loss * len(labels), right.float(), torch.full_like(loss, len(labels))])
 
 
-def build_optimizer(cfg, net: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
+    """
+    Args:
+        fused: all of an optimizer's arithmetic on a weight in one pass, on a CPU too.
+    """
     parameters = [p for p in net.parameters() if p.requires_grad]
     if cfg.kind == "sgd":
-        return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov)
+        return torch.optim.SGD(
+            parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov, fused=fused
+        )
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
     if getattr(cfg, "matrices_only", None):
         parameters = [
             {"params": [p for p in parameters if p.dim() >= 2]},
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
-    return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay)
+    return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay, fused=fused)
 
 
 def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:

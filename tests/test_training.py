@@ -230,3 +230,11 @@ def test_wilson_interval_against_scipy():
     low, high = wilson_interval(1179 / 1250, 1250)
     expected = binomtest(1179, 1250).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+@pytest.mark.parametrize("clip", ["null", "0.5"])
+def test_optimizers_are_fused_unless_gradients_are_clipped(clip, settings, tmp_path):
+    overrides = ["optimizer=adam", "trainer.precision=bf16", "trainer.max_epochs=1", f"trainer.gradient_clip={clip}"]
+    folder = _folder(run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))[-1])
+    (group,) = read_checkpoint(folder / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert group["fused"] is (clip == "null")

@@ -10,7 +10,7 @@ from pathlib import Path
 USAGE = """\
 usage: deepfake-lit COMMAND [SETTING=VALUE ...]
 
-  demo        made-up images: audit, train, evaluate, predict, in minutes on a CPU
+  demo        made-up images: from audit to the page of runs, minutes on a CPU
   audit       what is in a data set, and what is wrong with it     audit data.root=PATH
   train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
   reproduce   all the tables of a report: runs what is missing     reproduce report_b scale=cpu data.root=PATH

@@ -42,12 +42,12 @@ def demo(cfg: DemoConfig) -> None:
     command("audit", f"data.root={images}", f"output_dir={output}")
     command("train", *settings)
 
-    learning_rates = f"optimizer.lr={compose(settings).optimizer.lr / 5:g},{compose(settings).optimizer.lr:g}"
+    run = compose(settings)
+    learning_rates = f"optimizer.lr={run.optimizer.lr / 5:g},{run.optimizer.lr:g}"
     sweep = [*(s for s in settings if not s.startswith("seed=")), learning_rates, f"seed={cfg.seed},{cfg.seed + 1}"]
     command("train", "-m", *sweep)
     command("train", "model=none", "baseline=[knn,svm]", f"data.root={images}", f"output_dir={output}")
 
-    run = compose(settings)
     data = open_run_data(run)
     folder = run_folder(run, data)
     best = str(folder / "best.ckpt")

@@ -20,7 +20,6 @@ from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import Unfinished, UserError, one_of
 from deepfake_lit.files import read_json, write_json
-from deepfake_lit.lineage import pinned
 from deepfake_lit.processes import one_device
 from deepfake_lit.results import read_result
 from deepfake_lit.schema import NOT_IDENTITY, Config
@@ -56,6 +55,9 @@ class Plan:
     trials: list[Trial]
     further: list[str] = field(default_factory=list)  # overrides of every run, but for where things lie
     output_dir: str = "outputs"
+
+    def trial(self, row: str, seed: int) -> Trial:
+        return next(t for t in self.trials if (t.row, t.seed) == (row, seed))
 
 
 def plans() -> list[str]:
@@ -115,7 +117,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
 
     plan = read_plan(report, cfg, further)
     one_device("reproduce")
-    checked = compose([o for o in plan.trials[0].overrides if "{" not in o])
+    checked = compose(_without_references(plan.trials[0]))
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
     kept = _kept(record, plan, data.hash)
@@ -171,12 +173,22 @@ def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:
 
 def _filled(override: str, trial: Trial, plan: Plan) -> str:
     def checkpoint(match: re.Match) -> str:
-        other = next(t for t in plan.trials if (t.row, t.seed) == (match[1], trial.seed))
+        other = plan.trial(match[1], trial.seed)
         if not other.folders:
             raise UserError(f"it needs {match[1]}, which failed")
         return f"{plan.output_dir}/{other.folders[-1]}/{match[2] or 'best'}.ckpt"
 
     return re.sub(REFERENCE, checkpoint, override)
+
+
+def _without_references(trial: Trial) -> list[str]:
+    return [o for o in trial.overrides if not re.search(REFERENCE, o)]
+
+
+def _from_the_start(trial: Trial) -> Config:
+    """A network's configuration without the checkpoint that it starts from."""
+    overrides = _without_references(trial)
+    return compose(overrides if len(overrides) == len(trial.overrides) else [*overrides, "init_from=null"])
 
 
 class _Clock:
@@ -200,13 +212,12 @@ class _Clock:
     def _estimate(self, trial: Trial) -> float:
         """Seconds; 0 of a baseline, of an ensemble but for the networks that it trains on folds, or where it is
         finished. What starts from another row is not known to be finished until it is asked for."""
-        overrides = [o for o in trial.overrides if not re.search(REFERENCE, o)]
+        overrides = _without_references(trial)
         if overrides[0] == "experiment=ensemble":
             folds = next((int(o.rpartition("=")[2]) for o in overrides if o.startswith("model.folds=")), 5)
             return (folds - 1) * self._stages(trial) if "model.fit_on=out_of_fold" in overrides else 0.0
-        starts_elsewhere = len(overrides) < len(trial.overrides)
-        cfg = compose([*overrides, *(["init_from=null"] if starts_elsewhere else [])])
-        if cfg.model.kind == "none" or (not starts_elsewhere and self._finished(cfg)):
+        cfg = _from_the_start(trial)
+        if cfg.model.kind == "none" or (len(overrides) == len(trial.overrides) and self._finished(cfg)):
             return 0.0
         return self._training(cfg)
 
@@ -214,11 +225,8 @@ class _Clock:
         """Of all networks that a trial is made of, as if none were there."""
         seconds = 0.0
         for name, _ in re.findall(REFERENCE, " ".join(trial.overrides)):
-            other = next(t for t in self.plan.trials if (t.row, t.seed) == (name, trial.seed))
-            overrides = [o for o in other.overrides if not re.search(REFERENCE, o)]
-            starts_elsewhere = len(overrides) < len(other.overrides)
-            seconds += self._training(compose([*overrides, *(["init_from=null"] if starts_elsewhere else [])]))
-            seconds += self._stages(other)
+            other = self.plan.trial(name, trial.seed)
+            seconds += self._training(_from_the_start(other)) + self._stages(other)
         return seconds
 
     def _training(self, cfg: Config) -> float:
@@ -232,7 +240,7 @@ class _Clock:
     def _finished(self, cfg: Config) -> bool:
         from deepfake_lit.train import run_folder
 
-        return read_result(run_folder(pinned(cfg), self.data)) is not None
+        return read_result(run_folder(cfg, self.data)) is not None
 
     def _rate(self, cfg: Config) -> float:
         """Seconds a training image."""

@@ -87,11 +87,17 @@ def trials(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(p.read_text()) for p in (folder / "trials").glob("*.json")), key=lambda e: e["number"])
 
 
+def settings_of(entries: list[dict[str, Any]]) -> tuple[list[dict[str, str]], list[str]]:
+    """Every trial's settings, and the names of those in which they differ."""
+    settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
+    names = [n for n in dict.fromkeys(n for s in settings for n in s) if len({s.get(n) for s in settings}) > 1]
+    return settings, names
+
+
 def table(folder: Path) -> list[dict[str, Any]]:
     """One row a trial, in the order of their numbers: the settings that differ, state, and accuracies if done."""
     entries = trials(folder)
-    settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
-    names = [n for n in dict.fromkeys(n for s in settings for n in s) if len({s.get(n) for s in settings}) > 1]
+    settings, names = settings_of(entries)
     return [
         {"trial": entry["number"], "settings": {name: values.get(name, "") for name in names}, **_outcome(entry)}
         for entry, values in zip(entries, settings, strict=True)

@@ -60,7 +60,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
     hardware.keep_freed_memory()
     if cfg.model.kind == "none":
         return baselines.run(data)
-    folder = run_folder(cfg, data)
+    folder = _folder(cfg, data)
     with locked(folder, wait) if is_main_process() else contextlib.nullcontext():
         result = read_result(folder)
         if result is not None:
@@ -79,7 +79,11 @@ def open_run_data(cfg: Config) -> ImageData:
 
 def run_folder(cfg: Config, data: ImageData) -> Path:
     """Where `run` leaves the network's result."""
-    return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(pinned(cfg), data.hash)
+    return _folder(pinned(cfg), data)
+
+
+def _folder(cfg: Config, data: ImageData) -> Path:
+    return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
 
 
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
@@ -93,6 +97,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     while trained is None:
         trained = _train(cfg, data, folder, baselines, machine)
     trainer, module, history, writer = trained
+
     split = data.splits["validation"]
     figures, predictions = {}, {}
     for which in ("best", "last"):  # from the files: what `predict` will give for them

@@ -197,6 +197,7 @@ def _table(table, measured: list[Measured]) -> dict[str, Any]:
         rows.append(
             {"m": m, "label": m.row.label, "reference": m.row.key == table.reference, "commands": list(commands)}
         )
+    trained = [m for m in measured if m.done_by_network and not m.row.view]
     return {
         "key": table.key,
         "title": table.title,
@@ -204,8 +205,8 @@ def _table(table, measured: list[Measured]) -> dict[str, Any]:
         "has_reported": any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured),
         "rows": rows,
         "axis": figures.along_axis(table, measured),
-        "curves": figures.learning_curves([m for m in measured if m.done_by_network and not m.row.view][:DRAWN]),
-        "left_out": max(len([m for m in measured if m.done_by_network and not m.row.view]) - DRAWN, 0),
+        "curves": figures.learning_curves(trained[:DRAWN]),
+        "left_out": max(len(trained) - DRAWN, 0),
     }
 
 

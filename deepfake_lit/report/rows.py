@@ -13,7 +13,7 @@ from deepfake_lit.console import warn
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json
 from deepfake_lit.results import read_predictions, state_of
-from deepfake_lit.sweep import trials
+from deepfake_lit.sweep import settings_of, trials
 
 HIDDEN = ("data.root", "data.cache_dir", "output_dir", "trainer.progress_bar", "trainer.threads")  # where, not what
 REPORTED = Path(__file__).parent / "reported"
@@ -155,11 +155,8 @@ def section_of_sweep(folder: Path) -> Section | None:
     entries = trials(folder)
     if not entries:
         return None
-    names, rows = [], {}
-    settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
-    for name in dict.fromkeys(name for s in settings for name in s):
-        if name != "seed" and len({s.get(name) for s in settings}) > 1:
-            names.append(name)
+    settings, differing = settings_of(entries)
+    names, rows = [name for name in differing if name != "seed"], {}
     for entry, values in zip(entries, settings, strict=True):
         label = ", ".join(f"{name}={values[name]}" for name in names if name in values) or "all"
         seed = int(values.get("seed", 0)) if values.get("seed", "0").isdigit() else None

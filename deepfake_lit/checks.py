@@ -48,6 +48,7 @@ def check(cfg: Config) -> None:
     one_of("augment.interpolation", a.interpolation, ("bilinear", "nearest"))
     require(a.blur_kernel % 2 == 1 and a.blur_kernel > 0, "augment.blur_kernel must be odd")
     require(a.crop is None or a.crop > 0, "augment.crop must be above 0")
+    require(a.window is None or a.window >= 8, "augment.window must be at least 8 pixels")
     require(0 <= a.randaugment_magnitude <= 30, "augment.randaugment_magnitude must be in 0..30")
     require(0 <= a.hue <= 0.5, "augment.hue must be in [0, 0.5]")
     for name in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
@@ -69,6 +70,8 @@ def check(cfg: Config) -> None:
     if m.kind == "whitening_cnn":
         require(1 <= m.stride <= m.patch, "model.stride must be in 1..model.patch")
         one_of("model.pooling", m.pooling, ("avg", "avg_max"))
+        if m.texture is not None:
+            one_of("model.texture", m.texture, ("gram", "residuals", "spectrum"))
     require(cfg.init_weights is None or cfg.init_from is not None, "init_weights belongs to an init_from")
     require(cfg.init_from is None or m.kind != "none", "init_from needs a network: model=none has no weights")
     if m.kind == "ensemble":

@@ -35,6 +35,7 @@ class WhiteningCNNConfig:
     stride: int = 2
     learned: bool = False  # filters of the same shape that are trained from random ones, in place of whitening
     pooling: str = "avg"  # avg | avg_max
+    texture: str | None = None  # beside the pooled features: gram | residuals | spectrum
 
 
 @dataclass
@@ -95,6 +96,16 @@ class AdamWConfig:
 
 
 @dataclass
+class MuonConfig:
+    """timm's: matrices and convolutions by Muon, with steps as large as AdamW's; biases and norms by AdamW."""
+
+    kind: str = "muon"
+    lr: float = 1e-3
+    momentum: float = 0.95
+    weight_decay: float = 1e-2  # on matrices and convolutions
+
+
+@dataclass
 class ConstantConfig:
     kind: str = "constant"
 
@@ -134,6 +145,6 @@ KINDS: dict[str, tuple[type, ...]] = {
         EnsembleConfig,
         NoNetworkConfig,
     ),
-    "optimizer": (SGDConfig, AdamConfig, AdamWConfig),
+    "optimizer": (SGDConfig, AdamConfig, AdamWConfig, MuonConfig),
     "scheduler": (ConstantConfig, PlateauConfig, OneCycleConfig, CosineConfig),
 }

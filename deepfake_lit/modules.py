@@ -113,12 +113,16 @@ def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Opti
         return torch.optim.SGD(
             parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov, fused=fused
         )
-    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
-    if getattr(cfg, "matrices_only", None):
+    if cfg.kind == "muon" or getattr(cfg, "matrices_only", None):
         parameters = [
             {"params": [p for p in parameters if p.dim() >= 2]},
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
+    if cfg.kind == "muon":
+        from timm.optim import Muon
+
+        return Muon(parameters, cfg.lr, cfg.weight_decay, cfg.momentum, nesterov=True)
+    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
     return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay, fused=fused)
 
 

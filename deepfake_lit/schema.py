@@ -73,6 +73,8 @@ class AugmentConfig:
     crop: int | None = None  # pixels at most that an image is shifted by, its border mirrored
     crop_shared: bool | None = None  # one shift a batch, not one an image
     rot90: float | None = None  # probability of a quarter, half or three-quarter turn
+    # side of a window of the image, anywhere in it, that is trained on in place of the image
+    window: int | None = None
 
 
 @dataclass
@@ -161,6 +163,8 @@ ADDED_LATER = {
     "augment.crop",
     "augment.crop_shared",
     "augment.rot90",
+    "augment.window",
+    "model.texture",
     "optimizer.matrices_only",
     "trainer.early_stopping",
     "trainer.ema",

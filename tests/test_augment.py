@@ -253,6 +253,19 @@ def test_shifts_are_numpy_s_reflected_windows():
     assert {y for y, _ in found} | {x for _, x in found} == set(range(7))
 
 
+def test_windows_are_anywhere_in_the_image():
+    images, keys = torch.rand(60, 3, 12, 10), sample_keys(0, 0, torch.arange(60))
+    result = augment(images, keys, AugmentConfig(window=8))
+    assert result.shape == (60, 3, 8, 8)
+    found = set()
+    for image, window in zip(images, result, strict=True):
+        places = [(y, x) for y in range(5) for x in range(3) if torch.equal(image[:, y : y + 8, x : x + 8], window)]
+        found.update(places)
+        assert len(places) == 1
+    assert len(found) == 15
+    assert augment(images, keys, AugmentConfig(window=11)).shape == (60, 3, 11, 10)
+
+
 def test_a_shared_shift_is_one_for_the_batch():
     row = torch.rand(1, 3, 12, 12)
     images, keys = row.expand(6, -1, -1, -1), sample_keys(0, 0, torch.arange(6))

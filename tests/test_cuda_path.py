@@ -58,12 +58,14 @@ EVERYTHING = AugmentConfig(
     erasing_p=0.5,
     crop=3,
     rot90=0.5,
+    window=32,
 )
 MODELS = [
     DeepFakeNetConfig(width=0.25),
     ResidualCNNConfig(width=0.125),
     VGG16Config(width=0.125),
     WhiteningCNNConfig(width=0.125),
+    *(WhiteningCNNConfig(width=0.125, texture=texture) for texture in ("gram", "residuals", "spectrum")),
     TimmConfig(name="resnet10t"),
 ]
 
@@ -120,9 +122,9 @@ def module_of(channels: str, mixing: str) -> ImageDataModule:
 def test_batches_are_made_on_the_gpu(fake, channels, transparent, mixing):
     module, raw = module_of(channels, mixing), raw_batch("cuda", transparent)
     assert on_cuda(sample_keys(0, 0, raw.indices))
-    for batch in (module.training_batch(raw), module.evaluation_batch(raw)):
+    for batch, side in ((module.training_batch(raw), EVERYTHING.window), (module.evaluation_batch(raw), SIZE)):
         assert on_cuda(*batch)
-        assert batch.images.shape == (B, CHANNELS[channels], SIZE, SIZE)
+        assert batch.images.shape == (B, CHANNELS[channels], side, side)
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 

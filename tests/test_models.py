@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from scipy.fft import dctn
+from torch.nn import functional as F
 
 from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.cli import compose
@@ -13,12 +16,13 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.kinds import (
     AdamWConfig,
     DeepFakeNetConfig,
+    MuonConfig,
     ResidualCNNConfig,
     TimmConfig,
     VGG16Config,
     WhiteningCNNConfig,
 )
-from deepfake_lit.models import build_model, scaled
+from deepfake_lit.models import build_model, scaled, texture
 from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
 from deepfake_lit.modules import build_optimizer
 from deepfake_lit.train import open_run_data, run
@@ -145,6 +149,60 @@ def test_a_run_takes_its_front_end_from_training_images_and_its_checkpoint_keeps
     kept = load_trained(Path(folder) / "last.ckpt").net.whiten.weight
     filters = whitening_filters(images, 4)
     assert torch.equal(kept.detach(), torch.cat([filters, -filters]))
+
+
+def test_the_block_spectrum_is_scipys():
+    images = torch.randn(4, 3, 24, 16, dtype=torch.float64)
+    blocks = images.numpy().reshape(4, 3, 3, 8, 2, 8).transpose(0, 1, 2, 4, 3, 5)
+    expected = np.log(np.abs(dctn(blocks, axes=(4, 5), norm="ortho")) + texture.SMALLEST).mean((2, 3))
+    found = texture.BlockSpectrum(3)(images, images)
+    np.testing.assert_allclose(found.numpy(), expected.reshape(4, -1), atol=1e-3)
+
+
+def test_residual_moments_see_texture_and_neither_contrast_nor_colour():
+    moments, images = texture.ResidualMoments(3), torch.randn(4, 3, 32, 32)
+    found = moments(images, images)
+    assert found.shape == (4, moments.features) == (4, 15 * 31)
+    torch.testing.assert_close(moments(5 * images + 3, images), found, atol=1e-2, rtol=0)
+    smooth = moments(F.avg_pool2d(images, 3, 1, padding=1), images)
+    assert (smooth - found).abs().max() > 0.1
+    # First of its residuals: differences along the rows, whose upper half has this second moment.
+    differences = images[:, 0, 1:-1, 2:] - images[:, 0, 1:-1, 1:-1]
+    deviation = differences.square().mean((1, 2), keepdim=True).sqrt()
+    upper = (differences / deviation).clamp(0, texture.DEVIATIONS)
+    torch.testing.assert_close(found[:, 0], upper.square().mean((1, 2)).sqrt(), atol=1e-2, rtol=0)
+
+
+def test_gram_is_the_second_moments_of_the_first_feature_map():
+    first = torch.rand(3, 4, 5, 6)
+    found = texture.Gram(4)(first, first)
+    expected = torch.einsum("bfyx,bgyx->bfg", first, first) / 30
+    torch.testing.assert_close(found.square(), expected[:, *torch.triu_indices(4, 4)], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gram", "residuals", "spectrum"])
+def test_texture_reaches_the_logits_in_float32(kind):
+    net = build_model(WhiteningCNNConfig(width=0.125, texture=kind), 3, 5).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        net.classifier.weight[:, : -net.texture.features] = 0  # nothing else speaks
+        plain = net(images)
+        assert plain.std(0).min() > 0
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(net(images).float(), plain, atol=0.05, rtol=0.05)
+
+
+def test_muon_turns_matrices_alone_and_decays_them_alone():
+    net = build_model(WhiteningCNNConfig(width=0.125), 3, 5)
+    optimizer = build_optimizer(MuonConfig(weight_decay=0.05), net)
+    weights, others = optimizer.param_groups
+    assert (weights["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
+    before = net.classifier.weight.detach().clone()
+    net(torch.randn(8, 3, 32, 32)).square().sum().backward()
+    optimizer.step()
+    moved = before * (1 - 0.05 * optimizer.defaults["lr"]) - net.classifier.weight.detach()
+    singular = torch.linalg.svdvals(moved)
+    assert singular.max() < 2 * singular.min()  # all directions alike: Newton-Schulz
 
 
 def test_weight_decay_can_be_left_off_biases_and_norms():

@@ -50,6 +50,7 @@ def kill_at(monkeypatch, epoch: int, batch: int, every_step: bool) -> None:
         (PLATEAU, 2, 0, True),
         (["trainer.swa=0.25", "trainer.keep_epochs=2", "augment.cutmix_p=0.5"], 3, 1, True),
         (["trainer.swa=0.25", "trainer.keep_epochs=2"], 2, 3, True),
+        (["optimizer=muon", "scheduler=onecycle"], 2, 1, True),
     ],
 )
 def test_a_killed_run_ends_as_one_that_was_not(overrides, epoch, batch, every_step, settings, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Training augmentation of whole batches on the batch's device, with randomness of its own for every sample.
 
-The order is fixed: quarter turns, shifts, flips, one warp (rotation, translation, scale, shear, perspective),
+The order is fixed: a window, quarter turns, shifts, flips, one warp (rotation, translation, scale, shear, perspective),
 RandAugment, colour jitter, blur, cut-out, erasing; after normalisation CutMix or MixUp. Geometry and occlusion touch
 every plane, colour operations leave alpha alone.
 """
@@ -27,8 +27,10 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
         keys: int64 (B,) from `randomness.sample_keys`.
 
     Returns:
-        The same shape and range; `images` itself is left as it is.
+        The same shape (with a window: of its side) and range; `images` itself is left as it is.
     """
+    if cfg.window:
+        images = _window(images, keys, cfg.window)
     if cfg.rot90:
         images = _turned(images, keys, cfg.rot90)
     if cfg.crop:
@@ -52,6 +54,23 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
     return _occlude(images, keys, cfg)
 
 
+def _window(images: Tensor, keys: Tensor, side: int) -> Tensor:
+    """A square of each image; of a smaller image all of it."""
+    height, width = images.shape[-2:]
+    h, w = min(side, height), min(side, width)
+    top = (uniform(keys, "window_y") * (height - h + 1)).long()
+    left = (uniform(keys, "window_x") * (width - w + 1)).long()
+    return _windows(images, top, left, h, w)
+
+
+def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """(B, C, height, width): each image from its own row and column, int64 (B,), on."""
+    rows = torch.arange(height, device=images.device) + top[:, None]
+    columns = torch.arange(width, device=images.device) + left[:, None]
+    batch, plane = (torch.arange(n, device=images.device) for n in images.shape[:2])
+    return images[batch[:, None, None, None], plane[:, None, None], rows[:, None, :, None], columns[:, None, None]]
+
+
 def _turned(images: Tensor, keys: Tensor, p: float) -> Tensor:
     """Each image turned by 90, 180 or 270 degrees with probability p; images must be square."""
     turns = torch.where(chance(keys, "rot90", p), 1 + (uniform(keys, "turns") * 3).long(), 0)
@@ -73,10 +92,7 @@ def _shifted(images: Tensor, keys: Tensor, most: int, shared: bool) -> Tensor:
     if shared:
         rows = (torch.arange(height, device=images.device) + down[0])[:, None]
         return padded[:, :, rows, torch.arange(width, device=images.device) + right[0]]
-    rows = torch.arange(height, device=images.device) + down[:, None]
-    columns = torch.arange(width, device=images.device) + right[:, None]
-    batch, plane = (torch.arange(n, device=images.device) for n in images.shape[:2])
-    return padded[batch[:, None, None, None], plane[:, None, None], rows[:, None, :, None], columns[:, None, None]]
+    return _windows(padded, down, right, height, width)
 
 
 def _each(per_sample: Tensor) -> Tensor:

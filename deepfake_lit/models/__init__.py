@@ -27,7 +27,8 @@ def build_model(config, in_channels: int, num_classes: int) -> nn.Module:
         from deepfake_lit.models.whitening_cnn import WhiteningCNN
 
         c = config
-        return WhiteningCNN(in_channels, num_classes, c.width, c.dropout, c.patch, c.stride, c.learned, c.pooling)
+        settings = c.width, c.dropout, c.patch, c.stride, c.learned, c.pooling, c.texture
+        return WhiteningCNN(in_channels, num_classes, *settings)
     if config.kind == "timm":
         import timm
 

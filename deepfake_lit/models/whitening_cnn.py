@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfake_lit.models import conv_bn, scaled
+from deepfake_lit.models.texture import build_texture
 
 SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
 PATCHES = 2**28  # bytes of them at a time
@@ -36,6 +37,7 @@ class WhiteningCNN(nn.Module):
         patch, stride: of the whitening convolution.
         learned: the same front end without whitening: its filters start at random and are trained.
         pooling: of the last feature map: avg, or avg_max for both side by side.
+        texture: what stands beside the pooled features, normalised by batch norm: see texture.py.
     """
 
     def __init__(
@@ -48,27 +50,35 @@ class WhiteningCNN(nn.Module):
         stride: int = 2,
         learned: bool = False,
         pooling: str = "avg",
+        texture: str | None = None,
     ):
         super().__init__()
         channels = [scaled(c, width) for c in (64, 64, 128, 256)]
         filters = 2 * in_channels * patch * patch
         self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=(patch - stride + 1) // 2, bias=False)
         self.whiten.requires_grad_(learned)
-        self.learned = learned
+        self.learned, self.stride, self.pooling = learned, stride, pooling
         self.mix = nn.Sequential(*conv_bn(filters, channels[0], 1), nn.ReLU(inplace=True))
         self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
-        self.pooling = pooling
+        features = channels[-1] * (2 if pooling == "avg_max" else 1)
+        if texture:
+            self.texture = build_texture(texture, in_channels, channels[0])
+            self.texture_norm = nn.BatchNorm1d(self.texture.features)
+            features += self.texture.features
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels[-1] * (2 if pooling == "avg_max" else 1), num_classes)
+        self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.mix(F.relu(self.whiten(images), inplace=True))
+        x = first = self.mix(F.relu(self.whiten(images), inplace=True))
         for i, stage in enumerate(self.stages):
-            x = stage(F.max_pool2d(x, 2) if i else x)
-        pooled = x.mean((2, 3))
+            x = stage(F.max_pool2d(x, 2) if i or self.stride == 1 else x)
+        pooled = [x.mean((2, 3))]
         if self.pooling == "avg_max":
-            pooled = torch.cat([pooled, x.amax((2, 3))], 1)
-        return self.classifier(self.dropout(pooled))
+            pooled.append(x.amax((2, 3)))
+        if hasattr(self, "texture"):
+            with torch.autocast(images.device.type, enabled=False):
+                pooled.append(self.texture_norm(self.texture(images, first)))
+        return self.classifier(self.dropout(torch.cat(pooled, 1)))
 
     @torch.no_grad()
     def calibrate(self, images: Iterable[Tensor]) -> None:

@@ -83,8 +83,20 @@ def finish(folder: Path) -> int:
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
-    """What is kept of a sweep's trials, in the order of their numbers: `number overrides folder reason`."""
-    return sorted((json.loads(p.read_text()) for p in (folder / "trials").glob("*.json")), key=lambda e: e["number"])
+    """What is kept of a sweep's trials, in the order of their numbers: `number overrides folder reason`, and `folders`
+    if done. Runs beside the sweep are found wherever the output folder has been moved or copied to."""
+    entries = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
+    for entry in entries:
+        if entry["folder"]:
+            entry["folder"] = _beside(folder, entry["folder"])
+        if "folders" in entry:
+            entry["folders"] = [_beside(folder, run) for run in entry["folders"]]
+    return sorted(entries, key=lambda entry: entry["number"])
+
+
+def _beside(folder: Path, run: str) -> str:
+    here = folder.parents[1] / "runs" / Path(run).parent.name / Path(run).name
+    return str(here) if here.exists() else run
 
 
 def settings_of(entries: list[dict[str, Any]]) -> tuple[list[dict[str, str]], list[str]]:

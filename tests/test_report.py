@@ -20,7 +20,7 @@ from deepfake_lit.report.images import grad_cam
 from deepfake_lit.report.measure import judge, measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.report.rows import REPORTED, read_reported, section_of_report
+from deepfake_lit.report.rows import REPORTED, read_reported, section_of_report, sections
 from deepfake_lit.results import write_result
 from deepfake_lit.train import run
 
@@ -328,7 +328,7 @@ def swept(settings, tmp_path_factory):
     """A sweep of four runs of seconds by the command line, and its page with images."""
     output = tmp_path_factory.mktemp("swept")
     with pytest.raises(SystemExit) as stop:
-        main(["train", "-m", *settings, f"output_dir={output}", "optimizer.lr=1e-3,1e-2", "seed=0,1"])
+        main(["train", "-m", *settings, f"output_dir={output}", "optimizer.lr=1e-2,1e-3", "seed=0,1"])
     assert stop.value.code == 0
     return output, report(ReportConfig(str(output)))
 
@@ -358,6 +358,30 @@ def test_a_sweep_of_neighbours_shows_every_k(tmp_path):
 def test_a_sweep_over_seeds_alone_has_a_row_with_augmentation_at_test_time(tmp_path):
     trials = [([f"seed={seed}"], [made_up(tmp_path / "runs" / "net" / f"{seed}", 0.9, seed)]) for seed in (0, 1)]
     assert "| with test-time augmentation |" in sweep_of(tmp_path, trials)
+
+
+def test_a_sweep_s_reference_is_what_runs_without_it(swept):
+    (section,) = sections(swept[0])
+    (table,) = section.tables
+    assert [row.key for row in table.rows] == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
+    assert table.reference == "optimizer.lr=0.001"  # AdamW's own
+
+
+def test_a_sweep_is_published_and_found_wherever_it_is_copied_to(swept, tmp_path):
+    (name,) = [folder.name for folder in (swept[0] / "sweeps").iterdir()]
+    with pytest.raises(SystemExit) as stop:
+        main(["report", name, f"output_dir={swept[0]}", f"output={tmp_path / 'first'}"])
+    assert stop.value.code == 0
+    (tmp_path / "first").rename(tmp_path / "second")
+    pages = [
+        report(ReportConfig(str(output), str(tmp_path / f"page{i}"), images=False))
+        for i, output in enumerate((swept[0], tmp_path / "second"))
+    ]
+    shown = [re.sub(r"Written \S+", "", page.with_name("report.md").read_text()) for page in pages]
+    assert shown[0] == shown[1]
+    assert "| optimizer.lr=0.01 | 2 |" in shown[1]
+    for file in (tmp_path / "second").rglob("*.json"):
+        assert str(swept[0]) not in file.read_text()
 
 
 def test_a_sweep_is_a_table_over_its_seeds(swept):

@@ -1,4 +1,4 @@
-"""A report's runs as files that can be given away: results and predictions without images, weights or paths."""
+"""Reports and sweeps as files that can be given away: results and predictions without images, weights or paths."""
 
 import json
 import shutil
@@ -9,33 +9,51 @@ from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import HIDDEN
+from deepfake_lit.sweep import trials
 
 COPIED = ("predictions.npz", "history.csv")
 
 
 def publish(cfg: ReportConfig, records: list[str]) -> Path:
-    """Copy the runs behind reports and write their page, without images, so that
+    """Copy the runs behind reports and sweeps and write their page, without images, so that
     `deepfake-lit report output_dir=TARGET images=false` makes it again anywhere.
 
     Args:
-        records: of reproduced reports, as in `<output_dir>/reproduce/NAME.json`.
+        records: of reproduced reports, as in `<output_dir>/reproduce/NAME.json`, or of sweeps, as in
+            `<output_dir>/sweeps/NAME`.
 
     Raises:
         UserError: there is no such record.
     """
     source, target = Path(cfg.output_dir), Path(cfg.output)
     for name in records:
+        if (source / "sweeps" / name).is_dir():
+            _publish_sweep(source, target, name)
+            continue
         path = source / "reproduce" / f"{name}.json"
         try:
             record = read_json(path)
         except FileNotFoundError:
-            raise UserError(f"{path}: nothing of that name was reproduced") from None
+            raise UserError(f"{path}: nothing of that name was reproduced, and there is no such sweep") from None
         for trial in record["trials"]:
-            trial["overrides"] = [o for o in trial["overrides"] if o.lstrip("+").partition("=")[0] not in HIDDEN]
+            trial["overrides"] = _shown(trial["overrides"])
             for folder in trial["folders"]:
                 _copy(source / folder, target / folder, source)
         write_json(target / "reproduce" / path.name, without_paths(record, source))
     return report(ReportConfig(str(target), str(target), images=False))
+
+
+def _publish_sweep(source: Path, target: Path, name: str) -> None:
+    folder = source / "sweeps" / name
+    for entry in trials(folder):
+        for run in map(Path, entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])):
+            _copy(run, target / "runs" / run.parent.name / run.name, source)
+        kept = without_paths(entry | {"overrides": _shown(entry["overrides"])}, source)
+        write_json(target / "sweeps" / name / "trials" / f"{entry['number']:04}.json", kept)
+
+
+def _shown(overrides: list[str]) -> list[str]:
+    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in HIDDEN]
 
 
 def _copy(folder: Path, target: Path, source: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deepfake_lit.config import digest, identity_of
+from deepfake_lit.config import digest, identity_of, to_dict
 from deepfake_lit.console import warn
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json
@@ -151,7 +151,8 @@ def neighbours(result: dict[str, Any]) -> int | None:
 
 
 def section_of_sweep(folder: Path) -> Section | None:
-    """A sweep's trials, those that differ in the seed alone as one row; the first row is the reference."""
+    """A sweep's trials, those that differ in the seed alone as one row. The reference is the row of what would be
+    trained without the sweep, else the first."""
     entries = trials(folder)
     if not entries:
         return None
@@ -179,13 +180,35 @@ def section_of_sweep(folder: Path) -> Section | None:
         values = sorted(row.x for row in rows.values())
         axis = {"label": names[0], "log": values[0] > 0 and values[-1] / values[0] >= 10}
     title = f"Sweep {folder.name}"
-    table = Table(folder.name, ", ".join(names) or "seeds", list(rows.values()), next(iter(rows)), axis)
+    reference = _unswept(entries[0]["overrides"], differing, rows) or next(iter(rows))
+    table = Table(folder.name, ", ".join(names) or "seeds", list(rows.values()), reference, axis)
     swept = {
         n: ",".join(dict.fromkeys(s[n] for s in settings if n in s))
         for n in dict.fromkeys(n for s in settings for n in s)
     }
     command = command_line([f"{name}={values}" for name, values in swept.items()], "train -m")
     return Section(folder.name, title, [table], command=command)
+
+
+def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> str | None:
+    """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
+    from deepfake_lit.cli import compose
+
+    own = [o for o in overrides if (name := o.lstrip("+").partition("=")[0]) not in swept and name not in HIDDEN]
+    try:
+        wanted = _without_seed(to_dict(compose([*own, "data.root=."])))
+    except UserError:
+        return None
+    for key, row in rows.items():
+        configs = [run.result["config"] for run in row.done if "scheduler" in run.result["config"]]
+        if configs and all(_without_seed(config) == wanted for config in configs):
+            return key
+    return None
+
+
+def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
+    """Nor the digest that a run fills in of the weights that it starts from."""
+    return {name: value for name, value in identity_of(config).items() if name not in ("seed", "init_weights")}
 
 
 def _which_baseline(run: Run) -> str:

@@ -1,6 +1,7 @@
 """The commands. Only what a command needs is imported, so that `--help` is quick."""
 
 import contextlib
+import inspect
 import os
 import sys
 import time
@@ -23,7 +24,11 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   samples     write a made-up data set                             samples FOLDER
 
 Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
+Those of another command: COMMAND --help.
 """
+
+
+HELP = {"-h", "--help"}
 
 
 def config_dir() -> Path:
@@ -47,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
     if command is None:
         print(f"deepfake-lit: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr, end="")
         sys.exit(2)
+    if arguments[0] != "train" and HELP & set(arguments[1:]):
+        print(next(line for line in USAGE.splitlines() if line.split()[:1] == arguments[:1]))
     sys.exit(_with_messages(command, arguments[1:]))
 
 
@@ -89,9 +96,14 @@ def compose(overrides: list[str]):
 def settings(arguments: list[str], schema: type):
     """(plain arguments, settings): what has no `=`, or is an existing path, is a plain argument.
 
+    Where help is asked for, print the settings with their meaning and defaults, and leave.
+
     Raises:
         UserError: an unknown setting, a wrong type, or one that must be given and is not.
     """
+    if HELP & set(arguments):
+        print(inspect.getsource(schema).partition(":\n")[2], end="")
+        raise SystemExit(0)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -145,6 +157,10 @@ def report(arguments: list[str]) -> None:
 
 
 def audit(arguments: list[str]) -> int:
+    if HELP & set(arguments):
+        from deepfake_lit.schema import DataConfig
+
+        settings(arguments, DataConfig)
     cfg = compose(arguments)
     from deepfake_lit import show
     from deepfake_lit.data.audit import audit as examine

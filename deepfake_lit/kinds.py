@@ -32,10 +32,12 @@ class WhiteningCNNConfig:
     width: float = 1.0
     dropout: float = 0.0  # before the last layer
     patch: int = 4  # side of the whitening filters
-    stride: int = 2
+    stride: int = 2  # of the whitening filters; at 1 the feature map is halved by a maximum in their place
     learned: bool = False  # filters of the same shape that are trained from random ones, in place of whitening
     pooling: str = "avg"  # avg | avg_max
-    texture: str | None = None  # beside the pooled features: gram | residuals | spectrum
+    # beside the pooled features, of models/texture.py: gram (second moments of the first feature map, 2,080 numbers at
+    # width 1) | residuals (second moments of noise residuals, 465 of RGB) | spectrum (mean log-spectrum of blocks, 192)
+    texture: str | None = None
 
 
 @dataclass
@@ -97,7 +99,11 @@ class AdamWConfig:
 
 @dataclass
 class MuonConfig:
-    """timm's: matrices and convolutions by Muon, with steps as large as AdamW's; biases and norms by AdamW."""
+    """timm's Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"), Nesterov's momentum.
+
+    Its steps are scaled to be as large as AdamW's. Biases, norms and matrices that are much wider than high, as a
+    classifier on many features, are NAdamW's with betas 0.9 and 0.95, at the same learning rate.
+    """
 
     kind: str = "muon"
     lr: float = 1e-3
@@ -120,12 +126,17 @@ class PlateauConfig:
 
 @dataclass
 class OneCycleConfig:
-    """Peak learning rate: optimizer.lr. It starts at peak / div_factor, not at the peak."""
+    """Peak learning rate: optimizer.lr. It starts at peak / div_factor, not at the peak.
+
+    As torch's, it turns the momentum the other way round: SGD's momentum, or the first of Adam's, AdamW's and Muon's
+    betas, goes from 0.95 to 0.85 and back whatever the optimizer says.
+    """
 
     kind: str = "onecycle"
     warmup: float = 0.1  # share of all steps
     div_factor: float = 25.0
     final_div_factor: float = 1e4
+    cycle_momentum: bool | None = None  # false: the optimizer's own, all along; null: turned
 
 
 @dataclass

@@ -25,7 +25,8 @@ from deepfake_lit.results import read_result
 from deepfake_lit.schema import NOT_IDENTITY, Config
 
 EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view
-REFERENCE = r"{(\w+)(?::(best|last))?}"  # to another row's checkpoint
+REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # to another row's checkpoint or pipeline, of all seeds
+FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
 FORWARD = 1 / 3  # of a training step's time
 
 
@@ -85,6 +86,8 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     trials = []
     for row, seed in itertools.product(wanted, seeds):
         own = tree["rows"][row]
+        if seed != seeds[0] and any("@all}" in override for override in own):
+            continue  # one run of all seeds
         experiment = own[0].removeprefix("experiment=")
         slimmer = scale.get("experiments", {}).get(experiment, [])
         overrides = [*own, *slimmer, *further, f"seed={seed}"]
@@ -103,7 +106,7 @@ def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
     while left:
         row = left.pop()
         needed.add(row)
-        left += [name for override in every[row] for name, _ in re.findall(REFERENCE, override) if name not in needed]
+        left += [name for name, *_ in re.findall(REFERENCE, " ".join(every[row])) if name not in needed]
     return [row for row in every if row in needed]
 
 
@@ -172,13 +175,15 @@ def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:
 
 
 def _filled(override: str, trial: Trial, plan: Plan) -> str:
-    def checkpoint(match: re.Match) -> str:
-        other = plan.trial(match[1], trial.seed)
-        if not other.folders:
+    def checkpoints(match: re.Match) -> str:
+        others = [plan.trial(match[1], seed) for seed in (plan.seeds if match[3] else [trial.seed])]
+        if not all(other.folders for other in others):
             raise UserError(f"it needs {match[1]}, which failed")
-        return f"{plan.output_dir}/{other.folders[-1]}/{match[2] or 'best'}.ckpt"
+        # The seeds of what has no randomness are one run.
+        folders = dict.fromkeys(other.folders[-1] for other in others)
+        return ",".join(f"{plan.output_dir}/{folder}/{FILES[match[2] or '']}" for folder in folders)
 
-    return re.sub(REFERENCE, checkpoint, override)
+    return re.sub(REFERENCE, checkpoints, override)
 
 
 def _without_references(trial: Trial) -> list[str]:
@@ -224,7 +229,7 @@ class _Clock:
     def _stages(self, trial: Trial) -> float:
         """Of all networks that a trial is made of, as if none were there."""
         seconds = 0.0
-        for name, _ in re.findall(REFERENCE, " ".join(trial.overrides)):
+        for name, *_ in re.findall(REFERENCE, " ".join(trial.overrides)):
             other = self.plan.trial(name, trial.seed)
             seconds += self._training(_from_the_start(other)) + self._stages(other)
         return seconds

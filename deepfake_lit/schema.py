@@ -71,9 +71,10 @@ class AugmentConfig:
     mixup_p: float = 0.0
     mixup_alpha: float = 0.2
     crop: int | None = None  # pixels at most that an image is shifted by, its border mirrored
-    crop_shared: bool | None = None  # one shift a batch, not one an image
+    crop_shared: bool | None = None  # true: one shift a batch; null: one an image
     rot90: float | None = None  # probability of a quarter, half or three-quarter turn
-    # side of a window of the image, anywhere in it, that is trained on in place of the image
+    # side, in pixels of the network's input, of a window anywhere in the image that is trained on in its place,
+    # before all other augmentation; evaluation sees the whole image
     window: int | None = None
 
 
@@ -99,7 +100,7 @@ class LossConfig:
 class TrainerConfig:
     max_epochs: int = 10
     accelerator: str = "auto"
-    devices: Any = "auto"
+    devices: Any = "auto"  # how many, or which; auto: one. The batch size is that of one device
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 where the machine computes in it
@@ -166,6 +167,7 @@ ADDED_LATER = {
     "augment.window",
     "model.texture",
     "optimizer.matrices_only",
+    "scheduler.cycle_momentum",
     "trainer.early_stopping",
     "trainer.ema",
     "trainer.swa",

@@ -6,6 +6,7 @@ were: one file each, with the overrides and the run's folder, in `<output_dir>/s
 
 import csv
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,8 @@ def trials(folder: Path) -> list[dict[str, Any]]:
 
 
 def _beside(folder: Path, run: str) -> str:
-    here = folder.parents[1] / "runs" / Path(run).parent.name / Path(run).name
-    return str(here) if here.exists() else run
+    here = folder / ".." / ".." / "runs" / Path(run).parent.name / Path(run).name
+    return os.path.normpath(here) if here.exists() else run
 
 
 def settings_of(entries: list[dict[str, Any]]) -> tuple[list[dict[str, str]], list[str]]:

@@ -39,7 +39,7 @@ def build_trainer(
     return pl.Trainer(
         default_root_dir=folder,
         accelerator=t.accelerator,
-        devices=t.devices,
+        devices=1 if t.devices == "auto" else t.devices,  # the machine's number of GPUs must not change what is trained
         num_nodes=t.num_nodes,
         strategy=t.strategy,
         precision=machine.lightning_precision,

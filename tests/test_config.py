@@ -2,11 +2,12 @@
 
 import dataclasses
 import itertools
+import re
 
 import pytest
 
 from deepfake_lit import config
-from deepfake_lit.cli import COMMANDS, compose, config_dir
+from deepfake_lit.cli import COMMANDS, compose, config_dir, main
 from deepfake_lit.errors import UserError
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
@@ -69,8 +70,6 @@ def test_a_mistake_is_one_line(override, message, capsys):
 
 
 def _command_line(arguments):
-    from deepfake_lit.cli import main
-
     main(arguments)
 
 
@@ -130,6 +129,17 @@ def test_excluded_settings_exist():
         for part in name.split("."):
             assert part in {f.name for f in dataclasses.fields(node)}, name
             node = getattr(node, part)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
+def test_every_command_tells_its_settings(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    usage, *settings = capsys.readouterr().out.splitlines()
+    assert usage.split()[0] == command
+    assert "output" in "".join(settings) or command in ("audit", "reproduce", "samples")
+    assert all(re.match(r"    (\w+: |#|\"\"\")", line) for line in settings if line)
 
 
 def test_every_command_is_in_the_help(capsys):

@@ -92,6 +92,25 @@ def module_of(data, augment=AugmentConfig(), seed=0, channels_last=False, **sett
     return ImageDataModule(data, cfg, augment, seed, channels_last)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": 100}, "must fit into the images, 32 x 24"),
+        ({"window": 24, "crop": 24}, "must be less than the images' side, 24"),
+        ({"crop": 24}, "must be less than the images' side, 24"),
+        ({"rot90": 0.5}, "turns square images; these are 32 x 24"),
+        ({"window": 24, "rot90": 0.5}, None),
+    ],
+)
+def test_augmentation_must_fit_the_images(settings, message):
+    images = SimpleNamespace(class_names=list("ab"), size=(24, 32))
+    if message is None:
+        ImageDataModule(images, DataConfig(), AugmentConfig(**settings), 0)
+        return
+    with pytest.raises(UserError, match=message):
+        ImageDataModule(images, DataConfig(), AugmentConfig(**settings), 0)
+
+
 def expected_planes(path, channels: str) -> np.ndarray:
     """Pillow's decoding, (C, H, W) in [0, 1]."""
     rgba = np.asarray(Image.open(path).convert("RGBA"), np.float64) / 255

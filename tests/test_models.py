@@ -17,6 +17,7 @@ from deepfake_lit.kinds import (
     AdamWConfig,
     DeepFakeNetConfig,
     MuonConfig,
+    OneCycleConfig,
     ResidualCNNConfig,
     TimmConfig,
     VGG16Config,
@@ -24,7 +25,7 @@ from deepfake_lit.kinds import (
 )
 from deepfake_lit.models import build_model, scaled, texture
 from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
-from deepfake_lit.modules import build_optimizer
+from deepfake_lit.modules import build_optimizer, build_scheduler
 from deepfake_lit.train import open_run_data, run
 
 CONFIGS = [DeepFakeNetConfig(), ResidualCNNConfig(), VGG16Config(), WhiteningCNNConfig(), TimmConfig(name="resnet18")]
@@ -192,16 +193,41 @@ def test_texture_reaches_the_logits_in_float32(kind):
             torch.testing.assert_close(net(images).float(), plain, atol=0.05, rtol=0.05)
 
 
+def test_a_batch_of_one_image_has_a_texture_too():
+    net = build_model(WhiteningCNNConfig(width=0.125, texture="gram"), 3, 5)
+    images = torch.randn(4, 3, 32, 32)
+    for _ in range(50):
+        net(images)
+    mean = net.texture_norm.running_mean.clone()
+    alone = net.texture_norm(net.texture(images[:1], net.mix(F.relu(net.whiten(images[:1])))))
+    assert torch.equal(net.texture_norm.running_mean, mean)
+    assert alone.abs().max() < 10
+
+
+def test_a_flat_image_has_gradients():
+    flat = torch.zeros(2, 3, 16, 16, requires_grad=True)
+    texture.ResidualMoments(3)(flat, flat).sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def test_one_cycle_turns_the_momentum_unless_told_not_to():
+    for cycle, expected in ((None, 0.95), (False, 0.5)):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1, momentum=0.5)
+        build_scheduler(OneCycleConfig(cycle_momentum=cycle), optimizer, 10)
+        assert optimizer.param_groups[0]["momentum"] == expected
+
+
 def test_muon_turns_matrices_alone_and_decays_them_alone():
     net = build_model(WhiteningCNNConfig(width=0.125), 3, 5)
     optimizer = build_optimizer(MuonConfig(weight_decay=0.05), net)
     weights, others = optimizer.param_groups
     assert (weights["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
-    before = net.classifier.weight.detach().clone()
-    net(torch.randn(8, 3, 32, 32)).square().sum().backward()
+    weight = net.stages[1].first[0].weight
+    before = weight.detach().clone()
+    F.cross_entropy(net(torch.randn(20, 3, 32, 32)), torch.arange(20) % 5).backward()
     optimizer.step()
-    moved = before * (1 - 0.05 * optimizer.defaults["lr"]) - net.classifier.weight.detach()
-    singular = torch.linalg.svdvals(moved)
+    moved = before * (1 - 0.05 * optimizer.defaults["lr"]) - weight.detach()
+    singular = torch.linalg.svdvals(moved.flatten(1))
     assert singular.max() < 2 * singular.min()  # all directions alike: Newton-Schulz
 
 

@@ -367,6 +367,22 @@ def test_a_sweep_s_reference_is_what_runs_without_it(swept):
     assert table.reference == "optimizer.lr=0.001"  # AdamW's own
 
 
+def test_a_sweep_of_settings_that_there_are_no_longer_is_shown(tmp_path):
+    trials = [
+        (["+sweep=gone", "experiment=gone", f"optimizer.lr={lr}"], [made_up(tmp_path / "runs" / "net" / lr, 0.9, 0)])
+        for lr in ("0.1", "0.2")
+    ]
+    assert "| optimizer.lr=0.1 |" in sweep_of(tmp_path, trials)
+
+
+def test_class_weights_are_the_same_in_a_result_and_composed(settings, tmp_path):
+    weights = ["class_weights=equal,class_4_by_2.7", "experiment=deepfake_net_2"]
+    with pytest.raises(SystemExit):
+        main(["train", "-m", *settings, *weights, "trainer.max_epochs=1", f"output_dir={tmp_path}"])
+    (section,) = sections(tmp_path)
+    assert section.tables[0].reference == "class_weights=class_4_by_2.7"
+
+
 def test_a_sweep_is_published_and_found_wherever_it_is_copied_to(swept, tmp_path):
     (name,) = [folder.name for folder in (swept[0] / "sweeps").iterdir()]
     with pytest.raises(SystemExit) as stop:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from deepfake_lit import reproduce as module
 from deepfake_lit import train
 from deepfake_lit.cli import compose, config_dir, main
 from deepfake_lit.errors import UserError
+from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
 from deepfake_lit.reproduce import ReproduceConfig, plans, read_plan, reproduce
 
@@ -93,6 +95,24 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert "epoch 1/" not in capsys.readouterr().err  # nothing is trained again
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/alice/outputs/runs/a/b/last.ckpt", "runs/a/b/last.ckpt"),
+        ("outputs/runs/a/b", "runs/a/b"),
+        ("init_from=/data/x/runs/a/b/best.ckpt", "init_from=runs/a/b/best.ckpt"),
+        (
+            "model.members=[/o/x/runs/a/b/last.ckpt,/o/x/runs/c/d/model.skops]",
+            "model.members=[runs/a/b/last.ckpt,runs/c/d/model.skops]",
+        ),
+        ("OSError: /home/alice/images/train/7.png is gone", "OSError: 7.png is gone"),
+        ("pixels / 255, 50 images/s, a/b", "pixels / 255, 50 images/s, a/b"),
+    ],
+)
+def test_nobody_s_folders_are_published(text, shown):
+    assert without_paths({"a": [text]}, Path("outputs")) == {"a": [shown]}
 
 
 def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, tmp_path, monkeypatch):

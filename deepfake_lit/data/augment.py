@@ -55,12 +55,10 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
 
 
 def _window(images: Tensor, keys: Tensor, side: int) -> Tensor:
-    """A square of each image; of a smaller image all of it."""
     height, width = images.shape[-2:]
-    h, w = min(side, height), min(side, width)
-    top = (uniform(keys, "window_y") * (height - h + 1)).long()
-    left = (uniform(keys, "window_x") * (width - w + 1)).long()
-    return _windows(images, top, left, h, w)
+    top = (uniform(keys, "window_y") * (height - side + 1)).long()
+    left = (uniform(keys, "window_x") * (width - side + 1)).long()
+    return _windows(images, top, left, side, side)
 
 
 def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:

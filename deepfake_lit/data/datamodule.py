@@ -131,6 +131,10 @@ class ImageDataModule(pl.LightningDataModule):
         if sampling and (len(sampling) != count or min(sampling) < 0 or sum(sampling) == 0):
             raise UserError(f"data.class_sampling needs a weight of 0 or more for each of {count} classes, not all 0")
         height, width = (cfg.image_size,) * 2 if cfg.image_size else data.size
+        if side := augment_cfg.window:
+            if side > min(height, width):
+                raise UserError(f"augment.window={side} must fit into the images, {width} x {height}")
+            height = width = side
         if augment_cfg.crop and augment_cfg.crop >= min(height, width):
             raise UserError(f"augment.crop={augment_cfg.crop} must be less than the images' side, {min(height, width)}")
         if augment_cfg.rot90 and height != width:

@@ -51,7 +51,7 @@ class ResidualMoments(nn.Module):
 
     def forward(self, images: Tensor, first: Tensor) -> Tensor:
         residuals = F.conv2d(images.float(), self.kernels, groups=self.channels).flatten(2)
-        deviation = residuals.square().mean(2, keepdim=True).sqrt() + SMALLEST
+        deviation = torch.sqrt(residuals.square().mean(2, keepdim=True) + SMALLEST**2)
         relative = (residuals / deviation).clamp(-DEVIATIONS, DEVIATIONS)
         return second_moments(torch.cat([relative, -relative], 1).clamp_min(0))
 
@@ -66,6 +66,15 @@ class Gram(nn.Module):
 
     def forward(self, images: Tensor, first: Tensor) -> Tensor:
         return second_moments(first.float().flatten(2))
+
+
+class TextureNorm(nn.BatchNorm1d):
+    """Batch norm that takes a batch of one image, as an epoch's last can be, by its running statistics."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training and len(features) == 1:
+            return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(features)
 
 
 def second_moments(values: Tensor) -> Tensor:

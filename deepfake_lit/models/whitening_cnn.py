@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfake_lit.models import conv_bn, scaled
-from deepfake_lit.models.texture import build_texture
+from deepfake_lit.models.texture import TextureNorm, build_texture
 
 SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
 PATCHES = 2**28  # bytes of them at a time
@@ -37,7 +37,7 @@ class WhiteningCNN(nn.Module):
         patch, stride: of the whitening convolution.
         learned: the same front end without whitening: its filters start at random and are trained.
         pooling: of the last feature map: avg, or avg_max for both side by side.
-        texture: what stands beside the pooled features, normalised by batch norm: see texture.py.
+        texture: what stands beside the pooled features, behind a batch norm: gram, residuals, spectrum of texture.py.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class WhiteningCNN(nn.Module):
         features = channels[-1] * (2 if pooling == "avg_max" else 1)
         if texture:
             self.texture = build_texture(texture, in_channels, channels[0])
-            self.texture_norm = nn.BatchNorm1d(self.texture.features)
+            self.texture_norm = TextureNorm(self.texture.features)
             features += self.texture.features
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features, num_classes)

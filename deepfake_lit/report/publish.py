@@ -1,17 +1,21 @@
 """Reports and sweeps as files that can be given away: results and predictions without images, weights or paths."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from deepfake_lit.config import digest
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import HIDDEN
+from deepfake_lit.results import failure
 from deepfake_lit.sweep import trials
 
 COPIED = ("predictions.npz", "history.csv")
+ABSOLUTE = r"(?<![\w./:-])/(?:[\w.@+-]+/)+"
 
 
 def publish(cfg: ReportConfig, records: list[str]) -> Path:
@@ -34,7 +38,10 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
         try:
             record = read_json(path)
         except FileNotFoundError:
-            raise UserError(f"{path}: nothing of that name was reproduced, and there is no such sweep") from None
+            names = sorted(
+                [p.stem for p in source.glob("reproduce/*.json")] + [p.name for p in source.glob("sweeps/*")]
+            )
+            raise UserError(f"{source} has no report or sweep {name}; it has {', '.join(names) or 'none'}") from None
         for trial in record["trials"]:
             trial["overrides"] = _shown(trial["overrides"])
             for folder in trial["folders"]:
@@ -44,12 +51,12 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
 
 
 def _publish_sweep(source: Path, target: Path, name: str) -> None:
-    folder = source / "sweeps" / name
-    for entry in trials(folder):
+    for entry in trials(source / "sweeps" / name):
         for run in map(Path, entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])):
             _copy(run, target / "runs" / run.parent.name / run.name, source)
-        kept = without_paths(entry | {"overrides": _shown(entry["overrides"])}, source)
-        write_json(target / "sweeps" / name / "trials" / f"{entry['number']:04}.json", kept)
+        entry["overrides"] = _shown(entry["overrides"])
+        kept = without_paths(entry, source)
+        write_json(target / "sweeps" / name / "trials" / f"{digest(entry['overrides'])}.json", kept)
 
 
 def _shown(overrides: list[str]) -> list[str]:
@@ -57,8 +64,10 @@ def _shown(overrides: list[str]) -> list[str]:
 
 
 def _copy(folder: Path, target: Path, source: Path) -> None:
-    if not (folder / "result.json").exists():
-        return  # the page says that it is not finished
+    if not (folder / "result.json").exists():  # the page says that it is not finished, or why it failed
+        if reason := failure(folder):
+            write_json(target / "failure.json", {"error": without_paths(reason, source)})
+        return
     target.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         if (folder / name).exists():
@@ -67,10 +76,15 @@ def _copy(folder: Path, target: Path, source: Path) -> None:
 
 
 def without_paths(tree: Any, source: Path) -> Any:
-    """Where the images and outputs lie is taken out of a result or a record; checkpoints are named from there."""
+    """A result or a record without where the images and outputs lie: runs are named from their output folder, all other
+    absolute paths by their last part."""
     if isinstance(tree, dict):
         neutral = {"root": None, "cache_dir": None, "output_dir": "outputs"}
         return {key: neutral[key] if key in neutral else without_paths(value, source) for key, value in tree.items()}
     if isinstance(tree, list):
         return [without_paths(value, source) for value in tree]
-    return tree.replace(f"{source}/", "") if isinstance(tree, str) else tree
+    if not isinstance(tree, str):
+        return tree
+    tree = re.sub(rf"(?<![\w./-]){re.escape(str(source))}/(?=runs/|sweeps/)", "", tree)
+    tree = re.sub(rf"{ABSOLUTE}(?=runs/|sweeps/)", "", tree)
+    return re.sub(rf"{ABSOLUTE}(?=[\w.@+-])", "", tree)

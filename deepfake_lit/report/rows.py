@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from deepfake_lit.config import digest, identity_of, to_dict
 from deepfake_lit.console import warn
@@ -164,7 +166,7 @@ def section_of_sweep(folder: Path) -> Section | None:
         overrides = tuple(entry["overrides"])
         folders = entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])
         several = [_run(folder, seed, overrides) for folder in folders]
-        if not several:
+        if not several or (entry["reason"] and all(run.state == "missing" for run in several)):
             state = "failed" if entry["reason"] else "missing"
             several = [Run(seed, state, None, None, entry["reason"], list(overrides))]
         for run in several:
@@ -194,10 +196,11 @@ def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> st
     """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
     from deepfake_lit.cli import compose
 
-    own = [o for o in overrides if (name := o.lstrip("+").partition("=")[0]) not in swept and name not in HIDDEN]
+    left_out = [*swept, *HIDDEN, "sweep"]
+    own = [o for o in overrides if o.lstrip("+").partition("=")[0] not in left_out]
     try:
         wanted = _without_seed(to_dict(compose([*own, "data.root=."])))
-    except UserError:
+    except (UserError, HydraException, OmegaConfBaseException):  # settings that there are no longer
         return None
     for key, row in rows.items():
         configs = [run.result["config"] for run in row.done if "scheduler" in run.result["config"]]
@@ -206,9 +209,9 @@ def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> st
     return None
 
 
-def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """Nor the digest that a run fills in of the weights that it starts from."""
-    return {name: value for name, value in identity_of(config).items() if name not in ("seed", "init_weights")}
+def _without_seed(config: dict[str, Any]) -> str:
+    """Nor the digest that a run fills in of the weights that it starts from; as JSON has it, which results are."""
+    return digest({name: v for name, v in identity_of(config).items() if name not in ("seed", "init_weights")})
 
 
 def _which_baseline(run: Run) -> str:

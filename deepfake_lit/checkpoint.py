@@ -21,7 +21,7 @@ from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import PARTIAL, atomic
 from deepfake_lit.hardware import Hardware
-from deepfake_lit.inference import folded, logits
+from deepfake_lit.inference import logits
 from deepfake_lit.models import build_model
 from deepfake_lit.results import code_version
 from deepfake_lit.schema import Config
@@ -107,7 +107,6 @@ class Trained:
     image_size: tuple[int, int]  # (height, width) of the files it was trained on
     config: Config
     meta: dict[str, Any]
-    _folded: nn.Module | None = None
 
     def expect(self, image_size: tuple[int, int], name: str) -> None:
         """Resize images of another size to that of this network's files, where it does not resize them anyway.
@@ -125,12 +124,10 @@ class Trained:
         self.net.to(hardware.device)
         if hardware.channels_last:
             self.net.to(memory_format=torch.channels_last)
-        self._folded = None
 
     def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware) -> Tensor:
         """float32 (V, B, K), on the CPU."""
-        self._folded = self._folded or folded(self.net)
-        return logits(self._folded, self.preprocess, pixels, transparency, views, hardware)
+        return logits(self.net, self.preprocess, pixels, transparency, views, hardware)
 
     def probabilities(
         self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware

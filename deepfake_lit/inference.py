@@ -1,32 +1,14 @@
 """From a network and decoded pixels to logits, with test-time augmentation."""
 
-import copy
 from collections.abc import Iterator
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.hardware import Hardware
 from deepfake_lit.views import VIEWS
-
-
-def folded(net: nn.Module) -> nn.Module:
-    """A copy, in eval mode, with every batch norm that follows a convolution in a Sequential folded into it: one pass
-    over the feature map less. Answers differ by rounding."""
-    net = copy.deepcopy(net).eval()
-    for module in net.modules():
-        if not isinstance(module, nn.Sequential):
-            continue
-        for (name, first), (following, second) in pairwise(list(module.named_children())):
-            # these types exactly: timm's batch norm with an activation and its standardised convolutions do more
-            if type(first) is nn.Conv2d and type(second) is nn.BatchNorm2d and second.track_running_stats:
-                setattr(module, name, fuse_conv_bn_eval(first, second))
-                setattr(module, following, nn.Identity())
-    return net
 
 
 @torch.inference_mode()

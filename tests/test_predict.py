@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from PIL import Image
 
 from deepfake_lit.cli import COMMANDS, compose
@@ -18,9 +17,6 @@ from deepfake_lit.data.samples import write_samples
 from deepfake_lit.errors import UserError
 from deepfake_lit.evaluate import EvaluateConfig, evaluate
 from deepfake_lit.export import export
-from deepfake_lit.inference import folded
-from deepfake_lit.kinds import DeepFakeNetConfig, ResidualCNNConfig, TimmConfig, VGG16Config, WhiteningCNNConfig
-from deepfake_lit.models import build_model
 from deepfake_lit.predict import PredictConfig, find_images, predict
 from deepfake_lit.results import read_predictions
 from deepfake_lit.train import run
@@ -68,6 +64,16 @@ def test_predict_gives_what_training_stored(trained, samples, tmp_path):
     with_tta = predict([checkpoint], on(samples / "validation", tmp_path))
     by_id = dict(zip(stored["ids"], stored["probabilities_tta"], strict=True))
     np.testing.assert_allclose(with_tta.probabilities, [by_id[i] for i in with_tta.ids], atol=1e-5)
+
+
+def test_a_result_is_what_its_epoch_was_selected_for(trained):
+    """To the last digit: prediction is the validation's arithmetic."""
+    checkpoints, result = trained
+    epoch = result["history"][result["best_epoch"]]
+    assert result["best"]["accuracy"] == pytest.approx(epoch["val/accuracy"], abs=1e-6)
+    stored = read_predictions(Path(checkpoints[0]).with_name("predictions.npz"))
+    right = stored["probabilities"][np.arange(len(stored["labels"])), stored["labels"]]
+    assert -np.log(right).mean() == pytest.approx(epoch["val/loss"], rel=1e-5)
 
 
 def test_an_ensemble_is_the_mean_of_its_members(trained, samples, tmp_path):
@@ -209,32 +215,3 @@ def test_no_unpickling_in_the_package():
     assert calls.count("\n") >= 3
     for line in calls.splitlines():
         assert "weights_only=True" in line or "allow_pickle=False" in line, line
-
-
-@pytest.mark.parametrize(
-    "cfg",
-    [
-        DeepFakeNetConfig(width=0.25),
-        ResidualCNNConfig(width=0.125),
-        VGG16Config(width=0.125),
-        WhiteningCNNConfig(width=0.25),
-        TimmConfig(name="resnet10t"),
-        TimmConfig(name="densenet121"),  # its batch norms hold the activation: they are left as they are
-    ],
-    ids=lambda cfg: getattr(cfg, "name", cfg.kind),
-)
-def test_folded_batch_norms_answer_alike(cfg):
-    torch.manual_seed(0)
-    net = build_model(cfg, 3, 5)
-    for _ in range(3):
-        net(torch.randn(16, 3, 64, 64))  # statistics
-    net.eval()
-    fewer = folded(net)
-    images = torch.randn(4, 3, 64, 64)
-    with torch.inference_mode():
-        torch.testing.assert_close(fewer(images), net(images), rtol=1e-3, atol=1e-4)
-    counts = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()) for n in (net, fewer)]
-    assert counts[1] < counts[0] or cfg.kind == "timm"
-    if cfg.kind != "timm":
-        assert counts[1] == 0
-    assert net.state_dict().keys() == build_model(cfg, 3, 5).state_dict().keys()  # the network itself is as it was

@@ -36,6 +36,7 @@ def spread(value, half, components=(1e-5, 0, 0.1), images=1250):
 
 LABELS = np.arange(N) % 5
 NOISE = "not distinguishable from seed noise"
+PAIR = "differs in this one pair of trainings"
 
 
 def made_up(folder: Path, accuracy: float, seed: int, name: str = "net", **changes) -> str:
@@ -111,18 +112,20 @@ def test_p_is_corrected_for_the_comparisons_of_the_table(tmp_path):
     ("mean", "p", "claimed", "deterministic", "verdict", "words"),
     [
         (spread(0.03, 0.02), 0.01, 0.02, False, "real", "3 seeds"),
-        (spread(0.03, 0.02), 0.01, 0.09, False, "real, smaller than claimed", "claimed +9.0"),
-        (spread(0.09, 0.02), 0.01, 0.02, False, "real, larger than claimed", "claimed +2.0"),
+        (spread(0.03, 0.02), 0.01, 0.09, False, "real, smaller than claimed", "3 seeds"),
+        (spread(0.09, 0.02), 0.01, 0.02, False, "real, larger than claimed", "3 seeds"),
         (spread(-0.03, 0.02), 0.01, 0.02, False, "contradicted", "the other way round"),
-        (spread(0.0, 0.01), 0.9, 0.022, False, "contradicted", "claimed +2.2"),
+        (spread(0.0, 0.01), 0.9, 0.022, False, "contradicted", "3 seeds"),
         (spread(0.0, 0.01), 0.9, 0.012, False, NOISE, "would"),  # outside of the mean's interval, not of one pair's
         (spread(0.01, 0.03), 0.06, 0.028, False, NOISE, "would"),
         (spread(0.01, 0.03, (1e-4, 0.01, 0.1)), 0.4, 0.02, False, NOISE, "more would be needed"),
         (spread(0.01, 0.03, (0, 1.0, 0.1), 50), 0.4, 0.02, False, NOISE, "more images"),
-        (spread(0.01, 0.03, (0, 0, 0.001)), 0.4, 0.2, False, "contradicted", "claimed +20.0"),
+        (spread(0.01, 0.03, (0, 0, 0.001)), 0.4, 0.2, False, "contradicted", "3 seeds"),
         (Mean(0.01, (-0.02, 0.04), 0.4, 1, N), 0.4, 0.02, False, "not distinguishable with 1 seed", "at least 2 more"),
         (Mean(0.0, (-0.01, 0.01), 0.4, 1, N), 0.4, 0.2, False, "not distinguishable with 1 seed", "at least 2 more"),
         (Mean(0.03, (0.01, 0.05), 0.01, 1, N), 0.01, None, False, "differs in this one pair", "seed noise is unknown"),
+        (Mean(0.03, (0, 0.05), 0.01, 1, N), 0.01, 0.02, False, PAIR + ", in the claimed", "2 more"),
+        (Mean(0.03, (0, 0.05), 0.01, 1, N), 0.01, -0.02, False, PAIR + ", against", "2 more"),
         (Mean(0.03, (0.01, 0.05), 0.01, 1, N), 0.01, 0.03, True, "real", "no randomness"),
         (Mean(0.01, (-0.02, 0.04), 0.4, 1, N), 0.4, None, True, "not distinguishable from chance", "too few"),
     ],
@@ -258,6 +261,24 @@ def test_the_page_is_one_file_without_a_network(tmp_path):
         rows = {row["row"]: row for row in csv.DictReader(file)}
     assert float(rows["1e-4"]["reported"]) == 0.912
     assert float(rows["1e-4"]["last_epoch"]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_claims_come_first_each_once(tmp_path):
+    record(tmp_path, {"cnn": [0.94, 0.93, 0.94], "rgb": [0.93, 0.94, 0.93], "lr_1e-4": [0.9, 0.9, 0.9]})
+    page = report(ReportConfig(str(tmp_path), images=False))
+    text = page.read_text()
+    assert text.index("Which claimed differences exist?") < text.index('<h2 id="report_b-full">')
+    panel = text[text.index('id="report_b-full-claims"') : text.index('<h2 id="report_b-full">')]
+    rows = [re.sub(r"<[^>]*>", " ", row) for row in panel.split("<tr>")[2:]]
+    assert len(rows) == 11
+    (low,) = [row for row in rows if row.split()[0] == "1e-4"]
+    assert "real" in low
+    (high,) = [row for row in rows if row.split()[0] == "1e-3"]
+    assert "not measured: not run" in high
+    (view,) = [row for row in rows if "mirror image" in row]
+    assert "+0.3 to +0.5" in view
+    assert "Claimed and measured differences" in panel  # the plot
+    assert "| 1e-4, from 3e-4 | \N{MINUS SIGN}3.1 |" in (page.parent / "report.md").read_text()
 
 
 def test_class_names_and_reasons_cannot_put_code_into_the_page(tmp_path):

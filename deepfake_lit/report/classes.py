@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit.report import figures
-from deepfake_lit.report.measure import Measured, which
+from deepfake_lit.report.measure import Measured, distinct, which
 
 
 def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
     """Confusion matrix and figures of each class, the mean of the seeds after the last epoch, beside the reported."""
-    key, runs = which(m.row, "last"), m.row.done
+    key, runs = which(m.row, "last"), distinct(m.row.done)
     results = [run.result.get(key, run.result["last"]) for run in runs]
     class_names = runs[0].result["data"]["class_names"]
     confusion = reported.get("confusion", {}).get(m.row.key)

@@ -9,12 +9,15 @@ from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from deepfake_lit.report.measure import Measured, which
+from deepfake_lit.metrics import wilson_interval
+from deepfake_lit.report.claims import Claim
+from deepfake_lit.report.measure import Measured, distinct, which
 from deepfake_lit.report.rows import Run, Table
 
 INK = "#010203"  # stands for the page's text colour
 # Okabe and Ito's, told apart by the colour-blind, without black and yellow
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "deepfake_lit",
@@ -22,7 +25,11 @@ STYLE = {
     "font.size": 9,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "axes.prop_cycle": cycler(linestyle=("-", "--", ":")) * cycler(color=COLOURS),
+    # no two of the first six are alike in either
+    "axes.prop_cycle": cycler(color=COLOURS * 2)
+    + cycler(linestyle=[*LINES, *LINES[3:], *LINES[:3]])
+    + cycler(marker=[*"osD^vX", *"XosD^v"], markersize=[3] * 12),
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -36,6 +43,8 @@ STYLE = {
     "grid.color": INK,
 }
 WIDTH, HEIGHT = 5.6, 3.4  # inches
+SMALL = 0.1  # share of the images
+LONG = 36  # letters, of which two do not fit side by side
 
 
 def _axes(**settings):
@@ -51,6 +60,8 @@ def _svg(figure, description: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    for number, colour in enumerate(COLOURS):
+        text = text.replace(colour, f"var(--c{number}, {colour})")  # the page has lighter ones for dark ground
     label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', text, count=1)
 
@@ -66,27 +77,37 @@ def in_style(function):
     return drawn
 
 
+def _legend_below(figure: Figure) -> None:
+    longest = max(len(text) for text in figure.axes[0].get_legend_handles_labels()[1])
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2 if longest < LONG else 1)
+
+
+def epochs_of(m: Measured) -> int:
+    """That all of a row's runs have."""
+    return min((len(run.result["history"]) for run in m.row.done if run.result["history"]), default=0)
+
+
 @in_style
 def learning_curves(rows: list[Measured]) -> str | None:
-    """Validation accuracy over epochs: the mean of a row's seeds, and the band from the worst to the best of them."""
-    figure, axes = _axes(xlabel="epoch", ylabel="validation accuracy")
-    drawn = 0
+    """Validation accuracy over epochs: the mean of a row's seeds, and the band from the worst to the best of them.
+
+    Args:
+        rows: networks that have `epochs_of`.
+    """
+    if not rows:
+        return None
+    figure, axes = _axes(xlabel="epoch of this training", ylabel="validation accuracy")
     for m in rows:
         histories = [[r["val/accuracy"] for r in run.result["history"]] for run in m.row.done if run.result["history"]]
-        length = min(map(len, histories), default=0)
-        if length < 2:
-            continue
+        length = epochs_of(m)
         values = np.array([h[:length] for h in histories])
         epochs = np.arange(1, length + 1)
-        (line,) = axes.plot(epochs, values.mean(0), label=m.row.label, linewidth=1.5)
+        (line,) = axes.plot(epochs, values.mean(0), label=m.row.label, linewidth=1.5, markevery=max(1, length // 10))
         if len(values) > 1:
             axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.18, linewidth=0)
-        drawn += 1
-    if not drawn:
-        return None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(fontsize=8, loc="lower right")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _legend_below(figure)
     return _svg(figure, "Validation accuracy over epochs: " + ", ".join(m.row.label for m in rows))
 
 
@@ -109,25 +130,65 @@ def along_axis(table: Table, rows: list[Measured]) -> str | None:
     ]
     if reported:
         axes.plot(*zip(*reported, strict=True), marker="s", fillstyle="none", linestyle="--", label="reported")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    axes.legend(fontsize=8)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _legend_below(figure)
     return _svg(figure, f"{table.title}: validation accuracy with 95 % intervals")
+
+
+def _of_one_seed(m: Measured) -> bool:
+    return m.difference.seeds == 1 and not m.deterministic
+
+
+@in_style
+def claimed_differences(found: list[Claim]) -> str | None:
+    """Claimed and measured differences, one under the other; those of less than `SMALL` alone, which the others would
+    squeeze."""
+    drawn = [c for c in found if c.m.difference is not None and abs(c.middle) < SMALL]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.42 * len(drawn)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel="difference in accuracy, percentage points", ylim=(len(drawn) - 0.4, -0.6))
+    for single in (False, True):
+        rows = [(i, c.m.difference) for i, c in enumerate(drawn) if _of_one_seed(c.m) is single]
+        if rows:
+            values = 100 * np.array([d.value for _, d in rows])
+            ends = 100 * np.array([d.interval for _, d in rows]).T
+            style = {"fmt": "o", "capsize": 3, "color": COLOURS[0], "markersize": 5}
+            label = "measured, one seed" if single else "measured"
+            fill = {"markerfacecolor": "none"} if single else {}
+            axes.errorbar(values, [i for i, _ in rows], xerr=np.abs(ends - values), label=label, **style, **fill)
+    middles = [100 * c.middle for c in drawn]
+    claimed = {"color": COLOURS[1], "marker": "D", "linestyle": "none", "markersize": 6, "fillstyle": "none"}
+    axes.plot(middles, range(len(drawn)), label="claimed", **claimed)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(drawn)), [f"{c.row}\nfrom {c.reference}" for c in drawn], fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    _legend_below(figure)
+    return _svg(figure, "Claimed and measured differences")
 
 
 @in_style
 def recalls(measured: Measured, reported: list[float] | None, class_names: list[str]) -> str:
-    """Recall of each class: the measured mean, from the lowest to the highest of the seeds, beside the reported one."""
+    """Recall of each class beside the reported one: the mean, from the lowest to the highest of the seeds; of one run
+    with Wilson's 95 % interval over the images."""
     key = which(measured.row, "last")
-    values = np.array([run.result.get(key, run.result["last"])["recall_of"] for run in measured.row.done])
+    results = [run.result.get(key, run.result["last"]) for run in distinct(measured.row.done)]
+    values = np.array([result["recall_of"] for result in results])
     figure, axes = _axes(xlabel="class", ylabel="recall", ylim=(0, 1.02))
     places = np.arange(len(class_names))
     width = 0.38 if reported else 0.6
     mean = values.mean(0)
-    errors = np.maximum(np.stack([mean - values.min(0), values.max(0) - mean]), 0)
-    spread = {"yerr": errors, "capsize": 3, "ecolor": INK} if len(values) > 1 else {}
-    axes.bar(places - (width / 2 if reported else 0), mean, width, label="measured", color=COLOURS[0], **spread)
+    ends = np.stack([values.min(0), values.max(0)])
+    if len(values) == 1:
+        images = np.sum(results[0]["confusion"], 1)
+        ends = np.array([wilson_interval(*each) for each in zip(mean, images, strict=True)]).T
+    errors = np.maximum(np.abs(ends - mean), 0)
+    shown = {"yerr": errors, "capsize": 3, "ecolor": INK, "label": "measured", "color": COLOURS[0]}
+    axes.bar(places - (width / 2 if reported else 0), mean, width, **shown)
     if reported:
-        axes.bar(places + width / 2, reported, width, label="reported", color=COLOURS[1], alpha=0.75)
+        axes.bar(places + width / 2, reported, width, label="reported", color=COLOURS[1], alpha=0.75, hatch="//")
         axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     axes.set_xticks(places, class_names)
     axes.grid(axis="x", visible=False)
@@ -139,7 +200,7 @@ def recalls(measured: Measured, reported: list[float] | None, class_names: list[
 def reliability(rows: list[Measured], bins: int = 15) -> str | None:
     """Accuracy over the top probability in equal bins, of all seeds together (Guo et al. 2017, arXiv 1706.04599)."""
     figure, axes = _axes(xlabel="top probability", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":")
+    axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":", marker="")
     for m in rows:
         confidence, correct = _confidence(m.row.done, which(m.row, "last"))
         if not len(confidence):
@@ -148,10 +209,10 @@ def reliability(rows: list[Measured], bins: int = 15) -> str | None:
         counts = np.bincount(place, minlength=bins)
         used = counts >= 10  # fewer say nothing
         means = [np.bincount(place, v, bins)[used] / counts[used] for v in (confidence, correct)]
-        axes.plot(*means, marker="o", markersize=3, linewidth=1.3, label=m.row.label)
+        axes.plot(*means, linewidth=1.3, label=m.row.label)
     if len(axes.lines) < 2:
         return None
-    axes.legend(fontsize=8, loc="upper left")
+    _legend_below(figure)
     return _svg(figure, "Reliability: accuracy over the top probability")
 
 

@@ -79,6 +79,15 @@ def measure(table: Table, scale: str | None = None) -> list[Measured]:
     return found
 
 
+ALARMING = ("failed", "damaged", "cannot be", "data sets", "other images", "different images", "very images")
+
+
+def alarming(problem: str) -> bool:
+    """Whether a row's problem makes its figures doubtful or leaves it without; that runs are missing, or of other
+    commits, does not."""
+    return any(word in problem for word in ALARMING)
+
+
 def which(row: Row, epoch: str) -> str:
     """The key of a result's figures: of the best or the last epoch, in the row's view."""
     return f"{epoch}_{row.view}" if row.view else epoch
@@ -98,7 +107,7 @@ def _measured(row: Row) -> Measured:
         found.problems.append(f"{name} {run.state}" + (f": {run.reason}" if run.reason else ""))
     if not row.runs:
         found.problems.append("not run")
-    found.seeds = len(done)
+    found.seeds = len(_distinct(done))
     if not done:
         return found
     try:
@@ -113,7 +122,10 @@ def _measured(row: Row) -> Measured:
     found.calibration = _mean(f["calibration_error"] for f in figures)
     if all("wall_seconds" in result and "images_per_second" in result for result in results):
         found.seconds = _mean(result["wall_seconds"] for result in results)
-        found.images_per_second = _mean(result["images_per_second"] for result in results)
+        if not any(
+            result["config"].get("model", {}).get("kind") == "ensemble" for result in results
+        ):  # its are of logits
+            found.images_per_second = _mean(result["images_per_second"] for result in results)
     found.hardware = sorted({f"{r['hardware']['name']} ({r['hardware']['precision']})" for r in results})
     found.commits = sorted({_commit(result["code"]) for result in results})
     found.data = sorted({result["data"]["hash"] for result in results})
@@ -146,8 +158,12 @@ def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
     return np.stack([values for _, values in several])
 
 
-def _distinct(done: list[tuple[Run, np.ndarray]]) -> list[tuple[Run, np.ndarray]]:
+def distinct(runs: list[Run]) -> list[Run]:
     """A baseline without randomness is one run, whatever seeds it was asked for with."""
+    return list({run.folder: run for run in runs}.values())
+
+
+def _distinct(done: list[tuple[Run, np.ndarray]]) -> list[tuple[Run, np.ndarray]]:
     return list({run.folder: (run, values) for run, values in done}.values())
 
 
@@ -227,48 +243,48 @@ def judge(
         claim: from - to.
         comparisons: how many there are.
     """
-    low, high = difference.interval
-    measured = f"{100 * difference.value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), p {p:.2g}"
     if difference.seeds == 1 and not deterministic:
-        return _of_one_pair(difference, p, measured)
+        return _of_one_pair(difference, p, claim)
     seeds = "no randomness" if deterministic else f"{difference.seeds} seeds"
     low, high = difference.interval if deterministic else difference.single
     outside = claim is not None and (claim[1] < low or claim[0] > high)
     middle = 0.0 if claim is None else sum(claim) / 2
-    text = "" if claim is None else f"claimed {100 * middle:+.1f}, "
     if p < LEVEL:
         if middle and (difference.value > 0) != (middle > 0):
-            return "contradicted", f"{text}measured {measured}, {seeds}: the other way round"
+            return "contradicted", f"{seeds}: the other way round"
         if not outside:
-            return "real", f"{measured}, {seeds}"
+            return "real", seeds
         size = "smaller" if abs(difference.value) < abs(middle) else "larger"
-        return f"real, {size} than claimed", f"{text}measured {measured}, {seeds}"
+        return f"real, {size} than claimed", seeds
     if outside and abs(difference.value) < abs(middle):
-        return "contradicted", f"{text}measured {measured}, {seeds}"
+        return "contradicted", seeds
     if deterministic:
-        return "not distinguishable from chance", f"{measured}: these images are too few for it"
-    return f"not distinguishable from seed noise with {difference.seeds} seeds", _needed(
-        difference, middle, measured, comparisons
-    )
+        return "not distinguishable from chance", f"{seeds}; the images are too few for a difference of this size"
+    verdict = f"not distinguishable from seed noise with {difference.seeds} seeds"
+    return verdict, _needed(difference, middle, comparisons)
 
 
-def _of_one_pair(difference: Mean, p: float, measured: str) -> tuple[str, str]:
-    if p < LEVEL:
-        return "differs in this one pair of trainings", f"{measured}; seed noise is unknown: 2 more seeds would show it"
-    return "not distinguishable with 1 seed", f"{measured}; seed noise is unknown: at least 2 more would be needed"
+def _of_one_pair(difference: Mean, p: float, claim: tuple[float, float] | None) -> tuple[str, str]:
+    middle = 0.0 if claim is None else sum(claim) / 2
+    if p >= LEVEL:
+        return "not distinguishable with 1 seed", "seed noise is unknown: at least 2 more would be needed"
+    verdict = "differs in this one pair of trainings"
+    if middle:
+        verdict += ", in the claimed direction" if (difference.value > 0) == (middle > 0) else ", against the claim"
+    return verdict, "seed noise is unknown: 2 more seeds would show it"
 
 
-def _needed(difference: Mean, claim: float, measured: str, comparisons: int) -> str:
+def _needed(difference: Mean, claim: float, comparisons: int) -> str:
     wanted = claim or difference.value
     if not wanted or not any(difference.components):
-        return measured
+        return ""
     needed = seeds_needed(difference, wanted, LEVEL / comparisons)
-    size = f"a difference of {100 * wanted:+.1f}"
+    size = f"{'the claimed ' if claim else 'a difference of '}{100 * wanted:+.1f}"
     if needed is None:
-        return f"{measured}; for {size} no number of seeds would do: more images would be needed"
+        return f"for {size} no number of seeds would do: more images would be needed"
     if needed <= difference.seeds:
-        return f"{measured}; {size} would have been found by as many seeds in 4 of 5 experiments"
-    return f"{measured}; roughly {needed - difference.seeds} more would be needed for {size}"
+        return f"{size} would have been found by as many seeds in 4 of 5 experiments"
+    return f"roughly {needed - difference.seeds} more would be needed for {size}"
 
 
 def independent_interval(first: float, second: float, images: int) -> tuple[float, float]:

@@ -89,15 +89,15 @@ def _intervals(reported: dict[str, Any]) -> list[str]:
     top = max(a for a, _ in _accuracies(reported).values())
     low, high = wilson_interval(top, images)
     text = (
-        f"Its best accuracy, {top:.1%} of {images:,} images, has a 95 % interval of {low:.1%} to {high:.1%} from the "
-        "choice of the images alone, before any noise of seeds. "
+        f"The report's best accuracy, {top:.1%} of {images:,} images, has a 95 % interval of {low:.1%} to {high:.1%} "
+        "from the choice of the images alone, before any noise of seeds. "
     )
     if not inside:
-        return [text + f"All {total} of its differences are larger than two independent samples could differ by."]
-    few = "; ".join(inside)
-    return [
-        text + f"{len(inside)} of its {total} differences are within what two independent samples differ by: {few}."
-    ]
+        text += f"All {total} of its differences are larger than two independent samples could differ by."
+    else:
+        few = "; ".join(inside)
+        text += f"{len(inside)} of its {total} differences are within what two independent samples differ by: {few}."
+    return [text + " A sharper test would need to know which images each of its networks had right."]
 
 
 def _architecture(reported: dict[str, Any]) -> list[str]:
@@ -165,11 +165,15 @@ def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
 
 def _selection(measured: dict[str, list[Measured]]) -> list[str]:
     done = [m for several in measured.values() for m in several if m.accuracy is not None and not m.row.view]
-    gaps = {m.row.key: m.best - m.accuracy.value for m in done if m.done_by_network}
+    gaps = {m.row.key: (m.best - m.accuracy.value, m.row.label) for m in done if m.done_by_network}
     if not gaps:
         return []
-    mean, (row, most) = sum(gaps.values()) / len(gaps), max(gaps.items(), key=lambda each: each[1])
-    return [
-        "Both reports chose the epoch on the images that they report on. Here that is worth "
-        f"{100 * mean:+.2f} points in the mean of {len(gaps)} rows, {100 * most:+.2f} at most ({row})."
-    ]
+    mean, (most, row) = sum(gap for gap, _ in gaps.values()) / len(gaps), max(gaps.values())
+    text = "Both reports chose the epoch on the images that they report on. Here that is worth "
+    if len(gaps) == 1:
+        return [f"{text}{_points(mean)} points ({row})."]
+    return [f"{text}{_points(mean)} points in the mean of {len(gaps)} rows, {_points(most)} at most ({row})."]
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 2) + 0.0:+.2f}"

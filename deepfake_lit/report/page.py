@@ -14,10 +14,11 @@ from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import atomic
 from deepfake_lit.report import figures, images
+from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
-from deepfake_lit.report.measure import Measured, measure
+from deepfake_lit.report.measure import Measured, alarming, measure
 from deepfake_lit.report.notes import notes
-from deepfake_lit.report.rows import Section, command_line, sections
+from deepfake_lit.report.rows import Section, Table, command_line, sections
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.results import code_version, now
 from deepfake_lit.schema import DataConfig
@@ -61,7 +62,7 @@ def report(cfg: ReportConfig) -> Path:
         "sections": [_section(s, m, data, cfg.images) for s, m in zip(found, measured, strict=True)],
         "ranks": _ranks(found, measured),
         "spectra": images.spectra(data) if data and cfg.images else None,
-        "states": Counter(run.state for s in found for t in s.tables for row in t.rows for run in row.runs),
+        "states": _states(found),
     }
     environment = Environment(
         loader=PackageLoader("deepfake_lit.report"),
@@ -71,6 +72,8 @@ def report(cfg: ReportConfig) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "points": _points, "duration": duration, "short": _short}
+    environment.filters |= {"range": _range}
+    environment.tests["alarming"] = alarming
     for name in ("index.html", "report.md"):
         with atomic(target / name) as file:
             file.write(environment.get_template(f"{name}.j2").render(context))
@@ -88,6 +91,21 @@ def _percent(value: float | None, digits: int = 1) -> str:
 
 def _points(value: float | None) -> str:
     return "" if value is None else f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _range(ends: tuple[float, float]) -> str:
+    first, last = map(_points, ends)
+    return first if first == last else f"{first} to {last}"
+
+
+def _states(found: list[Section]) -> Counter:
+    """How many runs there are in each state, each once, however many tables it is in."""
+    runs = {}
+    for section in found:
+        for table in section.tables:
+            for row in table.rows:
+                runs |= {run.folder or (section.key, row.key, run.seed): run.state for run in row.runs}
+    return Counter(runs.values())
 
 
 def _short(p: float) -> str:
@@ -130,12 +148,17 @@ def _section(
         by_row.setdefault(m.row.key, m)
     every = list(by_row.values())
     main = _main_row(section, every)
+    networks = [m for m in every if m.done_by_network]
+    claimed = claims(section, measured)
+    drawn: set[frozenset[str]] = set()
     found: dict[str, Any] = {
         "key": section.key,
+        "claims": claimed,
+        "claims_plot": figures.claimed_differences(claimed),
         "title": section.title,
         "scale": section.scale,
         "command": section.command,
-        "tables": [_table(table, measured[table.key]) for table in section.tables],
+        "tables": [_table(table, measured[table.key], drawn) for table in section.tables],
         "notes": notes(reported, measured, section.alpha) if reported else [],
         "remarks": reported.get("remarks", []),
         "data": _data(every),
@@ -144,7 +167,8 @@ def _section(
         ],
         "confused": [],
         "cams": [],
-        "reliability": figures.reliability([m for m in every if m.done_by_network][: DRAWN // 2]),
+        "reliability": figures.reliability(networks[: DRAWN // 2]),
+        "reliability_of": (min(len(networks), DRAWN // 2), len(networks)),
     }
     if main is None:
         return found
@@ -190,14 +214,21 @@ def _main_row(section: Section, every: list[Measured]) -> Measured | None:
     return max(networks or done, key=lambda m: m.accuracy.value, default=None)
 
 
-def _table(table, measured: list[Measured]) -> dict[str, Any]:
+def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -> dict[str, Any]:
+    """
+    Args:
+        drawn: the rows of each plot of curves that the page has already; no plot is drawn twice.
+    """
     rows = []
     for m in measured:
         commands = dict.fromkeys(command_line(run.overrides) for run in m.row.runs if run.overrides)
         rows.append(
             {"m": m, "label": m.row.label, "reference": m.row.key == table.reference, "commands": list(commands)}
         )
-    trained = [m for m in measured if m.done_by_network and not m.row.view]
+    trained = [m for m in measured if m.done_by_network and not m.row.view and figures.epochs_of(m) > 1]
+    keys = frozenset(m.row.key for m in trained)
+    curves = None if any(keys <= earlier for earlier in drawn) else figures.learning_curves(trained[:DRAWN])
+    drawn.add(keys)
     return {
         "key": table.key,
         "title": table.title,
@@ -205,7 +236,8 @@ def _table(table, measured: list[Measured]) -> dict[str, Any]:
         "has_reported": any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured),
         "rows": rows,
         "axis": figures.along_axis(table, measured),
-        "curves": figures.learning_curves(trained[:DRAWN]),
+        "curves": curves,
+        "several_seeds": any(len(m.row.done) > 1 for m in trained),
         "left_out": max(len(trained) - DRAWN, 0),
     }
 
@@ -217,7 +249,8 @@ def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> l
         if section.scale is None:
             continue
         for key, rows in tables.items():
-            own = {m.row.key: m.accuracy.value for m in rows if m.accuracy}
+            networks = [m for m in rows if m.accuracy and m.done_by_network]
+            own = {m.row.key: m.accuracy.value for m in networks}
             others = {
                 "in the report": {m.row.key: m.row.reported["accuracy"] for m in rows if "accuracy" in m.row.reported}
             }
@@ -233,6 +266,6 @@ def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> l
                     continue  # of three rows every order is likely by chance
                 rank = kendalltau([own[row] for row in shared], [values[row] for row in shared])
                 if not math.isnan(rank.statistic):
-                    where = f"{len(shared)} rows at scale {section.scale} and {name}"
+                    where = f"{len(shared)} networks at scale {section.scale} and {name}"
                     lines.append(f"{title}: {where}: Kendall's tau {rank.statistic:+.2f}, p {rank.pvalue:.2g}")
     return lines

@@ -1,0 +1,34 @@
+"""The differences that a report claims, each once, beside what was measured of them."""
+
+from dataclasses import dataclass
+
+from deepfake_lit.report.measure import Measured, claimed
+from deepfake_lit.report.rows import Section
+
+
+@dataclass
+class Claim:
+    row: str  # its label
+    reference: str
+    table: str  # its title
+    claimed: tuple[float, float]  # from - to
+    m: Measured  # of the row; its `difference` is None where it could not be measured
+
+    @property
+    def middle(self) -> float:
+        return sum(self.claimed) / 2
+
+
+def claims(section: Section, measured: dict[str, list[Measured]]) -> list[Claim]:
+    """In the order of the tables; the same pair of rows in two tables is one claim."""
+    found: dict[tuple[str, str], Claim] = {}
+    for table in section.tables:
+        reference = next((m for m in measured[table.key] if m.row.key == table.reference), None)
+        for m in measured[table.key]:
+            if reference is None or m is reference:
+                continue
+            difference = claimed(m.row.reported, reference.row.reported)
+            if difference is not None:
+                claim = Claim(m.row.label, reference.row.label, table.title, difference, m)
+                found.setdefault((m.row.key, table.reference), claim)
+    return list(found.values())

@@ -17,10 +17,12 @@ from deepfake_lit.compare import Mean, mean_over
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.report.images import grad_cam
-from deepfake_lit.report.measure import judge, measure
+from deepfake_lit.report.measure import measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.report.rows import REPORTED, read_reported, section_of_report, sections
+from deepfake_lit.report.rows import REPORTED, read_reported
+from deepfake_lit.report.sections import section_of_report, sections
+from deepfake_lit.report.verdict import judge
 from deepfake_lit.results import write_result
 from deepfake_lit.train import run
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from deepfake_lit.report.measure import Measured, claimed
+from deepfake_lit.report.measure import Measured
 from deepfake_lit.report.rows import Section
+from deepfake_lit.report.verdict import claimed
 
 
 @dataclass

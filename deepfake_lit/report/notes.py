@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from deepfake_lit.metrics import wilson_interval
-from deepfake_lit.report.measure import Measured, independent_interval
+from deepfake_lit.report.measure import Measured
+from deepfake_lit.report.verdict import independent_interval
 
 ROUNDING = 0.00051  # of a share that is printed in tenths of a percent
 

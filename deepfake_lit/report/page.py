@@ -18,7 +18,8 @@ from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
 from deepfake_lit.report.measure import Measured, alarming, measure
 from deepfake_lit.report.notes import notes
-from deepfake_lit.report.rows import Section, Table, command_line, sections
+from deepfake_lit.report.rows import Section, Table, command_line
+from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.results import code_version, now
 from deepfake_lit.schema import DataConfig

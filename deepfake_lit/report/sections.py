@@ -1,0 +1,189 @@
+"""Which tables there are in an output folder: of reports, of sweeps, and of the runs of neither."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from deepfake_lit.config import digest, identity_of, to_dict
+from deepfake_lit.console import warn
+from deepfake_lit.errors import UserError
+from deepfake_lit.files import read_json
+from deepfake_lit.report.rows import HIDDEN, Row, Run, Section, Table, command_line, neighbours, read_reported, run_at
+from deepfake_lit.sweep import settings_of, trials
+
+
+def sections(output: Path) -> list[Section]:
+    """Of every report that was reproduced in an output folder, then of every sweep, then the runs of neither."""
+    run_at.cache_clear()  # of an earlier look
+    found, seen = [], set()
+    for path in sorted((output / "reproduce").glob("*.json")):
+        try:
+            record = read_json(path)
+            found.append(section_of_report(output, record, read_reported(record["report"])))
+            seen |= {str(output / folder) for trial in record["trials"] for folder in trial["folders"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warn(f"{path} is left out: {type(error).__name__}: {error}")
+    for folder in sorted((output / "sweeps").glob("*")):
+        if section := section_of_sweep(folder):
+            found.append(section)
+            seen |= {run.folder for table in section.tables for row in table.rows for run in row.runs}
+    rest = section_of_rest(output, seen)
+    return found + ([rest] if rest else [])
+
+
+def section_of_rest(output: Path, seen: set[str | None]) -> Section | None:
+    """Runs that nobody asked for together: those of one configuration and several seeds are a row."""
+    known = {str(Path(folder).resolve()) for folder in seen if folder}
+    groups: dict[tuple[str, str], list[Run]] = {}
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
+    for folder in sorted(output.glob("runs/*/*")):
+        if not folder.is_dir() or str(folder.resolve()) in known:
+            continue
+        run = run_at(str(folder), None)
+        own = _settings(run)
+        key = folder.parent.name, digest(own) if own else folder.name
+        run = Run(run.result and run.result["seed"], run.state, run.folder, run.result, run.reason)
+        groups.setdefault(key, []).append(run)
+        settings[key] = own
+    rows = [Row("/".join(key), _label(key, settings), runs) for key, runs in groups.items()]
+    return Section("runs", "Other runs", [Table("runs", "Runs", rows, "")]) if rows else None
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Of a network's result what makes it what it is, but for the seed; of a baseline's k."""
+    if run.result is None:
+        return {}
+    if run.is_baseline:
+        return {"k": k} if (k := neighbours(run.result)) else {}
+    own = identity_of(run.result["config"]) if "scheduler" in run.result["config"] else {}
+    own.pop("seed", None)
+    return own
+
+
+def _label(key: tuple[str, str], settings: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """The name, and the settings in which runs of that name differ."""
+    alike = [own for (name, _), own in settings.items() if name == key[0]]
+    own = settings[key]
+    differing = [s for s in own if len({str(other.get(s)) for other in alike}) > 1]
+    return ", ".join([key[0], *(f"{s}={own[s]}" for s in differing)]) if own else "/".join(key)
+
+
+def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, Any]) -> Section:
+    """A report's tables over what `reproduce` has kept of it."""
+    by_row: dict[str, list[dict[str, Any]]] = {}
+    for trial in record["trials"]:
+        by_row.setdefault(trial["row"], []).append(trial)
+    tables = []
+    for table in reported["tables"]:
+        rows = []
+        for entry in table["rows"]:
+            name, _, k = entry["row"].partition(":")
+            name = name.removesuffix("_standardised") if k else name
+            runs = [_run_of(output, trial, entry["row"]) for trial in by_row.get(name, [])]
+            values = {key: value for key, value in entry.items() if key not in ("row", "label", "view", "x")}
+            key = f"{entry['row']}+{entry['view']}" if "view" in entry else entry["row"]
+            rows.append(Row(key, entry["label"], runs, values, entry.get("view", ""), entry.get("x")))
+        tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
+    words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
+    return Section(
+        f"{record['report']}-{record['scale']}",
+        reported["title"],
+        tables,
+        record["scale"],
+        reported,
+        command_line(words, "reproduce"),
+        record.get("alpha"),
+    )
+
+
+def _run_of(output: Path, trial: dict[str, Any], row: str) -> Run:
+    if trial["reason"]:
+        return Run(trial["seed"], "failed", None, None, trial["reason"], trial["overrides"])
+    if not trial["folders"]:
+        return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
+    found = [run_at(str(output / folder), trial["seed"], tuple(trial["overrides"])) for folder in trial["folders"]]
+    name, _, k = row.partition(":")
+    if not k:
+        return found[-1]
+    for run in found:
+        if run.result and run.result["name"] == name and neighbours(run.result) == int(k):
+            return run
+    return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
+
+
+def section_of_sweep(folder: Path) -> Section | None:
+    """A sweep's trials, those that differ in the seed alone as one row. The reference is the row of what would be
+    trained without the sweep, else the first."""
+    entries = trials(folder)
+    if not entries:
+        return None
+    settings, differing = settings_of(entries)
+    names, rows = [name for name in differing if name != "seed"], {}
+    for entry, values in zip(entries, settings, strict=True):
+        label = ", ".join(f"{name}={values[name]}" for name in names if name in values) or "all"
+        seed = int(values.get("seed", 0)) if values.get("seed", "0").isdigit() else None
+        overrides = tuple(entry["overrides"])
+        folders = entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])
+        several = [run_at(folder, seed, overrides) for folder in folders]
+        if not several or (entry["reason"] and all(run.state == "missing" for run in several)):
+            state = "failed" if entry["reason"] else "missing"
+            several = [Run(seed, state, None, None, entry["reason"], list(overrides))]
+        for run in several:
+            name = f"{label}: {what}" if len(several) > 1 and (what := _which_baseline(run)) else label
+            row = rows.setdefault(name, Row(name, name, []))
+            row.runs.append(run)
+            row.x = _number(values.get(names[0])) if len(names) == 1 and len(several) == 1 else None
+    if len(rows) == 1 and any("last_tta" in run.result for run in next(iter(rows.values())).done):
+        (row,) = rows.values()
+        rows["tta"] = Row("tta", "with test-time augmentation", row.runs, view="tta")
+    axis = None
+    if len(rows) > 1 and all(row.x is not None for row in rows.values()):
+        values = sorted(row.x for row in rows.values())
+        axis = {"label": names[0], "log": values[0] > 0 and values[-1] / values[0] >= 10}
+    title = f"Sweep {folder.name}"
+    reference = _unswept(entries[0]["overrides"], differing, rows) or next(iter(rows))
+    table = Table(folder.name, ", ".join(names) or "seeds", list(rows.values()), reference, axis)
+    swept = {
+        n: ",".join(dict.fromkeys(s[n] for s in settings if n in s))
+        for n in dict.fromkeys(n for s in settings for n in s)
+    }
+    command = command_line([f"{name}={values}" for name, values in swept.items()], "train -m")
+    return Section(folder.name, title, [table], command=command)
+
+
+def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> str | None:
+    """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
+    from deepfake_lit.cli import compose
+
+    left_out = [*swept, *HIDDEN, "sweep"]
+    own = [o for o in overrides if o.lstrip("+").partition("=")[0] not in left_out]
+    try:
+        wanted = _without_seed(to_dict(compose([*own, "data.root=."])))
+    except (UserError, HydraException, OmegaConfBaseException):  # settings that there are no longer
+        return None
+    for key, row in rows.items():
+        configs = [run.result["config"] for run in row.done if "scheduler" in run.result["config"]]
+        if configs and all(_without_seed(config) == wanted for config in configs):
+            return key
+    return None
+
+
+def _without_seed(config: dict[str, Any]) -> str:
+    """Nor the digest that a run fills in of the weights that it starts from; as JSON has it, which results are."""
+    return digest({name: v for name, v in identity_of(config).items() if name not in ("seed", "init_weights")})
+
+
+def _which_baseline(run: Run) -> str:
+    if not run.is_baseline:
+        return ""
+    k = neighbours(run.result)
+    return f"{run.result['name']}, k = {k}" if k else run.result["name"]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None

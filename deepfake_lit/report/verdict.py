@@ -1,0 +1,84 @@
+"""What a measured difference lets one say of a claimed one."""
+
+from typing import Any
+
+from deepfake_lit.compare import Mean, newcombe, seeds_needed
+
+LEVEL = 0.05
+
+
+def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
+    """The difference that a report claims, from - to."""
+    if "gain" in reported:  # "+0.3-0.5 %"
+        return tuple(reported["gain"])
+    if "accuracy" not in reported or "accuracy" not in reference:
+        return None
+    difference = reported["accuracy"] - reference["accuracy"]
+    return difference, difference
+
+
+def judge(
+    difference: Mean, p: float, claim: tuple[float, float] | None, deterministic: bool, comparisons: int = 1
+) -> tuple[str, str]:
+    """A verdict in words, and why.
+
+    "contradicted" needs more than an interval of the mean without the claim: a report's figure is of one training
+    each, so it must lie outside of where one more pair of trainings would (`Mean.single`), or on the other side of a
+    real difference. With one seed nothing is known of that, and a difference is that of one pair of trainings.
+
+    Args:
+        p: corrected for the table's comparisons.
+        claim: from - to.
+        comparisons: how many there are.
+    """
+    if difference.seeds == 1 and not deterministic:
+        return _of_one_pair(difference, p, claim)
+    seeds = "no randomness" if deterministic else f"{difference.seeds} seeds"
+    low, high = difference.interval if deterministic else difference.single
+    outside = claim is not None and (claim[1] < low or claim[0] > high)
+    middle = 0.0 if claim is None else sum(claim) / 2
+    if p < LEVEL:
+        if middle and (difference.value > 0) != (middle > 0):
+            return "contradicted", f"{seeds}: the other way round"
+        if not outside:
+            return "real", seeds
+        size = "smaller" if abs(difference.value) < abs(middle) else "larger"
+        return f"real, {size} than claimed", seeds
+    if outside and abs(difference.value) < abs(middle):
+        return "contradicted", seeds
+    if deterministic:
+        return "not distinguishable from chance", f"{seeds}; the images are too few for a difference of this size"
+    verdict = f"not distinguishable from seed noise with {difference.seeds} seeds"
+    return verdict, _needed(difference, middle, comparisons)
+
+
+def _of_one_pair(difference: Mean, p: float, claim: tuple[float, float] | None) -> tuple[str, str]:
+    middle = 0.0 if claim is None else sum(claim) / 2
+    if p >= LEVEL:
+        return "not distinguishable with 1 seed", "seed noise is unknown: at least 2 more would be needed"
+    verdict = "differs in this one pair of trainings"
+    if middle:
+        verdict += ", in the claimed direction" if (difference.value > 0) == (middle > 0) else ", against the claim"
+    return verdict, "seed noise is unknown: 2 more seeds would show it"
+
+
+def _needed(difference: Mean, claim: float, comparisons: int) -> str:
+    wanted = claim or difference.value
+    if not wanted or not any(difference.components):
+        return ""
+    needed = seeds_needed(difference, wanted, LEVEL / comparisons)
+    size = f"{'the claimed ' if claim else 'a difference of '}{100 * wanted:+.1f}"
+    if needed is None:
+        return f"for {size} no number of seeds would do: more images would be needed"
+    if needed <= difference.seeds:
+        return f"{size} would have been found by as many seeds in 4 of 5 experiments"
+    return f"roughly {needed - difference.seeds} more would be needed for {size}"
+
+
+def independent_interval(first: float, second: float, images: int) -> tuple[float, float]:
+    """95 % interval of the difference of two accuracies of which nothing but their values is known: that of two
+    independent samples (Newcombe's method 10 with phi 0)."""
+    a, b = round(first * images), round(second * images)
+    both = a * b / images
+    low, high = newcombe(both, a - both, b - both, images - a - b + both)
+    return low, high

@@ -60,6 +60,28 @@ def test_what_does_not_exist_is_refused(report, cfg, message):
         read_plan(report, cfg, [])
 
 
+def test_a_row_can_be_made_of_all_seeds_of_another(tmp_path, monkeypatch):
+    (tmp_path / "reproduce").mkdir()
+    (tmp_path / "reproduce" / "seeds.yaml").write_text(
+        "rows:\n"
+        "  net: [experiment=demo]\n"
+        "  svm: [experiment=svm]\n"
+        "  mean: [experiment=ensemble, 'model.members=[{net:last@all},{svm:model@all}]']\n"
+        "scales: {full: {seeds: [0, 1]}}\n"
+    )
+    monkeypatch.setattr(module, "config_dir", lambda: tmp_path)
+    plan = read_plan("seeds", ReproduceConfig(rows=["mean"]), [])
+    assert [(t.row, t.seed) for t in plan.trials] == [("net", 0), ("net", 1), ("svm", 0), ("svm", 1), ("mean", 0)]
+    for trial in plan.trials[:4]:  # the baseline has no randomness: one run for both seeds
+        trial.folders = [f"runs/{trial.row}/{trial.seed if trial.row == 'net' else 'x'}"]
+    found = [module._filled(o, plan.trials[4], plan) for o in plan.trials[4].overrides]
+    members = ["runs/net/0/last.ckpt", "runs/net/1/last.ckpt", "runs/svm/x/model.skops"]
+    assert found[1] == f"model.members=[{','.join(f'outputs/{m}' for m in members)}]"
+    plan.trials[1].folders = []
+    with pytest.raises(UserError, match="it needs net, which failed"):
+        module._filled(plan.trials[4].overrides[1], plan.trials[4], plan)
+
+
 @pytest.fixture(scope="module")
 def small(settings):
     return [s for s in settings if s.startswith(("data.root", "data.cache", "trainer.progress"))]

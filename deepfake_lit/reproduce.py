@@ -216,15 +216,15 @@ class _Clock:
 
     def _estimate(self, trial: Trial) -> float:
         """Seconds; 0 of a baseline, of an ensemble but for the networks that it trains on folds, or where it is
-        finished. What starts from another row is not known to be finished until it is asked for."""
+        finished."""
+        if self._finished(trial):
+            return 0.0
         overrides = _without_references(trial)
         if overrides[0] == "experiment=ensemble":
             folds = next((int(o.rpartition("=")[2]) for o in overrides if o.startswith("model.folds=")), 5)
             return (folds - 1) * self._stages(trial) if "model.fit_on=out_of_fold" in overrides else 0.0
         cfg = _from_the_start(trial)
-        if cfg.model.kind == "none" or (len(overrides) == len(trial.overrides) and self._finished(cfg)):
-            return 0.0
-        return self._training(cfg)
+        return 0.0 if cfg.model.kind == "none" else self._training(cfg)
 
     def _stages(self, trial: Trial) -> float:
         """Of all networks that a trial is made of, as if none were there."""
@@ -242,10 +242,14 @@ class _Clock:
         evaluated = validation * (cfg.trainer.max_epochs + EVALUATIONS) * FORWARD
         return (cfg.trainer.max_epochs * images + evaluated) * self._rate(cfg)
 
-    def _finished(self, cfg: Config) -> bool:
+    def _finished(self, trial: Trial) -> bool:
         from deepfake_lit.train import run_folder
 
-        return read_result(run_folder(cfg, self.data)) is not None
+        try:
+            cfg = compose([_filled(override, trial, self.plan) for override in trial.overrides])
+            return cfg.model.kind != "none" and read_result(run_folder(cfg, self.data)) is not None
+        except UserError:  # a row that it needs has not been run, or what is there cannot be read
+            return False
 
     def _rate(self, cfg: Config) -> float:
         """Seconds a training image."""

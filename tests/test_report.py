@@ -328,7 +328,7 @@ def test_other_classes_than_the_report_s_and_odd_names_are_no_trouble(tmp_path):
         result["data"]["class_names"] = ["$\\foo$", "b", "c"]
         del result["wall_seconds"]
         write_result(folder, result, {"ids": arrays["ids"], "labels": labels, "probabilities": p})
-    assert "reported; rows true" not in report(ReportConfig(str(tmp_path), images=False)).read_text()
+    assert "reported<br>rows true" not in report(ReportConfig(str(tmp_path), images=False)).read_text()
     assert measured(path, "channels")["RGBA"].accuracy is not None
 
 

@@ -200,7 +200,7 @@ def recalls(measured: Measured, reported: list[float] | None, class_names: list[
 def reliability(rows: list[Measured], bins: int = 15) -> str | None:
     """Accuracy over the top probability in equal bins, of all seeds together (Guo et al. 2017, arXiv 1706.04599)."""
     figure, axes = _axes(xlabel="top probability", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":", marker="")
+    axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":", marker="", markersize=0)
     for m in rows:
         confidence, correct = _confidence(m.row.done, which(m.row, "last"))
         if not len(confidence):

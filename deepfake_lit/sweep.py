@@ -100,6 +100,11 @@ def _beside(folder: Path, run: str) -> str:
     return os.path.normpath(here) if here.exists() else run
 
 
+def runs_of(entry: dict[str, Any]) -> list[str]:
+    """The folders of a trial's runs: several where it has baselines."""
+    return entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])
+
+
 def settings_of(entries: list[dict[str, Any]]) -> tuple[list[dict[str, str]], list[str]]:
     """Every trial's settings, and the names of those in which they differ."""
     settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]

@@ -10,9 +10,9 @@ from deepfake_lit.config import digest
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.report.rows import HIDDEN
+from deepfake_lit.report.rows import shown
 from deepfake_lit.results import failure
-from deepfake_lit.sweep import trials
+from deepfake_lit.sweep import runs_of, trials
 
 COPIED = ("predictions.npz", "history.csv")
 ABSOLUTE = r"(?<![\w./:-])/(?:[\w.@+-]+/)+"
@@ -43,7 +43,7 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
             )
             raise UserError(f"{source} has no report or sweep {name}; it has {', '.join(names) or 'none'}") from None
         for trial in record["trials"]:
-            trial["overrides"] = _shown(trial["overrides"])
+            trial["overrides"] = shown(trial["overrides"])
             for folder in trial["folders"]:
                 _copy(source / folder, target / folder, source)
         write_json(target / "reproduce" / path.name, without_paths(record, source))
@@ -52,15 +52,11 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
 
 def _publish_sweep(source: Path, target: Path, name: str) -> None:
     for entry in trials(source / "sweeps" / name):
-        for run in map(Path, entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])):
+        for run in map(Path, runs_of(entry)):
             _copy(run, target / "runs" / run.parent.name / run.name, source)
-        entry["overrides"] = _shown(entry["overrides"])
+        entry["overrides"] = shown(entry["overrides"])
         kept = without_paths(entry, source)
         write_json(target / "sweeps" / name / "trials" / f"{digest(entry['overrides'])}.json", kept)
-
-
-def _shown(overrides: list[str]) -> list[str]:
-    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in HIDDEN]
 
 
 def _copy(folder: Path, target: Path, source: Path) -> None:

@@ -103,8 +103,12 @@ def neighbours(result: dict[str, Any]) -> int | None:
     return next((values.get("n_neighbors") for name, values in steps if name == "KNN" and values), None)
 
 
+def shown(overrides: list[str]) -> list[str]:
+    """But for where things lie."""
+    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in HIDDEN]
+
+
 def command_line(overrides: list[str], command: str = "train") -> str:
     """What a user types for it, wherever the images are."""
-    shown = [o for o in overrides if o.lstrip("+").partition("=")[0] not in HIDDEN]
-    quoted = [f"'{o}'" if any(c in o for c in "{[* ") else o for o in shown]
+    quoted = [f"'{o}'" if any(c in o for c in "{[* ") else o for o in shown(overrides)]
     return " ".join(["deepfake-lit", command, *quoted, "data.root=PATH"])

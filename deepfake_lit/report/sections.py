@@ -10,8 +10,8 @@ from deepfake_lit.config import digest, identity_of, to_dict
 from deepfake_lit.console import warn
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json
-from deepfake_lit.report.rows import HIDDEN, Row, Run, Section, Table, command_line, neighbours, read_reported, run_at
-from deepfake_lit.sweep import settings_of, trials
+from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, neighbours, read_reported, run_at, shown
+from deepfake_lit.sweep import runs_of, settings_of, trials
 
 
 def sections(output: Path) -> list[Section]:
@@ -125,8 +125,7 @@ def section_of_sweep(folder: Path) -> Section | None:
         label = ", ".join(f"{name}={values[name]}" for name in names if name in values) or "all"
         seed = int(values.get("seed", 0)) if values.get("seed", "0").isdigit() else None
         overrides = tuple(entry["overrides"])
-        folders = entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])
-        several = [run_at(folder, seed, overrides) for folder in folders]
+        several = [run_at(folder, seed, overrides) for folder in runs_of(entry)]
         if not several or (entry["reason"] and all(run.state == "missing" for run in several)):
             state = "failed" if entry["reason"] else "missing"
             several = [Run(seed, state, None, None, entry["reason"], list(overrides))]
@@ -157,8 +156,7 @@ def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> st
     """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
     from deepfake_lit.cli import compose
 
-    left_out = [*swept, *HIDDEN, "sweep"]
-    own = [o for o in overrides if o.lstrip("+").partition("=")[0] not in left_out]
+    own = [o for o in shown(overrides) if o.lstrip("+").partition("=")[0] not in (*swept, "sweep")]
     try:
         wanted = _without_seed(to_dict(compose([*own, "data.root=."])))
     except (UserError, HydraException, OmegaConfBaseException):  # settings that there are no longer

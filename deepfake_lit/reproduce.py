@@ -21,8 +21,8 @@ from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.errors import Unfinished, UserError, one_of
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.processes import one_device
-from deepfake_lit.results import read_result
 from deepfake_lit.schema import NOT_IDENTITY, Config
+from deepfake_lit.status import run_status
 
 EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # to another row's checkpoint or pipeline, of all seeds
@@ -215,16 +215,17 @@ class _Clock:
         )
 
     def _estimate(self, trial: Trial) -> float:
-        """Seconds; 0 of a baseline, of an ensemble but for the networks that it trains on folds, or where it is
-        finished."""
-        if self._finished(trial):
+        """Seconds that are left; 0 of a baseline, of an ensemble but for the networks that it trains on folds, or where
+        it is finished."""
+        left = self._share_left(trial)
+        if not left:
             return 0.0
         overrides = _without_references(trial)
         if overrides[0] == "experiment=ensemble":
             folds = next((int(o.rpartition("=")[2]) for o in overrides if o.startswith("model.folds=")), 5)
             return (folds - 1) * self._stages(trial) if "model.fit_on=out_of_fold" in overrides else 0.0
         cfg = _from_the_start(trial)
-        return 0.0 if cfg.model.kind == "none" else self._training(cfg)
+        return 0.0 if cfg.model.kind == "none" else left * self._training(cfg)
 
     def _stages(self, trial: Trial) -> float:
         """Of all networks that a trial is made of, as if none were there."""
@@ -242,14 +243,20 @@ class _Clock:
         evaluated = validation * (cfg.trainer.max_epochs + EVALUATIONS) * FORWARD
         return (cfg.trainer.max_epochs * images + evaluated) * self._rate(cfg)
 
-    def _finished(self, trial: Trial) -> bool:
+    def _share_left(self, trial: Trial) -> float:
+        """Of a network's epochs."""
         from deepfake_lit.train import run_folder
 
         try:
             cfg = compose([_filled(override, trial, self.plan) for override in trial.overrides])
-            return cfg.model.kind != "none" and read_result(run_folder(cfg, self.data)) is not None
-        except UserError:  # a row that it needs has not been run, or what is there cannot be read
-            return False
+            if cfg.model.kind == "none":
+                return 1.0
+            run = run_status(run_folder(cfg, self.data))
+        except UserError:  # a row that it needs has not been run
+            return 1.0
+        if run.state == "done":
+            return 0.0
+        return 1.0 - run.epochs / run.max_epochs if run.max_epochs else 1.0
 
     def _rate(self, cfg: Config) -> float:
         """Seconds a training image."""

@@ -37,7 +37,7 @@ def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]
     output = Path(cfg.output_dir)
     if not output.is_dir():
         raise UserError(f"there is no folder {output}")
-    runs = [_run(folder) for folder in sorted(output.glob("runs/*/*")) if folder.is_dir()]
+    runs = [run_status(folder) for folder in sorted(output.glob("runs/*/*")) if folder.is_dir()]
     sweeps = {}
     for folder in sorted(output.glob("sweeps/*")):
         states = [row["state"] for row in table(folder)]
@@ -45,7 +45,7 @@ def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]
     return runs, sweeps
 
 
-def _run(folder: Path) -> RunStatus:
+def run_status(folder: Path) -> RunStatus:
     found = RunStatus(folder.parent.name, folder.name, "interrupted", {})
     try:
         _read(folder, found)

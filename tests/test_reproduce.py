@@ -204,3 +204,19 @@ def test_the_time_is_announced_before_and_while(small, tmp_path, capsys):
         True,
         True,
     ]
+
+
+def test_the_time_that_is_left_is_of_the_epochs_that_are_left(small, tmp_path):
+    further = [*small, f"output_dir={tmp_path}", "trainer.max_epochs=2"]
+    plan = reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further)
+    data = train.open_run_data(compose(plan.trials[0].overrides))
+    trial = module.read_plan("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further).trials[0]
+    clock = module._Clock(plan, data)
+    assert clock._share_left(trial) == 0.0
+    folder = tmp_path / plan.trials[0].folders[0]
+    (folder / "result.json").unlink()
+    header, first, _ = (folder / "history.csv").read_text().splitlines()
+    (folder / "history.csv").write_text(f"{header}\n{first}\n")
+    assert clock._share_left(trial) == 0.5
+    (folder / "history.csv").unlink()
+    assert clock._share_left(trial) == 1.0

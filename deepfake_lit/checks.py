@@ -72,6 +72,7 @@ def check(cfg: Config) -> None:
         one_of("model.pooling", m.pooling, ("avg", "avg_max"))
         if m.texture is not None:
             one_of("model.texture", m.texture, ("gram", "residuals", "spectrum"))
+        require(m.clip is None or m.clip > 0, "model.clip must be above 0")
     require(cfg.init_weights is None or cfg.init_from is not None, "init_weights belongs to an init_from")
     require(cfg.init_from is None or m.kind != "none", "init_from needs a network: model=none has no weights")
     if m.kind == "ensemble":

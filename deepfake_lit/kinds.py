@@ -38,6 +38,8 @@ class WhiteningCNNConfig:
     # beside the pooled features, of models/texture.py: gram (second moments of the first feature map, 2,080 numbers at
     # width 1) | residuals (second moments of noise residuals, 465 of RGB) | spectrum (mean log-spectrum of blocks, 192)
     texture: str | None = None
+    padding: bool | None = None  # false: no zeros around the image before the whitening filters; null: with them
+    clip: float | None = None  # the most that a whitened response counts, in its deviations; null: no limit
 
 
 @dataclass
@@ -101,14 +103,14 @@ class AdamWConfig:
 class MuonConfig:
     """timm's Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"), Nesterov's momentum.
 
-    Its steps are scaled to be as large as AdamW's. Biases, norms and matrices that are much wider than high, as a
-    classifier on many features, are NAdamW's with betas 0.9 and 0.95, at the same learning rate.
+    Its steps are scaled to be as large as AdamW's. Biases, norms and the classifier, which is the last matrix, are
+    NAdamW's with betas 0.9 and 0.95, at the same learning rate.
     """
 
     kind: str = "muon"
     lr: float = 1e-3
     momentum: float = 0.95
-    weight_decay: float = 1e-2  # on matrices and convolutions
+    weight_decay: float = 1e-2  # on matrices and convolutions, the classifier too
 
 
 @dataclass

@@ -121,6 +121,8 @@ def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Opti
     if cfg.kind == "muon":
         from timm.optim import Muon
 
+        *hidden, classifier = parameters[0]["params"]
+        parameters = [{"params": hidden}, {"params": [classifier], "use_fallback": True}, parameters[1]]
         return Muon(parameters, cfg.lr, cfg.weight_decay, cfg.momentum, nesterov=True)
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
     return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay, fused=fused)

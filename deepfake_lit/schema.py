@@ -166,6 +166,8 @@ ADDED_LATER = {
     "augment.rot90",
     "augment.window",
     "model.texture",
+    "model.padding",
+    "model.clip",
     "optimizer.matrices_only",
     "scheduler.cycle_momentum",
     "trainer.early_stopping",

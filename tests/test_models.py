@@ -152,6 +152,22 @@ def test_a_run_takes_its_front_end_from_training_images_and_its_checkpoint_keeps
     assert torch.equal(kept.detach(), torch.cat([filters, -filters]))
 
 
+def test_the_front_end_without_padding_and_with_a_limit():
+    images = torch.randn(2, 3, 32, 32)
+    padded, bare = (build_model(WhiteningCNNConfig(width=0.125, padding=p), 3, 5) for p in (None, False))
+    assert padded.whiten(images).shape[-1] == 16
+    assert bare.whiten(images).shape[-1] == 15
+    torch.manual_seed(0)
+    limited = build_model(WhiteningCNNConfig(width=0.125, clip=0.5), 3, 5).eval()
+    torch.manual_seed(0)
+    free = build_model(WhiteningCNNConfig(width=0.125), 3, 5).eval()
+    whitened = F.relu(free.whiten(images))
+    assert whitened.max() > 0.5
+    assert not torch.equal(limited(images), free(images))
+    limited.mix.register_forward_pre_hook(lambda _, seen: torch.testing.assert_close(seen[0], whitened.clamp(max=0.5)))
+    limited(images)
+
+
 def test_the_block_spectrum_is_scipys():
     images = torch.randn(4, 3, 24, 16, dtype=torch.float64)
     blocks = images.numpy().reshape(4, 3, 3, 8, 2, 8).transpose(0, 1, 2, 4, 3, 5)
@@ -220,8 +236,9 @@ def test_one_cycle_turns_the_momentum_unless_told_not_to():
 def test_muon_turns_matrices_alone_and_decays_them_alone():
     net = build_model(WhiteningCNNConfig(width=0.125), 3, 5)
     optimizer = build_optimizer(MuonConfig(weight_decay=0.05), net)
-    weights, others = optimizer.param_groups
-    assert (weights["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
+    weights, (classifier, others) = optimizer.param_groups[0], optimizer.param_groups[1:]
+    assert [group["weight_decay"] for group in (weights, classifier, others)] == [0.05, 0.05, 0.0]
+    assert classifier["params"][0] is net.classifier.weight
     weight = net.stages[1].first[0].weight
     before = weight.detach().clone()
     F.cross_entropy(net(torch.randn(20, 3, 32, 32)), torch.arange(20) % 5).backward()
@@ -229,6 +246,7 @@ def test_muon_turns_matrices_alone_and_decays_them_alone():
     moved = before * (1 - 0.05 * optimizer.defaults["lr"]) - weight.detach()
     singular = torch.linalg.svdvals(moved.flatten(1))
     assert singular.max() < 2 * singular.min()  # all directions alike: Newton-Schulz
+    assert "momentum_buffer" not in optimizer.state[net.classifier.weight]  # NAdamW's
 
 
 def test_weight_decay_can_be_left_off_biases_and_norms():

@@ -27,7 +27,17 @@ def build_model(config, in_channels: int, num_classes: int) -> nn.Module:
         from deepfake_lit.models.whitening_cnn import WhiteningCNN
 
         c = config
-        settings = c.width, c.dropout, c.patch, c.stride, c.learned, c.pooling, c.texture
+        settings = (
+            c.width,
+            c.dropout,
+            c.patch,
+            c.stride,
+            c.learned,
+            c.pooling,
+            c.texture,
+            c.padding is not False,
+            c.clip,
+        )
         return WhiteningCNN(in_channels, num_classes, *settings)
     if config.kind == "timm":
         import timm

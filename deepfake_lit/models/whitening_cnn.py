@@ -35,6 +35,8 @@ class WhiteningCNN(nn.Module):
     """
     Args:
         patch, stride: of the whitening convolution.
+        padding: zeros around the image, so that the feature map has its side over the stride.
+        clip: whitened responses' largest value, in their deviations over all training patches; None for no limit.
         learned: the same front end without whitening: its filters start at random and are trained.
         pooling: of the last feature map: avg, or avg_max for both side by side.
         texture: what stands beside the pooled features, behind a batch norm: gram, residuals, spectrum of texture.py.
@@ -51,13 +53,16 @@ class WhiteningCNN(nn.Module):
         learned: bool = False,
         pooling: str = "avg",
         texture: str | None = None,
+        padding: bool = True,
+        clip: float | None = None,
     ):
         super().__init__()
         channels = [scaled(c, width) for c in (64, 64, 128, 256)]
         filters = 2 * in_channels * patch * patch
-        self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=(patch - stride + 1) // 2, bias=False)
+        zeros = (patch - stride + 1) // 2 if padding else 0
+        self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=zeros, bias=False)
         self.whiten.requires_grad_(learned)
-        self.learned, self.stride, self.pooling = learned, stride, pooling
+        self.learned, self.stride, self.pooling, self.clip = learned, stride, pooling, clip
         self.mix = nn.Sequential(*conv_bn(filters, channels[0], 1), nn.ReLU(inplace=True))
         self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
         features = channels[-1] * (2 if pooling == "avg_max" else 1)
@@ -69,16 +74,19 @@ class WhiteningCNN(nn.Module):
         self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = first = self.mix(F.relu(self.whiten(images), inplace=True))
+        whitened = F.relu(self.whiten(images), inplace=True)
+        x = first = self.mix(whitened if self.clip is None else whitened.clamp(max=self.clip))
         for i, stage in enumerate(self.stages):
             x = stage(F.max_pool2d(x, 2) if i or self.stride == 1 else x)
-        pooled = [x.mean((2, 3))]
-        if self.pooling == "avg_max":
-            pooled.append(x.amax((2, 3)))
-        if hasattr(self, "texture"):
-            with torch.autocast(images.device.type, enabled=False):
+        # In float32: in bf16 the logits of the surest two classes of some images come out alike.
+        with torch.autocast(images.device.type, enabled=False):
+            x = x.float()
+            pooled = [x.mean((2, 3))]
+            if self.pooling == "avg_max":
+                pooled.append(x.amax((2, 3)))
+            if hasattr(self, "texture"):
                 pooled.append(self.texture_norm(self.texture(images, first)))
-        return self.classifier(self.dropout(torch.cat(pooled, 1)))
+            return self.classifier(self.dropout(torch.cat(pooled, 1)))
 
     @torch.no_grad()
     def calibrate(self, images: Iterable[Tensor]) -> None:

@@ -133,7 +133,9 @@ def reproduce(arguments: list[str]) -> int:
     if not reports:
         raise UserError(f"name a report: {', '.join(plans())}, or all")
     further = [a for a in arguments if a not in own]
-    done = [reproduce(name, cfg, further) for name in (plans() if reports == ["all"] else reports)]
+    if reports == ["all"]:
+        reports = plans(cfg.scale)
+    done = [reproduce(name, cfg, further) for name in reports]
     report([f"output_dir={done[0].output_dir}"])
     return 1 if any(trial.reason for plan in done for trial in plan.trials) else 0
 

@@ -5,6 +5,7 @@ report and scale, which the page is made from.
 """
 
 import itertools
+import math
 import os
 import re
 import time
@@ -32,7 +33,7 @@ FORWARD = 1 / 3  # of a training step's time
 
 @dataclass
 class ReproduceConfig:
-    scale: str = "full"  # full: the report's own | cpu: slimmer, shorter, for two cores | smoke: seconds a network
+    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds a network
     seeds: list[int] | None = None  # null: the scale's
     rows: list[str] | None = None  # null: all of the report's
 
@@ -61,8 +62,21 @@ class Plan:
         return next(t for t in self.trials if (t.row, t.seed) == (row, seed))
 
 
-def plans() -> list[str]:
-    return sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
+def plans(scale: str | None = None) -> list[str]:
+    """Their names; where a scale is given, of those that have it.
+
+    Raises:
+        UserError: none has that scale.
+    """
+    names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
+    if scale is None:
+        return names
+    one_of("scale", scale, {name: None for plan in names for name in _plan(plan)["scales"]})
+    return [name for name in names if scale in _plan(name)["scales"]]
+
+
+def _plan(report: str) -> dict[str, Any]:
+    return yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text(encoding="utf-8"))
 
 
 def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
@@ -74,7 +88,7 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         UserError: no such report, scale or row.
     """
     one_of("report", report, plans())
-    tree = yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text(encoding="utf-8"))
+    tree = _plan(report)
     one_of("scale", cfg.scale, tree["scales"])
     scale = tree["scales"][cfg.scale]
     for row in cfg.rows or ():
@@ -241,6 +255,9 @@ class _Clock:
         batches = -(-train // cfg.data.batch_size)
         images = cfg.data.batch_size * min(batches, limit if isinstance(limit, int) else round(limit * batches))
         evaluated = validation * (cfg.trainer.max_epochs + EVALUATIONS) * FORWARD
+        if cfg.augment.window:  # whole images, at the time of a window
+            side = cfg.data.image_size or math.sqrt(math.prod(self.data.size))
+            evaluated *= (side / cfg.augment.window) ** 2
         return (cfg.trainer.max_epochs * images + evaluated) * self._rate(cfg)
 
     def _share_left(self, trial: Trial) -> float:
@@ -262,7 +279,8 @@ class _Clock:
         """Seconds a training image."""
         from deepfake_lit.bench.training import Training
 
-        key = str((cfg.model, cfg.data.channels, cfg.data.image_size, cfg.data.batch_size, cfg.trainer.precision))
+        inputs = cfg.data.channels, cfg.data.image_size, cfg.data.batch_size, cfg.augment.window
+        key = str((cfg.model, *inputs, cfg.optimizer.kind, cfg.trainer.precision))
         key = re.sub(r"dropout=[^,)]*", "", key)
         if key not in self.rates:
             hardware.keep_freed_memory()

@@ -66,9 +66,10 @@ class Mean:
     images: int
     components: tuple[float, float, float] | None = None
     single: tuple[float, float] | None = None  # where a single training's value on these images lies, by these seeds
+    rows: int = 1  # so many rows' seeds have told the component between seeds
 
 
-def mean_over(values: np.ndarray) -> Mean:
+def mean_over(values: np.ndarray, pooled: tuple[float, int] | None = None) -> Mean:
     """The mean of answers of several trainings on the same images, with both taken for samples.
 
     Seeds and images are crossed random effects. The variance of the mean is
@@ -81,23 +82,24 @@ def mean_over(values: np.ndarray) -> Mean:
 
     Args:
         values: (S, N), right (1) or not (0), or differences of two of these.
+        pooled: the component between seeds, and of how many rows of S seeds each it is the mean; None: by these values
+            alone.
     """
     seeds, images = values.shape
     values = values.astype(np.float64)
     mean = float(values.mean())
     if seeds == 1:
         return Mean(mean, tuple(wilson_interval(mean, images)), None, 1, images)
-    by_seed, by_image = values.mean(1), values.mean(0)
-    ms_seeds = images * by_seed.var(ddof=1)
-    ms_images = seeds * by_image.var(ddof=1)
-    rest = values - by_seed[:, None] - by_image + mean
-    ms_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
-    components = max(ms_seeds - ms_rest, 0) / images, max(ms_images - ms_rest, 0) / seeds, ms_rest
-    variance, freedom = _variance(components, seeds, images)
+    between_seeds, between_images, rest = _components(values)
+    rows = 1
+    if pooled:
+        between_seeds, rows = pooled
+    components = max(between_seeds, 0), max(between_images, 0), rest
+    variance, freedom = _variance(components, seeds, images, rows)
     lowest = -1.0 if values.min() < 0 else 0.0
     if variance == 0:  # every image is answered alike, as where nothing was learned: as sure as one training is
         interval = (mean, mean) if lowest < 0 else tuple(wilson_interval(mean, images))
-        return Mean(mean, interval, float(mean == 0), seeds, images, components, interval)
+        return Mean(mean, interval, float(mean == 0), seeds, images, components, interval, rows)
     t = float(student_t.ppf(0.975, freedom))
     p = 2 * float(student_t.sf(abs(mean) / math.sqrt(variance), freedom))
 
@@ -106,18 +108,39 @@ def mean_over(values: np.ndarray) -> Mean:
         return max(mean - half, lowest), min(mean + half, 1.0)
 
     single = variance + components[0] + components[2] / images
-    return Mean(mean, around(variance), p, seeds, images, components, around(single))
+    return Mean(mean, around(variance), p, seeds, images, components, around(single), rows)
 
 
-def _variance(components: tuple[float, float, float], seeds: int, images: int) -> tuple[float, float]:
-    """(variance of the mean, its degrees of freedom) at a number of seeds."""
+def pooled_between_seeds(several: list[np.ndarray]) -> float:
+    """The component of variance between seeds, as one of all rows: the mean of what each says, which of two seeds is
+    next to nothing.
+
+    Args:
+        several: (S, N) of each row, right or not.
+    """
+    return max(float(np.mean([_components(values.astype(np.float64))[0] for values in several])), 0.0)
+
+
+def _components(values: np.ndarray) -> tuple[float, float, float]:
+    """Between seeds, between images, and what is left; unbiased, so that the first two can be negative."""
+    seeds, images = values.shape
+    by_seed, by_image = values.mean(1), values.mean(0)
+    ms_seeds = images * by_seed.var(ddof=1)
+    ms_images = seeds * by_image.var(ddof=1)
+    rest = values - by_seed[:, None] - by_image + values.mean()
+    ms_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
+    return float((ms_seeds - ms_rest) / images), float((ms_images - ms_rest) / seeds), float(ms_rest)
+
+
+def _variance(components: tuple[float, float, float], seeds: int, images: int, rows: int = 1) -> tuple[float, float]:
+    """(variance of the mean, its degrees of freedom) at a number of seeds, of rows that the first component is of."""
     between_seeds, between_images, rest = components
     ms_seeds, ms_images = images * between_seeds + rest, seeds * between_images + rest
     variance = between_seeds / seeds + between_images / images + rest / (seeds * images)
     if variance == 0:
         return 0.0, math.inf
     # the mean squares that it is a sum of: seeds, images, and the rest taken off once
-    parts = ((ms_seeds, seeds - 1), (ms_images, images - 1), (rest, (seeds - 1) * (images - 1)))
+    parts = ((ms_seeds, rows * (seeds - 1)), (ms_images, images - 1), (rest, (seeds - 1) * (images - 1)))
     scale = (seeds * images) ** 2
     return variance, variance**2 / (sum(ms**2 / freedom for ms, freedom in parts) / scale)
 
@@ -131,7 +154,7 @@ def seeds_needed(mean: Mean, difference: float, level: float = 0.05, at_most: in
         level: of the test, two-sided.
     """
     for seeds in range(2, at_most + 1):
-        variance, freedom = _variance(mean.components, seeds, mean.images)
+        variance, freedom = _variance(mean.components, seeds, mean.images, mean.rows)
         quantiles = float(student_t.ppf(1 - level / 2, freedom) + student_t.ppf(0.8, freedom))
         if abs(difference) >= quantiles * math.sqrt(variance):
             return seeds

@@ -13,11 +13,11 @@ from torch import nn
 
 from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.cli import compose, main
-from deepfake_lit.compare import Mean, mean_over
+from deepfake_lit.compare import Mean, mean_over, pooled_between_seeds
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.report.images import grad_cam
-from deepfake_lit.report.measure import measure
+from deepfake_lit.report.measure import measure, right
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
@@ -68,16 +68,16 @@ def made_up(folder: Path, accuracy: float, seed: int, name: str = "net", **chang
     return str(folder)
 
 
-def record(tmp_path: Path, accuracies: dict[str, list[float]], scale: str = "full") -> Path:
-    """What `reproduce report_b` would have kept of runs with these accuracies, a seed each."""
+def record(tmp_path: Path, accuracies: dict[str, list[float]], scale: str = "full", name: str = "report_b") -> Path:
+    """What `reproduce NAME` would have kept of runs with these accuracies, a seed each."""
     trials = []
     for row, values in accuracies.items():
         for seed, value in enumerate(values):
             folder = made_up(tmp_path / "runs" / "net" / f"{row}-{seed}", value, seed)
             trials.append({"row": row, "seed": seed, "overrides": [f"x={row}"], "folders": [folder], "reason": None})
-    path = tmp_path / "reproduce" / f"report_b-{scale}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"report": "report_b", "scale": scale, "trials": trials}))
+    path = tmp_path / "reproduce" / f"{name}-{scale}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"report": name, "scale": scale, "trials": trials}))
     return path
 
 
@@ -233,7 +233,7 @@ def test_reported_values_are_well_formed(name):
         assert table["reference"] in {row["row"] for row in table["rows"]}
     for what in ("confusion", "per_class", "recalls"):
         assert set(tree.get(what, {})) <= rows
-    for matrix in tree["confusion"].values():
+    for matrix in tree.get("confusion", {}).values():
         assert {sum(row) for row in matrix} == {250}
 
 
@@ -245,6 +245,20 @@ def test_alpha_is_said_to_carry_nothing_beside_the_measured_difference(tmp_path)
     assert "cannot come from transparency" in note
     assert f"{100 * channels[1].difference.value:+.1f} points" in note
     assert "Claimed: +2.2" in note
+
+
+def test_accuracy_stands_over_time_beside_what_others_state(tmp_path):
+    record(tmp_path, {"speedrun": [0.9, 0.91], "speedrun_95": [0.95, 0.95]}, name="record")
+    made_up(tmp_path / "runs" / "net" / "speedrun-1", 0.91, 1, wall_seconds=180.0)
+    text = report(ReportConfig(str(tmp_path), images=False)).read_text()
+    (plot,) = re.findall(r'<svg[^>]*aria-label="Validation accuracy over minutes.*?</svg>', text, flags=re.DOTALL)
+    others = [entry["label"] for entry in read_reported("record")["elsewhere"]]
+    for label in ("speedrun", "speedrun to 95 %", *others):
+        assert f">{label}<" in plot
+    assert "record, mean over views" not in plot  # not run
+    assert "Both reports chose" not in text  # no report's table
+    record(tmp_path / "other", {"cnn": [0.9]})
+    assert "Accuracy over time" not in report(ReportConfig(str(tmp_path / "other"), images=False)).read_text()
 
 
 def test_the_page_is_one_file_without_a_network(tmp_path):
@@ -381,6 +395,26 @@ def test_a_sweep_of_neighbours_shows_every_k(tmp_path):
 def test_a_sweep_over_seeds_alone_has_a_row_with_augmentation_at_test_time(tmp_path):
     trials = [([f"seed={seed}"], [made_up(tmp_path / "runs" / "net" / f"{seed}", 0.9, seed)]) for seed in (0, 1)]
     assert "| with test-time augmentation |" in sweep_of(tmp_path, trials)
+
+
+@pytest.mark.parametrize(("rows", "seeds", "pooled"), [(4, 2, 4), (2, 2, 1), (4, 3, 1)])
+def test_two_seeds_a_row_share_the_noise_between_seeds(tmp_path, rows, seeds, pooled):
+    trials = [
+        ([f"x={row}", f"seed={seed}"], [made_up(tmp_path / "runs" / f"{row}" / f"{seed}", 0.9 - 0.02 * row, seed)])
+        for row in range(rows)
+        for seed in range(seeds)
+    ]
+    text = sweep_of(tmp_path, trials)
+    assert ("pooled over 4 of two seeds" in text) is (pooled == 4)
+    (section,) = sections(tmp_path)
+    measured = measure(section.tables[0])
+    assert {m.accuracy.rows for m in measured} == {pooled}
+    if pooled == 1:
+        return
+    answers = [np.stack([right(run, "last") for run in m.row.done]).astype(int) for m in measured]
+    between = pooled_between_seeds(answers)
+    assert measured[1].accuracy == mean_over(answers[1], (between, 4))
+    assert measured[1].difference.interval == mean_over(answers[1] - answers[0], (2 * between, 4)).interval
 
 
 def test_a_sweep_s_reference_is_what_runs_without_it(swept):

@@ -16,8 +16,7 @@ from deepfake_lit.report.rows import read_reported
 from deepfake_lit.reproduce import ReproduceConfig, plans, read_plan, reproduce
 
 
-@pytest.mark.parametrize("scale", ["full", "cpu", "smoke"])
-@pytest.mark.parametrize("report", plans())
+@pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
 def test_every_row_of_every_plan_composes(report, scale):
     for trial in read_plan(report, ReproduceConfig(scale, seeds=[0]), ["data.root=x"]).trials:
         cfg = compose([o.replace("{", "").replace("}", "") for o in trial.overrides])
@@ -119,6 +118,23 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "epoch 1/" not in said  # nothing is trained again
     assert "11 runs, 11 of them finished or of seconds" in said
+
+
+def test_the_record_and_its_ensembles_are_one_command(small, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", "record", "scale=smoke", *small, f"output_dir={tmp_path}", "data.image_size=32"])
+    assert stop.value.code == 0
+    trials = json.loads((tmp_path / "reproduce" / "record-smoke.json").read_text())["trials"]
+    folders = {(trial["row"], trial["seed"]): tmp_path / trial["folders"][0] for trial in trials}
+
+    def members(row, seed):
+        result = json.loads((folders[row, seed] / "result.json").read_text())
+        return [member["name"] for member in result["members"]]
+
+    assert members("record_and_svm", 1) == ["record", "residual_svm"]
+    assert members("record_seeds", 0) == ["record", "record"]
+    assert members("record_seeds_and_svm", 0) == ["record", "record", "residual_svm"]
+    assert ("record_seeds", 1) not in folders
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -133,6 +134,35 @@ def along_axis(table: Table, rows: list[Measured]) -> str | None:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _legend_below(figure)
     return _svg(figure, f"{table.title}: validation accuracy with 95 % intervals")
+
+
+@in_style
+def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | None:
+    """Accuracy after the last epoch, with its 95 % interval, over the minutes that a training took.
+
+    Args:
+        elsewhere: what others state: `label`, `accuracy`, and `minutes` where they say.
+    """
+    drawn = [m for m in rows if m.accuracy is not None and m.seconds and m.images_per_second is not None]
+    if not drawn:
+        return None
+    figure, axes = _axes(xlabel="minutes of training", ylabel="validation accuracy", xscale="log")
+    for m in drawn:
+        value, (low, high) = m.accuracy.value, m.accuracy.interval
+        axes.errorbar(
+            m.seconds / 60, value, [[value - low], [high - value]], capsize=4, markersize=5, label=m.row.label
+        )
+    others = {"color": INK, "alpha": 0.7}
+    for entry in elsewhere:
+        if "minutes" in entry:
+            style = {"marker": "s", "linestyle": "none", "fillstyle": "none", "markersize": 5}
+            axes.plot(entry["minutes"], entry["accuracy"], label=entry["label"], **style, **others)
+        else:
+            axes.axhline(entry["accuracy"], linestyle=":", linewidth=1, label=entry["label"], **others)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _legend_below(figure)
+    return _svg(figure, "Validation accuracy over minutes of training")
 
 
 def _of_one_seed(m: Measured) -> bool:

@@ -24,7 +24,7 @@ def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: 
     found += [*_one_cycle(reported), *_preprocessings(measured.get("knn_k", []))]
     if alpha and "channels" in measured:
         found.append(_alpha(alpha, measured["channels"]))
-    return [*found, *_selection(measured)]
+    return [*found, *_selection(measured)] if _accuracies(reported) else found
 
 
 def _accuracies(reported: dict[str, Any]) -> dict[str, tuple[float, str]]:

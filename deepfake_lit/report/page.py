@@ -26,7 +26,7 @@ from deepfake_lit.schema import DataConfig
 
 DRAWN = 12  # rows at most in a plot
 SCALES = {
-    "full": "the report's own settings, and this project's choice where it names none",
+    "full": "the settings as they are stated, and this project's choice where a report names none",
     "cpu": "slimmer networks and fewer epochs, for two CPU cores, with what these need; otherwise as at full scale",
     "smoke": "a trial of the machinery: seconds a network, no accuracies to go by",
 }
@@ -162,6 +162,7 @@ def _section(
         "tables": [_table(table, measured[table.key], drawn) for table in section.tables],
         "notes": notes(reported, measured, section.alpha) if reported else [],
         "remarks": reported.get("remarks", []),
+        "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,
         "data": _data(every),
         "classes": [
             by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
@@ -238,6 +239,7 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -
         "rows": rows,
         "axis": figures.along_axis(table, measured),
         "curves": curves,
+        "pooled": max((m.accuracy.rows for m in measured if m.accuracy), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
         "left_out": max(len(trained) - DRAWN, 0),
     }

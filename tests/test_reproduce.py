@@ -59,6 +59,15 @@ def test_what_does_not_exist_is_refused(report, cfg, message):
         read_plan(report, cfg, [])
 
 
+def test_all_is_every_plan_that_has_the_scale(capsys):
+    assert plans("cpu") == ["report_a", "report_b"]
+    assert plans("full") == plans()
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", "all", "scale=ful", "data.root=x"])
+    assert stop.value.code == 2
+    assert "scale is 'ful'; it must be one of full" in capsys.readouterr().err
+
+
 def test_a_row_can_be_made_of_all_seeds_of_another(tmp_path, monkeypatch):
     (tmp_path / "reproduce").mkdir()
     (tmp_path / "reproduce" / "seeds.yaml").write_text(

@@ -89,7 +89,7 @@ def measured(path: Path, table: str):
 
 def test_a_real_difference_is_called_real_and_its_figures_are_those_of_the_predictions(tmp_path):
     rows = measured(record(tmp_path, {"cnn": [0.94, 0.945, 0.94], "lr_1e-4": [0.90, 0.905, 0.90]}), "learning_rate")
-    low, reference = rows["1e-4"], rows["3e-4"]
+    low, reference = rows["learning rate 1e-4"], rows["learning rate 3e-4"]
     assert low.difference.verdict == "real"
     shares = []
     for row in ("cnn", "lr_1e-4"):
@@ -100,14 +100,14 @@ def test_a_real_difference_is_called_real_and_its_figures_are_those_of_the_predi
     assert (low.difference.value, low.difference.interval) == (expected.value, expected.interval)
     assert low.difference.claimed == pytest.approx(0.912 - 0.943)
     assert reference.difference is None
-    assert rows["1e-3"].problems == ["not run"]
+    assert rows["learning rate 1e-3"].problems == ["not run"]
 
 
 def test_p_is_corrected_for_the_comparisons_of_the_table(tmp_path):
     path = record(tmp_path, {"cnn": [0.9] * 3, "lr_1e-4": [0.89] * 3, "lr_1e-3": [0.895] * 3})
     both = measured(path, "learning_rate")
     alone = measured(record(tmp_path, {"cnn": [0.9] * 3, "lr_1e-4": [0.89] * 3}), "learning_rate")
-    assert both["1e-4"].difference.p >= alone["1e-4"].difference.p
+    assert both["learning rate 1e-4"].difference.p >= alone["learning rate 1e-4"].difference.p
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,14 @@ def test_an_honest_report_is_seldom_contradicted():
 
 def test_scales_have_a_say_in_verdicts(tmp_path):
     accuracies = {"cnn": [0.9] * 3, "lr_1e-4": [0.95] * 3}  # the report: 3.1 points less, not 5 more
-    assert measured(record(tmp_path, accuracies), "learning_rate")["1e-4"].difference.verdict == "contradicted"
-    found = [measured(record(tmp_path, accuracies, scale), "learning_rate")["1e-4"] for scale in ("cpu", "smoke")]
+    assert (
+        measured(record(tmp_path, accuracies), "learning_rate")["learning rate 1e-4"].difference.verdict
+        == "contradicted"
+    )
+    found = [
+        measured(record(tmp_path, accuracies, scale), "learning_rate")["learning rate 1e-4"]
+        for scale in ("cpu", "smoke")
+    ]
     assert [m.difference.verdict for m in found] == ["contradicted, at scale cpu", "none at this scale"]
 
 
@@ -270,13 +276,15 @@ def test_the_page_is_one_file_without_a_network(tmp_path):
     first = re.sub(r"<[^>]*>", "", text[text.index("<header>") :]).strip().splitlines()[0]
     assert "made at scale cpu" in first
     assert text.count("<svg") >= 4
+    assert "mathdefault" not in text
+    assert ">0.0003</text>" in text
     assert "Measured on 1,250 validation images of the classes 0, 1, 2, 3, 4 (data x)" in text
     markdown = (page.parent / "report.md").read_text()
     assert "made at scale **cpu**" in markdown
     with open(page.parent / "tables" / "report_b-cpu-learning_rate.csv", newline="") as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
-    assert float(rows["1e-4"]["reported"]) == 0.912
-    assert float(rows["1e-4"]["last_epoch"]) == pytest.approx(0.9, abs=0.02)
+    assert float(rows["learning rate 1e-4"]["reported"]) == 0.912
+    assert float(rows["learning rate 1e-4"]["last_epoch"]) == pytest.approx(0.9, abs=0.02)
 
 
 def test_claims_come_first_each_once(tmp_path):
@@ -287,14 +295,16 @@ def test_claims_come_first_each_once(tmp_path):
     panel = text[text.index('id="report_b-full-claims"') : text.index('<h2 id="report_b-full">')]
     rows = [re.sub(r"<[^>]*>", " ", row) for row in panel.split("<tr>")[2:]]
     assert len(rows) == 11
-    (low,) = [row for row in rows if row.split()[0] == "1e-4"]
+    (low,) = [row for row in rows if row.split()[:3] == ["learning", "rate", "1e-4"]]
     assert "real" in low
-    (high,) = [row for row in rows if row.split()[0] == "1e-3"]
+    (high,) = [row for row in rows if row.split()[:3] == ["learning", "rate", "1e-3"]]
     assert "not measured: not run" in high
     (view,) = [row for row in rows if "mirror image" in row]
     assert "+0.3 to +0.5" in view
     assert "Claimed and measured differences" in panel  # the plot
-    assert "| 1e-4, from 3e-4 | \N{MINUS SIGN}3.1 |" in (page.parent / "report.md").read_text()
+    assert (
+        "| learning rate 1e-4, from learning rate 3e-4 | \N{MINUS SIGN}3.1 |" in (page.parent / "report.md").read_text()
+    )
 
 
 def test_class_names_and_reasons_cannot_put_code_into_the_page(tmp_path):

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from deepfake_lit.metrics import wilson_interval
 from deepfake_lit.report.claims import Claim
@@ -119,9 +119,11 @@ def along_axis(table: Table, rows: list[Measured]) -> str | None:
     if not table.axis or len(placed) < 2:
         return None
     figure, axes = _axes(xlabel=table.axis["label"], ylabel="validation accuracy")
+    x = [m.row.x for m in placed]
     if table.axis["log"]:
         axes.set_xscale("log")
-    x = [m.row.x for m in placed]
+        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.xaxis.set_minor_formatter(NullFormatter())
     values = np.array([m.accuracy.value for m in placed])
     ends = np.array([m.accuracy.interval for m in placed]).T
     errors = np.maximum(np.abs(ends - values), 0)
@@ -159,7 +161,9 @@ def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | No
             axes.plot(entry["minutes"], entry["accuracy"], label=entry["label"], **style, **others)
         else:
             axes.axhline(entry["accuracy"], linestyle=":", linewidth=1, label=entry["label"], **others)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _legend_below(figure)
     return _svg(figure, "Validation accuracy over minutes of training")

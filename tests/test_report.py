@@ -407,6 +407,12 @@ def test_a_sweep_over_seeds_alone_has_a_row_with_augmentation_at_test_time(tmp_p
     assert "| with test-time augmentation |" in sweep_of(tmp_path, trials)
 
 
+def test_a_sweep_on_a_fold_says_on_which_images_it_was_measured(tmp_path):
+    config = {"data": {"folds": 5, "fold": 2}, "model": {"kind": "deepfake_net"}}
+    trials = [([f"x={x}"], [made_up(tmp_path / "runs" / "net" / f"{x}", 0.9, 0, config=config)]) for x in (0, 1)]
+    assert "on 1,250 held-out training images (data.fold=2) of the classes 0, 1, 2, 3, 4" in sweep_of(tmp_path, trials)
+
+
 @pytest.mark.parametrize(("rows", "seeds", "pooled"), [(4, 2, 4), (2, 2, 1), (4, 3, 1)])
 def test_two_seeds_a_row_share_the_noise_between_seeds(tmp_path, rows, seeds, pooled):
     trials = [

@@ -197,9 +197,13 @@ def _data(every: list[Measured]) -> str:
     results = [run.result for m in every for run in m.row.done]
     if not results:
         return ""
-    counted = Counter((r["data"]["hash"], r["best"]["images"], ", ".join(r["data"]["class_names"])) for r in results)
-    texts = [f"{n:,} validation images of the classes {names} (data {key[:8]})" for key, n, names in counted]
-    return "Measured on " + "; and on ".join(texts)
+    texts = []
+    for r in results:
+        fold = r["config"].get("data", {}).get("fold")
+        which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
+        names = ", ".join(r["data"]["class_names"])
+        texts.append(f"{r['best']['images']:,} {which} of the classes {names} (data {r['data']['hash'][:8]})")
+    return "Measured on " + "; and on ".join(dict.fromkeys(texts))
 
 
 def _detailed(reported: dict[str, Any]) -> set[str]:

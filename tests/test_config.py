@@ -5,6 +5,7 @@ import itertools
 import re
 
 import pytest
+import yaml
 
 from deepfake_lit import config
 from deepfake_lit.cli import COMMANDS, compose, config_dir, main
@@ -71,6 +72,15 @@ def test_a_mistake_is_one_line(override, message, capsys):
 
 def _command_line(arguments):
     main(arguments)
+
+
+def test_every_idea_is_tried():
+    def swept(name):
+        tree = yaml.safe_load((config_dir() / "sweep" / f"{name}.yaml").read_text())
+        return tree["hydra"]["sweeper"]["params"]["idea"]
+
+    tried = {idea for name in ("ideas", "regularisation") for idea in swept(name).split(",")}
+    assert tried == {path.stem for path in (config_dir() / "idea").glob("*.yaml")}
 
 
 def test_the_reports_settings_are_what_the_reports_say():

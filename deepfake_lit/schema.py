@@ -68,6 +68,7 @@ class AugmentConfig:
     occlusion_fill: float = 0.0  # of cut-out and erasing, pixel value in [0, 1]
     cutmix_p: float = 0.0
     cutmix_alpha: float = 1.0
+    cutmix_within_class: bool | None = None  # true: with the next image of the same class, so that labels stay whole
     mixup_p: float = 0.0
     mixup_alpha: float = 0.2
     crop: int | None = None  # pixels at most that an image is shifted by, its border mirrored
@@ -165,6 +166,7 @@ ADDED_LATER = {
     "augment.crop_shared",
     "augment.rot90",
     "augment.window",
+    "augment.cutmix_within_class",
     "model.texture",
     "model.padding",
     "model.clip",

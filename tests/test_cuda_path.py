@@ -111,13 +111,19 @@ def test_the_method_catches_a_tensor_on_the_cpu(fake, monkeypatch):
 def module_of(channels: str, mixing: str) -> ImageDataModule:
     count = CHANNELS[channels]
     cfg = DataConfig(channels=channels, image_size=SIZE, mean=[0.4, 0.5, 0.6, 0.5][:count], std=[0.2])
-    augment = dataclasses.replace(EVERYTHING, **{mixing: 1.0})
+    mixed = {"cutmix_p": 1.0, mixing: True} if mixing == "cutmix_within_class" else {mixing: 1.0}
+    augment = dataclasses.replace(EVERYTHING, **mixed)
     return ImageDataModule(SimpleNamespace(class_names=list("abcde")), cfg, augment, 0, channels_last=True)
 
 
 @pytest.mark.parametrize(
     ("channels", "transparent", "mixing"),
-    [("rgb", False, "cutmix_p"), ("rgba", True, "mixup_p"), ("rgba", False, "cutmix_p"), ("gray", True, "mixup_p")],
+    [
+        ("rgb", False, "cutmix_p"),
+        ("rgba", True, "mixup_p"),
+        ("rgba", False, "cutmix_within_class"),
+        ("gray", True, "mixup_p"),
+    ],
 )
 def test_batches_are_made_on_the_gpu(fake, channels, transparent, mixing):
     module, raw = module_of(channels, mixing), raw_batch("cuda", transparent)

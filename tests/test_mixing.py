@@ -9,7 +9,7 @@ from scipy import stats
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from deepfake_lit.data.augment import augment, cutmix_box, mix_batch
+from deepfake_lit.data.augment import augment, cutmix_box, mix_batch, next_of_class
 from deepfake_lit.randomness import sample_keys
 from deepfake_lit.schema import AugmentConfig
 
@@ -73,6 +73,23 @@ def test_cutmix_box_is_torchvisions(ratio, monkeypatch):
             side = math.sqrt(1 - ratio)
             assert abs(bottom - top - side * HEIGHT) <= 2
             assert abs(right - left - side * WIDTH) <= 2
+
+
+def test_cutmix_within_a_class_takes_the_next_image_of_it():
+    labels = torch.tensor([2, 0, 2, 1, 0, 2])
+    following = [2, 4, 5, 3, 1, 0]
+    assert next_of_class(labels).tolist() == following
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, HEIGHT, WIDTH)
+    cfg = AugmentConfig(cutmix_p=1.0, cutmix_within_class=True)
+    shares = []
+    for step in range(20):
+        mixed, targets = mix_batch(images, labels, 3, cfg, seed=0, epoch=0, step=step)
+        assert torch.equal(targets, torch.nn.functional.one_hot(labels, 3).float())
+        inside = mixed != images
+        inside[3] = inside[0]  # alone in its class, and as it was
+        assert torch.equal(mixed, torch.where(inside, images[following], images))
+        shares.append(inside[0].float().mean().item())
+    assert 0 < min(s for s in shares if s) < max(shares)
 
 
 def test_mixing_probabilities_and_ratios():

@@ -177,7 +177,8 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
     """CutMix (Yun et al. 2019, arXiv 1905.04899) or MixUp (Zhang et al. 2018, arXiv 1710.09412), or neither.
 
     The choice, the mixing ratio and CutMix's box are one a batch, drawn on the host from (seed, epoch, step), so the
-    device never waits; each image is mixed with its neighbour, since a batch is in random order already.
+    device never waits; each image is mixed with its neighbour, since a batch is in random order already. CutMix can
+    take the next of the same class instead: the content is a patchwork then, and the label whole.
 
     Args:
         images: float (B, C, H, W), normalised.
@@ -193,8 +194,11 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
         ratio = random.betavariate(cfg.cutmix_alpha, cfg.cutmix_alpha)
         height, width = images.shape[-2:]
         top, bottom, left, right = cutmix_box(ratio, random.randrange(height), random.randrange(width), height, width)
+        others = images[next_of_class(labels)] if cfg.cutmix_within_class else images.roll(1, 0)
         images = images.clone()
-        images[..., top:bottom, left:right] = images.roll(1, 0)[..., top:bottom, left:right]
+        images[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+        if cfg.cutmix_within_class:
+            return images, targets
         ratio = 1 - (bottom - top) * (right - left) / (height * width)
     elif choice < cfg.cutmix_p + cfg.mixup_p:
         ratio = random.betavariate(cfg.mixup_alpha, cfg.mixup_alpha)
@@ -202,6 +206,16 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
     else:
         return images, targets
     return images, torch.lerp(targets.roll(1, 0), targets, ratio)
+
+
+def next_of_class(labels: Tensor) -> Tensor:
+    """int64 (B,): for each image the next in the batch that is of its class, after the last the first."""
+    ordered, order = labels.sort(stable=True)
+    first = torch.searchsorted(ordered, ordered)
+    last = torch.searchsorted(ordered, ordered, right=True) - 1
+    place = torch.arange(len(labels), device=labels.device)
+    following = torch.where(place == last, first, place + 1)
+    return torch.empty_like(order).scatter(0, order, order[following])
 
 
 def cutmix_box(ratio: float, centre_y: int, centre_x: int, height: int, width: int) -> tuple[int, int, int, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
+from scipy.stats import f as f_distribution
 from scipy.stats import t as student_t
 
 from deepfake_lit.metrics import wilson_interval
@@ -66,10 +67,18 @@ class Mean:
     images: int
     components: tuple[float, float, float] | None = None
     single: tuple[float, float] | None = None  # where a single training's value on these images lies, by these seeds
-    rows: int = 1  # so many rows' seeds have told the component between seeds
+    rows: float = 1.0  # so many rows of as many seeds have told the component between seeds
 
 
-def mean_over(values: np.ndarray, pooled: tuple[float, int] | None = None) -> Mean:
+@dataclass(frozen=True)
+class SeedNoise:
+    """The variance between seeds that several rows have in common, and its degrees of freedom."""
+
+    variance: float
+    freedom: int
+
+
+def mean_over(values: np.ndarray, noise: SeedNoise | None = None) -> Mean:
     """The mean of answers of several trainings on the same images, with both taken for samples.
 
     Seeds and images are crossed random effects. The variance of the mean is
@@ -82,8 +91,7 @@ def mean_over(values: np.ndarray, pooled: tuple[float, int] | None = None) -> Me
 
     Args:
         values: (S, N), right (1) or not (0), or differences of two of these.
-        pooled: the component between seeds, and of how many rows of S seeds each it is the mean; None: by these values
-            alone.
+        noise: what other rows say of the component between seeds; None: by these values alone.
     """
     seeds, images = values.shape
     values = values.astype(np.float64)
@@ -91,34 +99,45 @@ def mean_over(values: np.ndarray, pooled: tuple[float, int] | None = None) -> Me
     if seeds == 1:
         return Mean(mean, tuple(wilson_interval(mean, images)), None, 1, images)
     between_seeds, between_images, rest = _components(values)
-    rows = 1
-    if pooled:
-        between_seeds, rows = pooled
+    rows = 1.0
+    if noise:
+        between_seeds, rows = noise.variance, noise.freedom / (seeds - 1)
     components = max(between_seeds, 0), max(between_images, 0), rest
     variance, freedom = _variance(components, seeds, images, rows)
     lowest = -1.0 if values.min() < 0 else 0.0
     if variance == 0:  # every image is answered alike, as where nothing was learned: as sure as one training is
         interval = (mean, mean) if lowest < 0 else tuple(wilson_interval(mean, images))
         return Mean(mean, interval, float(mean == 0), seeds, images, components, interval, rows)
-    t = float(student_t.ppf(0.975, freedom))
     p = 2 * float(student_t.sf(abs(mean) / math.sqrt(variance), freedom))
 
-    def around(variance: float) -> tuple[float, float]:
-        half = t * math.sqrt(variance)
+    def around(variance: float, freedom: float) -> tuple[float, float]:
+        half = float(student_t.ppf(0.975, freedom)) * math.sqrt(variance)
         return max(mean - half, lowest), min(mean + half, 1.0)
 
-    single = variance + components[0] + components[2] / images
-    return Mean(mean, around(variance), p, seeds, images, components, around(single), rows)
+    single = around(*_variance(components, seeds, images, rows, further=True))
+    return Mean(mean, around(variance, freedom), p, seeds, images, components, single, rows)
 
 
-def pooled_between_seeds(several: list[np.ndarray]) -> float:
-    """The component of variance between seeds, as one of all rows: the mean of what each says, which of two seeds is
-    next to nothing.
+def pooled_noise(several: list[np.ndarray]) -> tuple[SeedNoise, list[bool]]:
+    """The variance between seeds as one of all rows, since a few seeds of one row say next to nothing of it; and of
+    each row whether it was counted: where its seeds differ so much more than those of the others that the F test of
+    both variances has a p below 0.001, its noise is another, as where one training of two has failed.
 
     Args:
-        several: (S, N) of each row, right or not.
+        several: of each row (S, N), right or not, of two seeds or more.
     """
-    return max(float(np.mean([_components(values.astype(np.float64))[0] for values in several])), 0.0)
+    spread = np.array([values.mean(1).var(ddof=1) for values in several])
+    freedom = np.array([len(values) - 1 for values in several])
+    counted = []
+    for i in range(len(several)):
+        others = np.delete(spread, i) @ np.delete(freedom, i)
+        its = freedom.sum() - freedom[i]
+        limit = f_distribution.ppf(0.999, freedom[i], its) * others / its if its else math.inf
+        counted.append(bool(spread[i] <= limit))
+    components = np.array([_components(values.astype(np.float64))[0] for values in several])
+    weights = freedom * counted
+    variance = float(components @ weights / weights.sum()) if weights.any() else 0.0
+    return SeedNoise(max(variance, 0.0), int(weights.sum())), counted
 
 
 def _components(values: np.ndarray) -> tuple[float, float, float]:
@@ -132,11 +151,20 @@ def _components(values: np.ndarray) -> tuple[float, float, float]:
     return float((ms_seeds - ms_rest) / images), float((ms_images - ms_rest) / seeds), float(ms_rest)
 
 
-def _variance(components: tuple[float, float, float], seeds: int, images: int, rows: int = 1) -> tuple[float, float]:
-    """(variance of the mean, its degrees of freedom) at a number of seeds, of rows that the first component is of."""
+def _variance(
+    components: tuple[float, float, float], seeds: int, images: int, rows: float = 1.0, further: bool = False
+) -> tuple[float, float]:
+    """(variance of the mean, or of one further training's value from it; its degrees of freedom).
+
+    Args:
+        rows: that the component between seeds is of, each of so many seeds.
+    """
     between_seeds, between_images, rest = components
     ms_seeds, ms_images = images * between_seeds + rest, seeds * between_images + rest
     variance = between_seeds / seeds + between_images / images + rest / (seeds * images)
+    if further:
+        variance += between_seeds + rest / images
+        ms_seeds *= seeds + 1
     if variance == 0:
         return 0.0, math.inf
     # the mean squares that it is a sum of: seeds, images, and the rest taken off once

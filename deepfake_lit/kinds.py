@@ -39,7 +39,7 @@ class WhiteningCNNConfig:
     # width 1) | residuals (second moments of noise residuals, 465 of RGB) | spectrum (mean log-spectrum of blocks, 192)
     texture: str | None = None
     padding: bool | None = None  # false: no zeros around the image before the whitening filters; null: with them
-    clip: float | None = None  # the most that a whitened response counts, in its deviations; null: no limit
+    clip: float | None = None  # the most that a whitened response, of deviation 1, counts; null: no limit
 
 
 @dataclass

@@ -11,7 +11,7 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from deepfake_lit.compare import holm, mean_over, newcombe, paired, pooled_between_seeds, seeds_needed
+from deepfake_lit.compare import SeedNoise, holm, mean_over, newcombe, paired, pooled_noise, seeds_needed
 from deepfake_lit.metrics import wilson_interval
 
 
@@ -105,18 +105,31 @@ def test_two_seeds_a_row_find_differences_by_the_noise_of_all_rows():
         images = random.normal(0, 1, (1, 600))
         scores = [2.2 + random.normal(0, 0.15, (2, 1)) + images for _ in range(12)]
         rows = [random.random((2, 600)) < expit(score) for score in scores]
-        pooled = 2 * pooled_between_seeds(rows), len(rows)
+        noise, counted = pooled_noise(rows)
+        assert noise.freedom == sum(counted) >= 10
         difference = rows[0].astype(int) - rows[1].astype(int)
-        found = mean_over(difference, pooled)
+        found = mean_over(difference, SeedNoise(2 * noise.variance, noise.freedom))
         covered.append(found.interval[0] <= 0 <= found.interval[1])
         lengths.append([m.interval[1] - m.interval[0] for m in (found, mean_over(difference))])
     assert 0.9 < np.mean(covered) <= 1
     assert np.median(lengths, 0)[0] < 0.8 * np.median(lengths, 0)[1]
-    assert found.rows == 12
     # Student's t of the seeds' means alone, with twelve rows' degrees of freedom
     values = np.repeat([[0.2], [0.4]], 50, axis=1)
     low, high = student_t.interval(0.95, 12, loc=0.3, scale=0.1 / np.sqrt(2))
-    assert mean_over(values, (0.01, 12)).interval == pytest.approx((low, high))
+    found = mean_over(values, SeedNoise(0.01, 12))
+    assert (found.interval, found.rows) == (pytest.approx((low, high)), 12)
+
+
+def test_a_row_with_a_failed_training_does_not_count_for_the_others():
+    random = np.random.default_rng(5)
+    rows = [random.random((2, 1000)) < 0.9 for _ in range(10)]
+    alone, _ = pooled_noise(rows)
+    failed = np.stack([random.random(1000) < 0.9, random.random(1000) < 0.2])
+    noise, counted = pooled_noise([*rows, failed])
+    assert counted == [True] * 10 + [False]
+    assert noise == alone
+    weighted, _ = pooled_noise([random.random((seeds, 1000)) < 0.9 for seeds in (2, 3, 5)])
+    assert weighted.freedom == 7
 
 
 def test_one_seed_has_the_interval_over_images_and_none_over_seeds():

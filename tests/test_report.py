@@ -1,6 +1,7 @@
 """Tables, verdicts and the page, over made-up results and real runs of seconds."""
 
 import csv
+import dataclasses
 import json
 import re
 import time
@@ -13,7 +14,7 @@ from torch import nn
 
 from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.cli import compose, main
-from deepfake_lit.compare import Mean, mean_over, pooled_between_seeds
+from deepfake_lit.compare import Mean, SeedNoise, holm, mean_over, pooled_noise
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.report.images import grad_cam
@@ -263,6 +264,8 @@ def test_accuracy_stands_over_time_beside_what_others_state(tmp_path):
         assert f">{label}<" in plot
     assert "record, mean over views" not in plot  # not run
     assert "Both reports chose" not in text  # no report's table
+    made_up(tmp_path / "runs" / "net" / "speedrun_95-0", 1.0, 0)
+    assert "over minutes" in report(ReportConfig(str(tmp_path), images=False)).read_text()  # nothing above 100 %
     record(tmp_path / "other", {"cnn": [0.9]})
     assert "Accuracy over time" not in report(ReportConfig(str(tmp_path / "other"), images=False)).read_text()
 
@@ -278,6 +281,7 @@ def test_the_page_is_one_file_without_a_network(tmp_path):
     assert text.count("<svg") >= 4
     assert "mathdefault" not in text
     assert ">0.0003</text>" in text
+    assert "reproduce report_b scale=cpu &#39;rows=[cnn,rgb,lr_1e-4,lr_1e-3]&#39;" in text
     assert "Measured on 1,250 validation images of the classes 0, 1, 2, 3, 4 (data x)" in text
     markdown = (page.parent / "report.md").read_text()
     assert "made at scale **cpu**" in markdown
@@ -413,24 +417,28 @@ def test_a_sweep_on_a_fold_says_on_which_images_it_was_measured(tmp_path):
     assert "on 1,250 held-out training images (data.fold=2) of the classes 0, 1, 2, 3, 4" in sweep_of(tmp_path, trials)
 
 
-@pytest.mark.parametrize(("rows", "seeds", "pooled"), [(4, 2, 4), (2, 2, 1), (4, 3, 1)])
-def test_two_seeds_a_row_share_the_noise_between_seeds(tmp_path, rows, seeds, pooled):
+@pytest.mark.parametrize(("rows", "seeds"), [(4, 2), (2, 2), (4, 3)])
+def test_the_rows_of_a_sweep_share_the_noise_between_seeds(tmp_path, rows, seeds):
     trials = [
         ([f"x={row}", f"seed={seed}"], [made_up(tmp_path / "runs" / f"{row}" / f"{seed}", 0.9 - 0.02 * row, seed)])
         for row in range(rows)
         for seed in range(seeds)
     ]
     text = sweep_of(tmp_path, trials)
-    assert ("pooled over 4 of two seeds" in text) is (pooled == 4)
+    assert ("one and the same in 4 rows" in text) is (rows == 4)
     (section,) = sections(tmp_path)
     measured = measure(section.tables[0])
-    assert {m.accuracy.rows for m in measured} == {pooled}
-    if pooled == 1:
+    assert {m.accuracy.rows for m in measured} == {4 if rows == 4 else 1}
+    if rows < 4:
         return
     answers = [np.stack([right(run, "last") for run in m.row.done]).astype(int) for m in measured]
-    between = pooled_between_seeds(answers)
-    assert measured[1].accuracy == mean_over(answers[1], (between, 4))
-    assert measured[1].difference.interval == mean_over(answers[1] - answers[0], (2 * between, 4)).interval
+    noise, _ = pooled_noise(answers)
+    assert measured[1].accuracy == mean_over(answers[1], noise)
+    both = SeedNoise(2 * noise.variance, noise.freedom)
+    p = [mean_over(other - answers[0], both).p for other in answers[1:]]
+    assert [m.difference.p for m in measured[1:]] == holm(p)
+    (alone,) = [m for m in measure(dataclasses.replace(section.tables[0], reference="")) if m.row is measured[1].row]
+    assert alone.accuracy == mean_over(answers[1])  # rows that nobody asked for together
 
 
 def test_a_sweep_s_reference_is_what_runs_without_it(swept):

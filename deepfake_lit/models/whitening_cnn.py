@@ -36,7 +36,7 @@ class WhiteningCNN(nn.Module):
     Args:
         patch, stride: of the whitening convolution.
         padding: zeros around the image, so that the feature map has its side over the stride.
-        clip: whitened responses' largest value, in their deviations over all training patches; None for no limit.
+        clip: whitened responses' largest value; most filters' have deviation 1 over the training patches.
         learned: the same front end without whitening: its filters start at random and are trained.
         pooling: of the last feature map: avg, or avg_max for both side by side.
         texture: what stands beside the pooled features, behind a batch norm: gram, residuals, spectrum of texture.py.

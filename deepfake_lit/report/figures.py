@@ -151,9 +151,8 @@ def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | No
     figure, axes = _axes(xlabel="minutes of training", ylabel="validation accuracy", xscale="log")
     for m in drawn:
         value, (low, high) = m.accuracy.value, m.accuracy.interval
-        axes.errorbar(
-            m.seconds / 60, value, [[value - low], [high - value]], capsize=4, markersize=5, label=m.row.label
-        )
+        ends = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+        axes.errorbar(m.seconds / 60, value, ends, capsize=4, markersize=5, label=m.row.label)
     others = {"color": INK, "alpha": 0.7}
     for entry in elsewhere:
         if "minutes" in entry:

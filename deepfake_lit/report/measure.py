@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_lit.compare import Mean, holm, mean_over, newcombe, paired, pooled_between_seeds
+from deepfake_lit.compare import Mean, SeedNoise, holm, mean_over, newcombe, paired, pooled_noise
 from deepfake_lit.errors import UserError
 from deepfake_lit.report.rows import Row, Run, Table
 from deepfake_lit.report.verdict import claimed, judge
@@ -57,15 +57,17 @@ def measure(table: Table, scale: str | None = None) -> list[Measured]:
     Args:
         scale: of a report; verdicts on networks hold for it alone.
     """
-    pooled = _pooled(table.rows)
-    found = [_measured(row, pooled) for row in table.rows]
+    # A sweep's rows are one recipe with small changes; those of a report's tables and of runs that nobody asked for
+    # together are not.
+    noise = _noise(table.rows) if scale is None and table.reference else {}
+    found = [_measured(row, noise.get(row.key)) for row in table.rows]
     reference = next((m for m in found if m.row.key == table.reference), None)
     compared = []
     for m in found:
         if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
             continue
         try:
-            compared.append((m, _compared(m, reference, pooled)))
+            compared.append((m, _compared(m, reference, noise)))
         except UserError as error:
             m.problems.append(str(error))
     corrected = holm([mean.p for _, mean in compared])
@@ -79,7 +81,7 @@ def measure(table: Table, scale: str | None = None) -> list[Measured]:
     return found
 
 
-POOLED = 3  # rows, whose seeds together can tell the noise between seeds
+POOLED = 3  # rows at least, whose seeds together tell the noise between seeds
 ALARMING = ("failed", "damaged", "cannot be", "data sets", "other images", "different images", "very images")
 
 
@@ -94,23 +96,24 @@ def which(row: Row, epoch: str) -> str:
     return f"{epoch}_{row.view}" if row.view else epoch
 
 
-def _pooled(rows: list[Row]) -> tuple[float, int] | None:
-    """Of a table with two seeds a row: the component between seeds over all of them, and how many rows there are. Two
-    seeds say next to nothing of a row's own noise; None where fewer than three rows could say it together."""
-    several = []
+def _noise(rows: list[Row]) -> dict[str, SeedNoise]:
+    """The noise between seeds that rows have in common, by their keys. Rows that share trainings differ by less."""
+    several = {}
     for row in rows:
-        if row.view:
-            continue  # another row's runs
         try:
             done = distinct(row.done)
-            if len(done) == 2 and all(run.is_random for run in done):
-                several.append(_stack([(run, right(run, which(row, "last"))) for run in done]))
+            if len(done) > 1 and not row.view and all(run.is_random for run in done):
+                several[row.key] = _stack([(run, right(run, which(row, "last"))) for run in done])
         except (UserError, KeyError, ValueError, IndexError):
             continue  # `_measured` says what is wrong with it
-    return (pooled_between_seeds(several), len(several)) if len(several) >= POOLED else None
+    if len(several) < POOLED:
+        return {}
+    noise, counted = pooled_noise(list(several.values()))
+    keys = [key for key, is_counted in zip(several, counted, strict=True) if is_counted]
+    return dict.fromkeys(keys, noise) if len(keys) >= POOLED else {}
 
 
-def _measured(row: Row, pooled: tuple[float, int] | None = None) -> Measured:
+def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
     found = Measured(row)
     done = []
     for run in row.runs:
@@ -128,8 +131,7 @@ def _measured(row: Row, pooled: tuple[float, int] | None = None) -> Measured:
     if not done:
         return found
     try:
-        values = _stack(_distinct(done))
-        found.accuracy = mean_over(values, pooled if len(values) == 2 else None)
+        found.accuracy = mean_over(_stack(_distinct(done)), noise)
     except UserError as error:
         found.problems.append(str(error))
         return found
@@ -191,7 +193,7 @@ def _deterministic(row: Row) -> bool:
     return bool(runs) and all(run.is_baseline and not run.is_random for run in runs)
 
 
-def _compared(m: Measured, other: Measured, pooled: tuple[float, int] | None = None) -> Mean:
+def _compared(m: Measured, other: Measured, noise: dict[str, SeedNoise]) -> Mean:
     """The mean difference over the seeds that both have; a row without randomness stands beside every seed."""
     row, reference = m.row, other.row
     own, its = ({run.seed: run for run in r.done} for r in (row, reference))
@@ -220,11 +222,12 @@ def _compared(m: Measured, other: Measured, pooled: tuple[float, int] | None = N
     if len(pairs) == 1:
         alone = paired(first[0], second[0])
         return Mean(alone.difference, alone.interval, alone.p, 1, len(first[0]))
-    between = None
-    if pooled and len(pairs) == 2:  # a difference has the noise of both
-        noisy = sum(not _deterministic(r) for r in (row, reference))
-        between = noisy * pooled[0], pooled[1]
-    mean = mean_over(np.stack(first).astype(int) - np.stack(second).astype(int), between)
+    random = [r for r in (row, reference) if not _deterministic(r)]
+    both = None
+    if all(r.key in noise for r in random):  # a difference has the noise of both
+        one = noise[random[0].key]
+        both = SeedNoise(len(random) * one.variance, one.freedom)
+    mean = mean_over(np.stack(first).astype(int) - np.stack(second).astype(int), both)
     # Where few answers differ the t interval is too narrow: never narrower than that of a pair that differs as all do.
     counts = [np.mean([(x & y).sum() for x, y in both]) for both in _tables(first, second)]
     low, high = newcombe(*counts)

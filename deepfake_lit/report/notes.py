@@ -165,7 +165,8 @@ def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
 
 
 def _selection(measured: dict[str, list[Measured]]) -> list[str]:
-    done = [m for several in measured.values() for m in several if m.accuracy is not None and not m.row.view]
+    tables = sorted(measured, key=lambda key: key == "models")  # last, so that its names are the rows'
+    done = [m for key in tables for m in measured[key] if m.accuracy is not None and not m.row.view]
     gaps = {m.row.key: (m.best - m.accuracy.value, m.row.label) for m in done if m.done_by_network}
     if not gaps:
         return []

@@ -243,7 +243,7 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -
         "rows": rows,
         "axis": figures.along_axis(table, measured),
         "curves": curves,
-        "pooled": max((m.accuracy.rows for m in measured if m.accuracy), default=1),
+        "pooled": sum(m.accuracy is not None and m.accuracy.rows > 1 for m in measured),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
         "left_out": max(len(trained) - DRAWN, 0),
     }

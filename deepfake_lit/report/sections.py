@@ -87,6 +87,9 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
             rows.append(Row(key, entry["label"], runs, values, entry.get("view", ""), entry.get("x")))
         tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
     words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
+    names = {entry["row"].partition(":")[0] for table in reported["tables"] for entry in table["rows"]}
+    if not {name.removesuffix("_standardised") for name in names} <= set(by_row):
+        words.append(f"rows=[{','.join(by_row)}]")
     return Section(
         f"{record['report']}-{record['scale']}",
         reported["title"],

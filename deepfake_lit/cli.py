@@ -126,7 +126,8 @@ def train(arguments: list[str]) -> int:
 
 def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.errors import UserError
-    from deepfake_lit.reproduce import ReproduceConfig, plans, reproduce
+    from deepfake_lit.plan import ReproduceConfig, plans
+    from deepfake_lit.reproduce import reproduce
 
     own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
     reports, cfg = settings(own, ReproduceConfig)

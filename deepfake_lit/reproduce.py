@@ -4,124 +4,27 @@ Which runs there are stands in conf/reproduce/. What came of them is kept in `<o
 report and scale, which the page is made from.
 """
 
-import itertools
 import math
 import os
 import re
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deepfake_lit import console, hardware
-from deepfake_lit.cli import compose, config_dir
+from deepfake_lit.cli import compose
 from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import Unfinished, UserError, one_of
+from deepfake_lit.errors import Unfinished, UserError
 from deepfake_lit.files import read_json, write_json
+from deepfake_lit.plan import REFERENCE, Plan, ReproduceConfig, Trial, filled, read_plan, without_references
 from deepfake_lit.processes import one_device
-from deepfake_lit.schema import NOT_IDENTITY, Config
+from deepfake_lit.schema import Config
 from deepfake_lit.status import run_status
 
 EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view
-REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # to another row's checkpoint or pipeline, of all seeds
-FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
 FORWARD = 1 / 3  # of a training step's time
-
-
-@dataclass
-class ReproduceConfig:
-    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds a network
-    seeds: list[int] | None = None  # null: the scale's
-    rows: list[str] | None = None  # null: all of the report's
-
-
-@dataclass
-class Trial:
-    row: str
-    seed: int
-    overrides: list[str]  # of `train`; {row} still stands for that row's checkpoint
-    # of its runs, from the output folder: several where a baseline has several k
-    folders: list[str] = field(default_factory=list)
-    reason: str | None = None  # why it failed
-    planned: list[str] = field(default_factory=list)  # the overrides as the plan has them
-
-
-@dataclass
-class Plan:
-    report: str
-    scale: str
-    seeds: list[int]
-    trials: list[Trial]
-    further: list[str] = field(default_factory=list)  # overrides of every run, but for where things lie
-    output_dir: str = "outputs"
-
-    def trial(self, row: str, seed: int) -> Trial:
-        return next(t for t in self.trials if (t.row, t.seed) == (row, seed))
-
-
-def plans(scale: str | None = None) -> list[str]:
-    """Their names; where a scale is given, of those that have it.
-
-    Raises:
-        UserError: none has that scale.
-    """
-    names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
-    if scale is None:
-        return names
-    one_of("scale", scale, {name: None for plan in names for name in _plan(plan)["scales"]})
-    return [name for name in names if scale in _plan(name)["scales"]]
-
-
-def _plan(report: str) -> dict[str, Any]:
-    return yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text(encoding="utf-8"))
-
-
-def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
-    """
-    Args:
-        further: overrides of every run.
-
-    Raises:
-        UserError: no such report, scale or row.
-    """
-    one_of("report", report, plans())
-    tree = _plan(report)
-    one_of("scale", cfg.scale, tree["scales"])
-    scale = tree["scales"][cfg.scale]
-    for row in cfg.rows or ():
-        one_of("rows", row, tree["rows"])
-    wanted = tree["rows"] if cfg.rows is None else _with_needed(cfg.rows, tree["rows"])
-    seeds = scale["seeds"] if cfg.seeds is None else cfg.seeds
-    if not wanted or not seeds:
-        raise UserError("rows and seeds need at least one each")
-    trials = []
-    for row, seed in itertools.product(wanted, seeds):
-        own = tree["rows"][row]
-        if seed != seeds[0] and any("@all}" in override for override in own):
-            continue  # one run of all seeds
-        experiment = own[0].removeprefix("experiment=")
-        slimmer = scale.get("experiments", {}).get(experiment, [])
-        overrides = [*own, *slimmer, *further, f"seed={seed}"]
-        trials.append(Trial(row, seed, overrides, planned=_lasting(overrides)))
-    return Plan(report, cfg.scale, list(seeds), trials, _lasting(further))
-
-
-def _lasting(overrides: list[str]) -> list[str]:
-    """But for where things lie and how the work is shown or divided."""
-    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in NOT_IDENTITY]
-
-
-def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
-    """The rows and those whose checkpoints they take, in the plan's order."""
-    needed, left = set(), list(rows)
-    while left:
-        row = left.pop()
-        needed.add(row)
-        left += [name for name, *_ in re.findall(REFERENCE, " ".join(every[row])) if name not in needed]
-    return [row for row in every if row in needed]
 
 
 def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
@@ -134,7 +37,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
 
     plan = read_plan(report, cfg, further)
     one_device("reproduce")
-    checked = compose(_without_references(plan.trials[0]))
+    checked = compose(without_references(plan.trials[0]))
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
     kept = _kept(record, plan, data.hash)
@@ -143,7 +46,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     clock = _Clock(plan, data)
     for trial in plan.trials:
         try:
-            overrides = [_filled(o, trial, plan) for o in trial.overrides]
+            overrides = [filled(o, trial, plan) for o in trial.overrides]
             console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left(trial)}")
             results = run_once(compose(overrides), data, wait=True)
             folders = [os.path.relpath(result["folder"], plan.output_dir) for result in results]
@@ -188,25 +91,9 @@ def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:
     return run(cfg, data, wait)
 
 
-def _filled(override: str, trial: Trial, plan: Plan) -> str:
-    def checkpoints(match: re.Match) -> str:
-        others = [plan.trial(match[1], seed) for seed in (plan.seeds if match[3] else [trial.seed])]
-        if not all(other.folders for other in others):
-            raise UserError(f"it needs {match[1]}, which failed")
-        # The seeds of what has no randomness are one run.
-        folders = dict.fromkeys(other.folders[-1] for other in others)
-        return ",".join(f"{plan.output_dir}/{folder}/{FILES[match[2] or '']}" for folder in folders)
-
-    return re.sub(REFERENCE, checkpoints, override)
-
-
-def _without_references(trial: Trial) -> list[str]:
-    return [o for o in trial.overrides if not re.search(REFERENCE, o)]
-
-
 def _from_the_start(trial: Trial) -> Config:
     """A network's configuration without the checkpoint that it starts from."""
-    overrides = _without_references(trial)
+    overrides = without_references(trial)
     return compose(overrides if len(overrides) == len(trial.overrides) else [*overrides, "init_from=null"])
 
 
@@ -234,7 +121,7 @@ class _Clock:
         left = self._share_left(trial)
         if not left:
             return 0.0
-        overrides = _without_references(trial)
+        overrides = without_references(trial)
         if overrides[0] == "experiment=ensemble":
             folds = next((int(o.rpartition("=")[2]) for o in overrides if o.startswith("model.folds=")), 5)
             return (folds - 1) * self._stages(trial) if "model.fit_on=out_of_fold" in overrides else 0.0
@@ -265,7 +152,7 @@ class _Clock:
         from deepfake_lit.train import run_folder
 
         try:
-            cfg = compose([_filled(override, trial, self.plan) for override in trial.overrides])
+            cfg = compose([filled(override, trial, self.plan) for override in trial.overrides])
             if cfg.model.kind == "none":
                 return 1.0
             run = run_status(run_folder(cfg, self.data))

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deepfake_lit import plan as plans_module
 from deepfake_lit import reproduce as module
 from deepfake_lit import train
 from deepfake_lit.cli import compose, config_dir, main
 from deepfake_lit.errors import UserError
+from deepfake_lit.plan import ReproduceConfig, filled, plans, read_plan
 from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
-from deepfake_lit.reproduce import ReproduceConfig, plans, read_plan, reproduce
+from deepfake_lit.reproduce import reproduce
 
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
@@ -77,17 +79,17 @@ def test_a_row_can_be_made_of_all_seeds_of_another(tmp_path, monkeypatch):
         "  mean: [experiment=ensemble, 'model.members=[{net:last@all},{svm:model@all}]']\n"
         "scales: {full: {seeds: [0, 1]}}\n"
     )
-    monkeypatch.setattr(module, "config_dir", lambda: tmp_path)
+    monkeypatch.setattr(plans_module, "config_dir", lambda: tmp_path)
     plan = read_plan("seeds", ReproduceConfig(rows=["mean"]), [])
     assert [(t.row, t.seed) for t in plan.trials] == [("net", 0), ("net", 1), ("svm", 0), ("svm", 1), ("mean", 0)]
     for trial in plan.trials[:4]:  # the baseline has no randomness: one run for both seeds
         trial.folders = [f"runs/{trial.row}/{trial.seed if trial.row == 'net' else 'x'}"]
-    found = [module._filled(o, plan.trials[4], plan) for o in plan.trials[4].overrides]
+    found = [filled(o, plan.trials[4], plan) for o in plan.trials[4].overrides]
     members = ["runs/net/0/last.ckpt", "runs/net/1/last.ckpt", "runs/svm/x/model.skops"]
     assert found[1] == f"model.members=[{','.join(f'outputs/{m}' for m in members)}]"
     plan.trials[1].folders = []
     with pytest.raises(UserError, match="it needs net, which failed"):
-        module._filled(plan.trials[4].overrides[1], plan.trials[4], plan)
+        filled(plan.trials[4].overrides[1], plan.trials[4], plan)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +237,7 @@ def test_the_time_that_is_left_is_of_the_epochs_that_are_left(small, tmp_path):
     further = [*small, f"output_dir={tmp_path}", "trainer.max_epochs=2"]
     plan = reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further)
     data = train.open_run_data(compose(plan.trials[0].overrides))
-    trial = module.read_plan("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further).trials[0]
+    trial = read_plan("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further).trials[0]
     clock = module._Clock(plan, data)
     assert clock._share_left(trial) == 0.0
     folder = tmp_path / plan.trials[0].folders[0]

@@ -188,24 +188,24 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
         (images, soft targets float32 (B, K)).
     """
     targets = F.one_hot(labels, num_classes).to(torch.float32)
+    before = torch.arange(len(labels), device=labels.device).roll(1)
     random = python_random(seed, epoch, step, "mix")
     choice = random.random()
     if choice < cfg.cutmix_p:
         ratio = random.betavariate(cfg.cutmix_alpha, cfg.cutmix_alpha)
         height, width = images.shape[-2:]
         top, bottom, left, right = cutmix_box(ratio, random.randrange(height), random.randrange(width), height, width)
-        others = images[next_of_class(labels)] if cfg.cutmix_within_class else images.roll(1, 0)
-        images = images.clone()
-        images[..., top:bottom, left:right] = others[..., top:bottom, left:right]
-        if cfg.cutmix_within_class:
-            return images, targets
+        others = next_of_class(labels) if cfg.cutmix_within_class else before
+        images, inner = images.clone(), images[..., top:bottom, left:right]
+        images[..., top:bottom, left:right] = inner[others]
         ratio = 1 - (bottom - top) * (right - left) / (height * width)
     elif choice < cfg.cutmix_p + cfg.mixup_p:
         ratio = random.betavariate(cfg.mixup_alpha, cfg.mixup_alpha)
-        images = torch.lerp(images.roll(1, 0), images, ratio)
+        others = before
+        images = torch.lerp(images[others], images, ratio)
     else:
         return images, targets
-    return images, torch.lerp(targets.roll(1, 0), targets, ratio)
+    return images, torch.lerp(targets[others], targets, ratio)
 
 
 def next_of_class(labels: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ def check(cfg: Config) -> None:
             require(value is None or 0 <= value <= 1, f"augment.{f.name} is a probability; {value} is not in [0, 1]")
     require(a.cutmix_p + a.mixup_p <= 1, "augment.cutmix_p + augment.mixup_p must not exceed 1")
     require(min(a.cutmix_alpha, a.mixup_alpha) > 0, "augment.cutmix_alpha and mixup_alpha must be above 0")
+    require(a.mix_epochs is None or a.mix_epochs >= 0, "augment.mix_epochs must not be negative")
     one_of("augment.interpolation", a.interpolation, ("bilinear", "nearest"))
     require(a.blur_kernel % 2 == 1 and a.blur_kernel > 0, "augment.blur_kernel must be odd")
     require(a.crop is None or a.crop > 0, "augment.crop must be above 0")

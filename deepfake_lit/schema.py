@@ -71,6 +71,7 @@ class AugmentConfig:
     cutmix_within_class: bool | None = None  # true: with the next image of the same class, so that labels stay whole
     mixup_p: float = 0.0
     mixup_alpha: float = 0.2
+    mix_epochs: int | None = None  # CutMix and MixUp in the first so many epochs alone; null: in all
     crop: int | None = None  # pixels at most that an image is shifted by, its border mirrored
     crop_shared: bool | None = None  # true: one shift a batch; null: one an image
     rot90: float | None = None  # probability of a quarter, half or three-quarter turn
@@ -167,6 +168,7 @@ ADDED_LATER = {
     "augment.rot90",
     "augment.window",
     "augment.cutmix_within_class",
+    "augment.mix_epochs",
     "model.texture",
     "model.padding",
     "model.clip",

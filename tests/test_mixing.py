@@ -92,6 +92,15 @@ def test_cutmix_within_a_class_takes_the_next_image_of_it():
     assert 0 < min(s for s in shares if s) < max(shares)
 
 
+def test_the_last_epochs_train_on_whole_images():
+    images, labels = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, HEIGHT, WIDTH), torch.arange(4)
+    for cfg in (AugmentConfig(cutmix_p=1.0, mix_epochs=2), AugmentConfig(mixup_p=1.0, mix_epochs=2)):
+        for epoch in range(4):
+            batches = [mix_batch(images, labels, 4, cfg, 0, epoch, step) for step in range(20)]
+            whole = all(torch.equal(mixed, images) and torch.equal(targets, torch.eye(4)) for mixed, targets in batches)
+            assert whole == (epoch >= 2)
+
+
 def test_mixing_probabilities_and_ratios():
     """Per batch: CutMix, MixUp or neither, and MixUp's ratio from Beta(alpha, alpha)."""
     cfg = AugmentConfig(cutmix_p=0.3, mixup_p=0.5, mixup_alpha=0.4)

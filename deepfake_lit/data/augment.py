@@ -178,7 +178,8 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
 
     The choice, the mixing ratio and CutMix's box are one a batch, drawn on the host from (seed, epoch, step), so the
     device never waits; each image is mixed with its neighbour, since a batch is in random order already. CutMix can
-    take the next of the same class instead: the content is a patchwork then, and the label whole.
+    take the next of the same class instead: the content is a patchwork then, and the label whole. With `mix_epochs` the
+    last epochs train on whole images.
 
     Args:
         images: float (B, C, H, W), normalised.
@@ -188,6 +189,8 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
         (images, soft targets float32 (B, K)).
     """
     targets = F.one_hot(labels, num_classes).to(torch.float32)
+    if cfg.mix_epochs is not None and epoch >= cfg.mix_epochs:
+        return images, targets
     before = torch.arange(len(labels), device=labels.device).roll(1)
     random = python_random(seed, epoch, step, "mix")
     choice = random.random()

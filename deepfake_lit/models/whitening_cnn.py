@@ -34,7 +34,7 @@ class Stage(nn.Module):
 class WhiteningCNN(nn.Module):
     """
     Args:
-        patch, stride: of the whitening convolution.
+        patch, stride: of the whitening convolution. After stride 1 the first stage sees the maximum over 2x2 places.
         padding: zeros around the image, so that the feature map has its side over the stride.
         clip: whitened responses' largest value; most filters' have deviation 1 over the training patches.
         learned: the same front end without whitening: its filters start at random and are trained.

@@ -34,7 +34,7 @@ class Stage(nn.Module):
 class WhiteningCNN(nn.Module):
     """
     Args:
-        patch, stride: of the whitening convolution. After stride 1 the first stage sees the maximum over 2x2 places.
+        patch, stride: of the whitening convolution. At stride 1 a maximum over 2x2 places follows.
         padding: zeros around the image, so that the feature map has its side over the stride.
         clip: whitened responses' largest value; most filters' have deviation 1 over the training patches.
         learned: the same front end without whitening: its filters start at random and are trained.
@@ -62,8 +62,10 @@ class WhiteningCNN(nn.Module):
         zeros = (patch - stride + 1) // 2 if padding else 0
         self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=zeros, bias=False)
         self.whiten.requires_grad_(learned)
-        self.learned, self.stride, self.pooling, self.clip = learned, stride, pooling, clip
-        self.mix = nn.Sequential(*conv_bn(filters, channels[0], 1), nn.ReLU(inplace=True))
+        self.learned, self.pooling, self.clip = learned, pooling, clip
+        conv, norm = conv_bn(filters, channels[0], 1)
+        smaller = [nn.MaxPool2d(2)] if stride == 1 else []  # before the norm, which then has a quarter of the work
+        self.mix = nn.Sequential(conv, *smaller, norm, nn.ReLU(inplace=True))
         self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
         features = channels[-1] * (2 if pooling == "avg_max" else 1)
         if texture:
@@ -77,7 +79,7 @@ class WhiteningCNN(nn.Module):
         whitened = F.relu(self.whiten(images), inplace=True)
         x = first = self.mix(whitened if self.clip is None else whitened.clamp(max=self.clip))
         for i, stage in enumerate(self.stages):
-            x = stage(F.max_pool2d(x, 2) if i or self.stride == 1 else x)
+            x = stage(F.max_pool2d(x, 2) if i else x)
         # In float32: in bf16 the logits of the surest two classes of some images come out alike.
         with torch.autocast(images.device.type, enabled=False):
             x = x.float()

@@ -35,7 +35,8 @@ class WhiteningCNN(nn.Module):
     """
     Args:
         patch, stride: of the whitening convolution. At stride 1 a maximum over 2x2 places follows.
-        padding: zeros around the image, so that the feature map has its side over the stride.
+        padding: zeros around the image, so that the feature map has its side over the stride (even patches at stride 1:
+            one place more).
         clip: whitened responses' largest value; most filters' have deviation 1 over the training patches.
         learned: the same front end without whitening: its filters start at random and are trained.
         pooling: of the last feature map: avg, or avg_max for both side by side.

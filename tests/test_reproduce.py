@@ -145,6 +145,7 @@ def test_the_record_and_its_ensembles_are_one_command(small, tmp_path):
     assert members("record_and_svm", 1) == ["record", "residual_svm"]
     assert members("record_seeds", 0) == ["record", "record"]
     assert members("record_seeds_and_svm", 0) == ["record", "record", "residual_svm"]
+    assert members("everything", 0) == ["record", "record", "speedrun_95", "speedrun_95", "residual_svm"]
     assert ("record_seeds", 1) not in folders
 
 

@@ -1,5 +1,6 @@
 """The command `reproduce`: its plans, what it runs again and what not, and what it makes of failures."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -147,6 +148,10 @@ def test_the_record_and_its_ensembles_are_one_command(small, tmp_path):
     assert members("record_seeds_and_svm", 0) == ["record", "record", "residual_svm"]
     assert members("everything", 0) == ["record", "record", "speedrun_95", "speedrun_95", "residual_svm"]
     assert ("record_seeds", 1) not in folders
+    with open(tmp_path / "report" / "tables" / "record-smoke-models.csv", newline="") as file:
+        seconds = {row["row"]: row["seconds"] for row in csv.DictReader(file)}
+    assert float(seconds["record"]) > 0
+    assert seconds["record, mean of the seeds"] == ""  # the time of a head on logits would say nothing
 
 
 @pytest.mark.parametrize(

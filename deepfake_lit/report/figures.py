@@ -145,7 +145,7 @@ def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | No
     Args:
         elsewhere: what others state: `label`, `accuracy`, and `minutes` where they say.
     """
-    drawn = [m for m in rows if m.accuracy is not None and m.seconds and m.images_per_second is not None]
+    drawn = [m for m in rows if m.accuracy is not None and m.seconds]
     if not drawn:
         return None
     figure, axes = _axes(xlabel="minutes of training", ylabel="validation accuracy", xscale="log")

@@ -140,12 +140,11 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
     found.best = _mean(result.get(which(row, "best"), result["best"])["accuracy"] for result in results)
     found.f1 = _mean(f["f1"] for f in figures)
     found.calibration = _mean(f["calibration_error"] for f in figures)
-    if all("wall_seconds" in result and "images_per_second" in result for result in results):
+    is_ensemble = any(result["config"].get("model", {}).get("kind") == "ensemble" for result in results)
+    # An ensemble's time and speed are of its head on logits; what it takes is its members' time.
+    if not is_ensemble and all("wall_seconds" in result and "images_per_second" in result for result in results):
         found.seconds = _mean(result["wall_seconds"] for result in results)
-        if not any(
-            result["config"].get("model", {}).get("kind") == "ensemble" for result in results
-        ):  # its are of logits
-            found.images_per_second = _mean(result["images_per_second"] for result in results)
+        found.images_per_second = _mean(result["images_per_second"] for result in results)
     found.hardware = sorted({f"{r['hardware']['name']} ({r['hardware']['precision']})" for r in results})
     found.commits = sorted({_commit(result["code"]) for result in results})
     found.data = sorted({result["data"]["hash"] for result in results})

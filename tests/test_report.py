@@ -449,11 +449,12 @@ def test_a_sweep_s_reference_is_what_runs_without_it(swept):
 
 
 def test_a_sweep_of_settings_that_there_are_no_longer_is_shown(tmp_path):
-    trials = [
-        (["+sweep=gone", "experiment=gone", f"optimizer.lr={lr}"], [made_up(tmp_path / "runs" / "net" / lr, 0.9, 0)])
-        for lr in ("0.1", "0.2")
-    ]
-    assert "| optimizer.lr=0.1 |" in sweep_of(tmp_path, trials)
+    own = [["+sweep=gone", "experiment=gone", "~class_weights", f"optimizer.lr={lr}"] for lr in ("0.1", "0.2")]
+    runs = [made_up(tmp_path / "runs" / "net" / str(i), 0.9, 0) for i in range(2)]
+    text = sweep_of(tmp_path, [(overrides, [run]) for overrides, run in zip(own, runs, strict=True)])
+    assert "| optimizer.lr=0.1 |" in text
+    command = "deepfake-lit train -m +sweep=gone experiment=gone ~class_weights optimizer.lr=0.1,0.2 data.root=PATH"
+    assert f"`{command}`" in text
 
 
 def test_class_weights_are_the_same_in_a_result_and_composed(settings, tmp_path):

@@ -147,11 +147,11 @@ def section_of_sweep(folder: Path) -> Section | None:
     title = f"Sweep {folder.name}"
     reference = _unswept(entries[0]["overrides"], differing, rows) or next(iter(rows))
     table = Table(folder.name, ", ".join(names) or "seeds", list(rows.values()), reference, axis)
-    swept = {
-        n: ",".join(dict.fromkeys(s[n] for s in settings if n in s))
-        for n in dict.fromkeys(n for s in settings for n in s)
-    }
-    command = command_line([f"{name}={values}" for name, values in swept.items()], "train -m")
+    swept: dict[str, list[str]] = {}
+    for name, sign, value in (override.partition("=") for entry in entries for override in entry["overrides"]):
+        if value not in swept.setdefault(name + sign, []):
+            swept[name + sign].append(value)
+    command = command_line([name + ",".join(values) for name, values in swept.items()], "train -m")
     return Section(folder.name, title, [table], command=command)
 
 

@@ -78,14 +78,15 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `predictions.npz`; pickled objects are refused."""
+    """The arrays of a `predictions.npz`; pickled objects are refused. Those of a published sweep's runs are of
+    the last epoch alone."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read as predictions ({error})") from None
-    if not {"ids", "labels", "probabilities"} <= found.keys():
-        raise UserError(f"{path} holds no ids, labels and probabilities")
+    if missing := {"ids", "labels", "probabilities_last"} - found.keys():
+        raise UserError(f"{path} holds no {', '.join(sorted(missing))}")
     return found
 
 

@@ -205,12 +205,12 @@ def test_hostile_predictions_are_one_message(kind, tmp_path):
     if kind == "a pickle":
         path.write_bytes(pickle.dumps(Malicious(trace)))
     elif kind == "objects":
-        np.savez(path, ids=np.array([Malicious(trace)], dtype=object), labels=[0], probabilities=[[1.0]])
+        np.savez(path, ids=np.array([Malicious(trace)], dtype=object), labels=[0], probabilities_last=[[1.0]])
     elif kind == "text":
         path.write_text("0.5,0.5")
     else:
         np.savez(
-            path, **({"x": [1]} if kind == "other arrays" else {"ids": ["a"], "labels": [0], "probabilities": [1]})
+            path, **({"x": [1]} if kind == "other arrays" else {"ids": ["a"], "labels": [0], "probabilities_last": [1]})
         )
         if kind == "cut off":
             path.write_bytes(path.read_bytes()[:100])

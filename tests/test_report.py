@@ -24,7 +24,7 @@ from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
 from deepfake_lit.report.sections import section_of_report, sections
 from deepfake_lit.report.verdict import judge
-from deepfake_lit.results import write_result
+from deepfake_lit.results import read_predictions, write_result
 from deepfake_lit.train import run
 
 REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))
@@ -348,14 +348,14 @@ def test_other_classes_than_the_report_s_and_odd_names_are_no_trouble(tmp_path):
         arrays = dict(np.load(folder / "predictions.npz"))
         labels, p = (
             arrays["labels"] % 3,
-            arrays["probabilities"][:, :3] / arrays["probabilities"][:, :3].sum(1, keepdims=True),
+            arrays["probabilities_last"][:, :3] / arrays["probabilities_last"][:, :3].sum(1, keepdims=True),
         )
         figures = evaluate(torch.from_numpy(p), torch.from_numpy(labels))
         result = json.loads((folder / "result.json").read_text())
         result |= dict.fromkeys(("best", "last", "best_tta", "last_tta"), figures)
         result["data"]["class_names"] = ["$\\foo$", "b", "c"]
         del result["wall_seconds"]
-        write_result(folder, result, {"ids": arrays["ids"], "labels": labels, "probabilities": p})
+        write_result(folder, result, {"ids": arrays["ids"], "labels": labels, "probabilities_last": p})
     assert "reported<br>rows true" not in report(ReportConfig(str(tmp_path), images=False)).read_text()
     assert measured(path, "channels")["RGBA"].accuracy is not None
 
@@ -478,6 +478,8 @@ def test_a_sweep_is_published_and_found_wherever_it_is_copied_to(swept, tmp_path
     shown = [re.sub(r"Written \S+", "", page.with_name("report.md").read_text()) for page in pages]
     assert shown[0] == shown[1]
     assert "| optimizer.lr=0.01 | 2 |" in shown[1]
+    for file in (tmp_path / "second").rglob("*.npz"):  # half of it would be the best epoch's
+        assert read_predictions(file).keys() == {"ids", "labels", "probabilities_last", "probabilities_last_tta"}
     for file in (tmp_path / "second").rglob("*.json"):
         assert str(swept[0]) not in file.read_text()
 

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepfake_lit.config import digest
 from deepfake_lit.errors import UserError
 from deepfake_lit.files import read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
-from deepfake_lit.results import failure
+from deepfake_lit.results import failure, read_predictions
 from deepfake_lit.sweep import runs_of, trials
 
 COPIED = ("predictions.npz", "history.csv")
@@ -53,10 +55,22 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
 def _publish_sweep(source: Path, target: Path, name: str) -> None:
     for entry in trials(source / "sweeps" / name):
         for run in map(Path, runs_of(entry)):
-            _copy(run, target / "runs" / run.parent.name / run.name, source)
+            copied = target / "runs" / run.parent.name / run.name
+            _copy(run, copied, source)
+            if (copied / "predictions.npz").exists():
+                _keep_last_epoch(copied / "predictions.npz")
         entry["overrides"] = shown(entry["overrides"])
         kept = without_paths(entry, source)
         write_json(target / "sweeps" / name / "trials" / f"{digest(entry['overrides'])}.json", kept)
+
+
+def _keep_last_epoch(path: Path) -> None:
+    """A sweep has many runs, which its table compares after the last epoch: with the best epoch's answers and those of
+    views that are the image alone they would take twice as much of a repository."""
+    arrays = read_predictions(path)
+    last, views = arrays["probabilities_last"], arrays.get("probabilities_last_tta")
+    further = {} if views is None or np.array_equal(views, last) else {"probabilities_last_tta": views}
+    np.savez_compressed(path, ids=arrays["ids"], labels=arrays["labels"], probabilities_last=last, **further)
 
 
 def _copy(folder: Path, target: Path, source: Path) -> None:

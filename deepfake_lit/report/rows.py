@@ -32,9 +32,10 @@ class Run:
         return read_predictions(Path(self.folder) / "predictions.npz")
 
     def probabilities(self, which: str) -> np.ndarray:
-        """float (N, K); `which` as in a result: best, last, best_tta, last_tta. A baseline has one state."""
-        name = {"best": "probabilities", "best_tta": "probabilities_tta"}.get(which, f"probabilities_{which}")
-        return self.predictions[name if name in self.predictions else "probabilities"]
+        """float (N, K); `which` as in a result: last, last_tta. A baseline has one state, and a sweep's published runs
+        lack views that are the image alone."""
+        name = f"probabilities_{which}"
+        return self.predictions[name if name in self.predictions else "probabilities_last"]
 
     @property
     def is_random(self) -> bool:

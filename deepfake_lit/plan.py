@@ -18,7 +18,7 @@ FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "mo
 @dataclass
 class ReproduceConfig:
     scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds a network
-    seeds: list[int] | None = None  # null: the scale's
+    seeds: list[int] | None = None  # null: the scale's; with one alone, rows that are a mean over seeds are left out
     rows: list[str] | None = None  # null: all of the report's
 
 
@@ -81,16 +81,25 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     seeds = scale["seeds"] if cfg.seeds is None else cfg.seeds
     if not wanted or not seeds:
         raise UserError("rows and seeds need at least one each")
+    if len(seeds) == 1:  # no mean of the seeds
+        if alone := [row for row in cfg.rows or () if _of_all_seeds(tree["rows"][row])]:
+            raise UserError(f"rows: {alone[0]} is a mean over seeds, and seeds has one")
+        wanted = [row for row in wanted if not _of_all_seeds(tree["rows"][row])]
     trials = []
     for row, seed in itertools.product(wanted, seeds):
         own = tree["rows"][row]
-        if seed != seeds[0] and any("@all}" in override for override in own):
-            continue  # one run of all seeds
+        if seed != seeds[0] and _of_all_seeds(own):
+            continue
         experiment = own[0].removeprefix("experiment=")
         slimmer = scale.get("experiments", {}).get(experiment, [])
         overrides = [*own, *slimmer, *further, f"seed={seed}"]
         trials.append(Trial(row, seed, overrides, planned=_lasting(overrides)))
     return Plan(report, cfg.scale, list(seeds), trials, _lasting(further))
+
+
+def _of_all_seeds(overrides: list[str]) -> bool:
+    """Whether a row is one run, of the checkpoints of every seed."""
+    return any("@all}" in override for override in overrides)
 
 
 def _lasting(overrides: list[str]) -> list[str]:

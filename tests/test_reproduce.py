@@ -21,9 +21,9 @@ from deepfake_lit.reproduce import reproduce
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
 def test_every_row_of_every_plan_composes(report, scale):
-    for trial in read_plan(report, ReproduceConfig(scale, seeds=[0]), ["data.root=x"]).trials:
+    for trial in read_plan(report, ReproduceConfig(scale, seeds=[0, 1]), ["data.root=x"]).trials:
         cfg = compose([o.replace("{", "").replace("}", "") for o in trial.overrides])
-        assert cfg.seed == 0
+        assert cfg.seed == trial.seed
 
 
 @pytest.mark.parametrize("report", plans())
@@ -49,9 +49,15 @@ def test_rows_bring_those_that_they_need():
     assert {t.seed for t in plan.trials} == {4}
 
 
+def test_one_seed_has_no_mean_over_seeds():
+    rows = {trial.row for trial in read_plan("record", ReproduceConfig(seeds=[1]), []).trials}
+    assert rows == {"residual_svm", "speedrun", "speedrun_95", "record", "record_and_svm"}
+
+
 @pytest.mark.parametrize(
     ("report", "cfg", "message"),
     [
+        ("record", ReproduceConfig(rows=["record", "record_seeds"], seeds=[0]), "record_seeds is a mean over seeds"),
         ("report_c", ReproduceConfig(), "report is 'report_c'"),
         ("report_b", ReproduceConfig("huge"), "scale is 'huge'"),
         ("report_b", ReproduceConfig(rows=["cnnn"]), "rows is 'cnnn'"),

@@ -417,6 +417,24 @@ def test_a_sweep_on_a_fold_says_on_which_images_it_was_measured(tmp_path):
     assert "on 1,250 held-out training images (data.fold=2) of the classes 0, 1, 2, 3, 4" in sweep_of(tmp_path, trials)
 
 
+def test_of_many_rows_the_best_are_drawn_and_every_difference(tmp_path):
+    accuracies = [0.7, *np.linspace(0.5, 0.9, 14).round(2)]
+    trials = [
+        ([f"idea=i{row}"], [made_up(tmp_path / "runs" / "net" / f"{row}", accuracy, 0)])
+        for row, accuracy in enumerate(accuracies)
+    ]
+    sweep_of(tmp_path, trials)
+    page = (tmp_path / "report" / "index.html").read_text()
+
+    def drawn(label):
+        (plot,) = re.findall(rf'<svg[^>]*aria-label="{label}.*?</svg>', page, flags=re.DOTALL)
+        return re.findall(r">(idea=i\d+)</text>", plot)
+
+    assert drawn("Differences from idea=i0") == [f"idea=i{row}" for row in range(14, 0, -1)]
+    assert sorted(drawn("Validation accuracy over epochs")) == sorted(f"idea=i{row}" for row in (0, *range(4, 15)))
+    assert "the reference and the best, 3 more rows are not drawn" in page
+
+
 @pytest.mark.parametrize(("rows", "seeds"), [(4, 2), (2, 2), (4, 3)])
 def test_the_rows_of_a_sweep_share_the_noise_between_seeds(tmp_path, rows, seeds):
     trials = [

@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from typing import Any
 
 import matplotlib
@@ -14,6 +15,7 @@ from deepfake_lit.metrics import wilson_interval
 from deepfake_lit.report.claims import Claim
 from deepfake_lit.report.measure import Measured, distinct, which
 from deepfake_lit.report.rows import Run, Table
+from deepfake_lit.report.verdict import LEVEL
 
 INK = "#010203"  # stands for the page's text colour
 # Okabe and Ito's, told apart by the colour-blind, without black and yellow
@@ -200,6 +202,34 @@ def claimed_differences(found: list[Claim]) -> str | None:
     axes.grid(axis="y", visible=False)
     _legend_below(figure)
     return _svg(figure, "Claimed and measured differences")
+
+
+@in_style
+def differences(rows: list[Measured], reference: str) -> str | None:
+    """Differences from a table's reference row with their 95 % intervals, the largest first; None of fewer than 3.
+
+    Args:
+        reference: the label of that row.
+    """
+    drawn = sorted((m for m in rows if m.difference is not None), key=lambda m: -m.difference.value)
+    if len(drawn) < 3:
+        return None
+    labels = [textwrap.fill(m.row.label, LONG) for m in drawn]
+    lines = max(label.count("\n") + 1 for label in labels)
+    figure = Figure(figsize=(WIDTH, 1 + (0.06 + 0.14 * lines) * len(drawn)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel="difference in accuracy, percentage points", ylim=(len(drawn) - 0.4, -0.6))
+    for i, m in enumerate(drawn):
+        value, ends = 100 * m.difference.value, 100 * np.array(m.difference.interval)
+        style = {"fmt": "o", "capsize": 2, "markersize": 4}
+        style |= {"color": COLOURS[0]} if m.difference.p < LEVEL else {"color": INK, "alpha": 0.55}
+        style |= {"markerfacecolor": "none"} if _of_one_seed(m) else {}
+        axes.errorbar(value, i, xerr=np.abs(ends - value)[:, None], **style)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(drawn)), labels, fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    return _svg(figure, f"Differences from {reference} with 95 % intervals")
 
 
 @in_style

@@ -169,7 +169,7 @@ def _section(
         ],
         "confused": [],
         "cams": [],
-        "reliability": figures.reliability(networks[: DRAWN // 2]),
+        "reliability": figures.reliability(_best(networks, DRAWN // 2)),
         "reliability_of": (min(len(networks), DRAWN // 2), len(networks)),
     }
     if main is None:
@@ -206,6 +206,13 @@ def _data(every: list[Measured]) -> str:
     return "Measured on " + "; and on ".join(dict.fromkeys(texts))
 
 
+def _best(rows: list[Measured], count: int, reference: str | None = None) -> list[Measured]:
+    """In the table's order those that a plot has room for, with the row of that key."""
+    ranked = sorted(rows, key=lambda m: (m.row.key != reference, -m.accuracy.value if m.accuracy else 1.0))
+    kept = {m.row.key for m in ranked[:count]}
+    return [m for m in rows if m.row.key in kept]
+
+
 def _detailed(reported: dict[str, Any]) -> set[str]:
     """Rows of which a report states more than the accuracy."""
     return {row for what in ("confusion", "per_class", "recalls") for row in reported.get(what, {})}
@@ -233,15 +240,20 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -
         )
     trained = [m for m in measured if m.done_by_network and not m.row.view and figures.epochs_of(m) > 1]
     keys = frozenset(m.row.key for m in trained)
-    curves = None if any(keys <= earlier for earlier in drawn) else figures.learning_curves(trained[:DRAWN])
+    fitting = _best(trained, DRAWN, table.reference)
+    curves = None if any(keys <= earlier for earlier in drawn) else figures.learning_curves(fitting)
     drawn.add(keys)
+    reference = next((m.row.label for m in measured if m.row.key == table.reference), None)
+    has_reported = any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured)
+    axis = figures.along_axis(table, measured)
     return {
         "key": table.key,
         "title": table.title,
-        "reference": next((m.row.label for m in measured if m.row.key == table.reference), None),
-        "has_reported": any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured),
+        "reference": reference,
+        "has_reported": has_reported,
         "rows": rows,
-        "axis": figures.along_axis(table, measured),
+        "axis": axis,
+        "differences": None if axis or has_reported else figures.differences(measured, reference),
         "curves": curves,
         "pooled": sum(m.accuracy is not None and m.accuracy.rows > 1 for m in measured),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),

@@ -1,7 +1,6 @@
 """Tables, verdicts and the page, over made-up results and real runs of seconds."""
 
 import csv
-import dataclasses
 import json
 import re
 import time
@@ -10,25 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from made_up_runs import N, made_up, record
 
-from deepfake_lit.checkpoint import load_trained
-from deepfake_lit.cli import compose, main
-from deepfake_lit.compare import Mean, SeedNoise, holm, mean_over, pooled_noise
+from deepfake_lit.cli import compose
+from deepfake_lit.compare import Mean, mean_over
 from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
-from deepfake_lit.report.images import grad_cam
-from deepfake_lit.report.measure import measure, right
+from deepfake_lit.report.measure import measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
-from deepfake_lit.report.sections import section_of_report, sections
+from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.report.verdict import judge
-from deepfake_lit.results import read_predictions, write_result
+from deepfake_lit.results import write_result
 from deepfake_lit.train import run
 
 REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))
-N = 1250
 
 
 def spread(value, half, components=(1e-5, 0, 0.1), images=1250):
@@ -37,49 +33,8 @@ def spread(value, half, components=(1e-5, 0, 0.1), images=1250):
     return Mean(value, ends[0], 0.5, 3, images, components, ends[1])
 
 
-LABELS = np.arange(N) % 5
 NOISE = "not distinguishable from seed noise"
 PAIR = "differs in this one pair of trainings"
-
-
-def made_up(folder: Path, accuracy: float, seed: int, name: str = "net", **changes) -> str:
-    """A finished run that is right on that share of the images."""
-    random = np.random.default_rng(int(accuracy * 1e6) + seed)
-    answers = np.where(random.random(N) < accuracy, LABELS, (LABELS + 1 + random.integers(0, 4, N)) % 5)
-    p = (0.8 * np.eye(5)[answers] + 0.04).astype(np.float32)
-    figures = evaluate(torch.from_numpy(p), torch.from_numpy(LABELS))
-    history = [{"epoch": i, "val/accuracy": accuracy * (i + 1) / 3, "seconds": 1.0} for i in range(3)]
-    result = {
-        "name": name,
-        "fingerprint": folder.name,
-        "config": {"data": {"root": "gone"}, "model": {"kind": "deepfake_net"}},
-        "seed": seed,
-        "data": {"hash": "x", "class_names": list("01234")},
-        "code": {"commit": "c" * 40, "version": "0", "modified": False},
-        "hardware": {"name": "CPU", "precision": "fp32"},
-        "wall_seconds": 60.0,
-        "images_per_second": 100.0,
-        "selected_on": "val/accuracy",
-        "history": history,
-        **dict.fromkeys(("best", "last", "best_tta", "last_tta"), figures),
-        **changes,
-    }
-    arrays = {"ids": np.array([f"i{n}" for n in range(N)]), "labels": LABELS, "probabilities": p}
-    write_result(folder, result, arrays | {"probabilities_last": p, "probabilities_last_tta": p})
-    return str(folder)
-
-
-def record(tmp_path: Path, accuracies: dict[str, list[float]], scale: str = "full", name: str = "report_b") -> Path:
-    """What `reproduce NAME` would have kept of runs with these accuracies, a seed each."""
-    trials = []
-    for row, values in accuracies.items():
-        for seed, value in enumerate(values):
-            folder = made_up(tmp_path / "runs" / "net" / f"{row}-{seed}", value, seed)
-            trials.append({"row": row, "seed": seed, "overrides": [f"x={row}"], "folders": [folder], "reason": None})
-    path = tmp_path / "reproduce" / f"{name}-{scale}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"report": name, "scale": scale, "trials": trials}))
-    return path
 
 
 def measured(path: Path, table: str):
@@ -372,170 +327,3 @@ def test_runs_of_one_configuration_are_one_row(settings, tmp_path):
 def test_no_runs_are_an_error(tmp_path):
     with pytest.raises(UserError, match="there are no runs"):
         report(ReportConfig(str(tmp_path)))
-
-
-@pytest.fixture(scope="module")
-def swept(settings, tmp_path_factory):
-    """A sweep of four runs of seconds by the command line, and its page with images."""
-    output = tmp_path_factory.mktemp("swept")
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "-m", *settings, f"output_dir={output}", "optimizer.lr=1e-2,1e-3", "seed=0,1"])
-    assert stop.value.code == 0
-    return output, report(ReportConfig(str(output)))
-
-
-def sweep_of(tmp_path: Path, trials: list[tuple[list[str], list[str]]]) -> str:
-    """The Markdown of a sweep's trials: overrides and folders."""
-    for number, (overrides, folders) in enumerate(trials):
-        entry = {"number": number, "overrides": overrides, "folder": folders[-1], "folders": folders, "reason": None}
-        path = tmp_path / "sweeps" / "some" / "trials" / f"{number}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(entry))
-    return report(ReportConfig(str(tmp_path), images=False)).with_name("report.md").read_text()
-
-
-def test_a_sweep_of_neighbours_shows_every_k(tmp_path):
-    def neighbours(name, k):
-        config = {"baseline": {"features": [], "steps": [["KNN", {"n_neighbors": k}]]}, "data": {}}
-        return made_up(tmp_path / "runs" / name / f"{k}", 0.3 + k / 100, 0, name, config=config, selected_on=None)
-
-    trials = [([f"baseline={name}"], [neighbours(name, k) for k in (3, 5)]) for name in ("knn", "knn_standardised")]
-    text = sweep_of(tmp_path, trials)
-    for row in ("baseline=knn: knn, k = 3", "baseline=knn_standardised: knn_standardised, k = 5"):
-        assert f"| {row} |" in text
-    assert "Other runs" not in text
-
-
-def test_a_sweep_over_seeds_alone_has_a_row_with_augmentation_at_test_time(tmp_path):
-    trials = [([f"seed={seed}"], [made_up(tmp_path / "runs" / "net" / f"{seed}", 0.9, seed)]) for seed in (0, 1)]
-    assert "| with test-time augmentation |" in sweep_of(tmp_path, trials)
-
-
-def test_a_sweep_on_a_fold_says_on_which_images_it_was_measured(tmp_path):
-    config = {"data": {"folds": 5, "fold": 2}, "model": {"kind": "deepfake_net"}}
-    trials = [([f"x={x}"], [made_up(tmp_path / "runs" / "net" / f"{x}", 0.9, 0, config=config)]) for x in (0, 1)]
-    assert "on 1,250 held-out training images (data.fold=2) of the classes 0, 1, 2, 3, 4" in sweep_of(tmp_path, trials)
-
-
-def test_of_many_rows_the_best_are_drawn_and_every_difference(tmp_path):
-    accuracies = [0.7, *np.linspace(0.5, 0.9, 14).round(2)]
-    trials = [
-        ([f"idea=i{row}"], [made_up(tmp_path / "runs" / "net" / f"{row}", accuracy, 0)])
-        for row, accuracy in enumerate(accuracies)
-    ]
-    sweep_of(tmp_path, trials)
-    page = (tmp_path / "report" / "index.html").read_text()
-
-    def drawn(label):
-        (plot,) = re.findall(rf'<svg[^>]*aria-label="{label}.*?</svg>', page, flags=re.DOTALL)
-        return re.findall(r">(idea=i\d+)</text>", plot)
-
-    assert drawn("Differences from idea=i0") == [f"idea=i{row}" for row in range(14, 0, -1)]
-    assert sorted(drawn("Validation accuracy over epochs")) == sorted(f"idea=i{row}" for row in (0, *range(4, 15)))
-    assert "the reference and the best, 3 more rows are not drawn" in page
-
-
-@pytest.mark.parametrize(("rows", "seeds"), [(4, 2), (2, 2), (4, 3)])
-def test_the_rows_of_a_sweep_share_the_noise_between_seeds(tmp_path, rows, seeds):
-    trials = [
-        ([f"x={row}", f"seed={seed}"], [made_up(tmp_path / "runs" / f"{row}" / f"{seed}", 0.9 - 0.02 * row, seed)])
-        for row in range(rows)
-        for seed in range(seeds)
-    ]
-    text = sweep_of(tmp_path, trials)
-    assert ("one and the same in 4 rows" in text) is (rows == 4)
-    (section,) = sections(tmp_path)
-    measured = measure(section.tables[0])
-    assert {m.accuracy.rows for m in measured} == {4 if rows == 4 else 1}
-    if rows < 4:
-        return
-    answers = [np.stack([right(run, "last") for run in m.row.done]).astype(int) for m in measured]
-    noise, _ = pooled_noise(answers)
-    assert measured[1].accuracy == mean_over(answers[1], noise)
-    both = SeedNoise(2 * noise.variance, noise.freedom)
-    p = [mean_over(other - answers[0], both).p for other in answers[1:]]
-    assert [m.difference.p for m in measured[1:]] == holm(p)
-    (alone,) = [m for m in measure(dataclasses.replace(section.tables[0], reference="")) if m.row is measured[1].row]
-    assert alone.accuracy == mean_over(answers[1])  # rows that nobody asked for together
-
-
-def test_a_sweep_s_reference_is_what_runs_without_it(swept):
-    (section,) = sections(swept[0])
-    (table,) = section.tables
-    assert [row.key for row in table.rows] == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
-    assert table.reference == "optimizer.lr=0.001"  # AdamW's own
-
-
-def test_a_sweep_of_settings_that_there_are_no_longer_is_shown(tmp_path):
-    own = [["+sweep=gone", "experiment=gone", "~class_weights", f"optimizer.lr={lr}"] for lr in ("0.1", "0.2")]
-    runs = [made_up(tmp_path / "runs" / "net" / str(i), 0.9, 0) for i in range(2)]
-    text = sweep_of(tmp_path, [(overrides, [run]) for overrides, run in zip(own, runs, strict=True)])
-    assert "| optimizer.lr=0.1 |" in text
-    command = "deepfake-lit train -m +sweep=gone experiment=gone ~class_weights optimizer.lr=0.1,0.2 data.root=PATH"
-    assert f"`{command}`" in text
-
-
-def test_class_weights_are_the_same_in_a_result_and_composed(settings, tmp_path):
-    weights = ["class_weights=equal,class_4_by_2.7", "experiment=deepfake_net_2"]
-    with pytest.raises(SystemExit):
-        main(["train", "-m", *settings, *weights, "trainer.max_epochs=1", f"output_dir={tmp_path}"])
-    (section,) = sections(tmp_path)
-    assert section.tables[0].reference == "class_weights=class_4_by_2.7"
-
-
-def test_a_sweep_is_published_and_found_wherever_it_is_copied_to(swept, tmp_path):
-    (name,) = [folder.name for folder in (swept[0] / "sweeps").iterdir()]
-    with pytest.raises(SystemExit) as stop:
-        main(["report", name, f"output_dir={swept[0]}", f"output={tmp_path / 'first'}"])
-    assert stop.value.code == 0
-    (tmp_path / "first").rename(tmp_path / "second")
-    pages = [
-        report(ReportConfig(str(output), str(tmp_path / f"page{i}"), images=False))
-        for i, output in enumerate((swept[0], tmp_path / "second"))
-    ]
-    shown = [re.sub(r"Written \S+", "", page.with_name("report.md").read_text()) for page in pages]
-    assert shown[0] == shown[1]
-    assert "| optimizer.lr=0.01 | 2 |" in shown[1]
-    for file in (tmp_path / "second").rglob("*.npz"):  # half of it would be the best epoch's
-        assert read_predictions(file).keys() == {"ids", "labels", "probabilities_last", "probabilities_last_tta"}
-    for file in (tmp_path / "second").rglob("*.json"):
-        assert str(swept[0]) not in file.read_text()
-
-
-def test_a_sweep_is_a_table_over_its_seeds(swept):
-    text = swept[1].read_text()
-    assert "optimizer.lr=0.01" in text or "optimizer.lr=1e-2" in text
-    assert text.count("2 of 2 seeds") == 2
-    assert "deepfake-lit train -m" in text
-    assert str(swept[0]) not in text  # commands say what, not where
-
-
-def test_images_are_shown_where_they_are_at_hand(swept, tmp_path):
-    text = swept[1].read_text()
-    assert text.count("data:image/png") > 6
-    assert "Grad-CAM" in text
-    without = report(ReportConfig(str(swept[0]), str(tmp_path), images=False)).read_text()
-    assert "data:image/png" not in without
-
-
-def test_grad_cam_finds_what_the_answer_comes_from(swept):
-    """A network whose answer is the mean of the red plane's left half looks there."""
-    run = next((swept[0] / "runs" / "default").iterdir())
-    trained = load_trained(run / "last.ckpt")
-
-    class Left(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(3, 1, 1, bias=False)
-            self.conv.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
-
-        def forward(self, x):
-            score = self.conv(x).relu().mean((1, 2, 3))
-            return torch.stack([score, -score], 1)
-
-    trained.net = Left()
-    pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
-    pixels[:, :, :16, 0] = 255
-    heat = grad_cam(trained, pixels, None, 0)[0]
-    assert heat[:, :16].min() > 0.9
-    assert heat[:, 16:].max() < 0.1

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
@@ -174,6 +175,15 @@ def _of_one_seed(m: Measured) -> bool:
     return m.difference.seeds == 1 and not m.deterministic
 
 
+def _a_row_each(axes: Axes, labels: list[str]) -> None:
+    """Differences one under the other, beside their labels."""
+    axes.set(xlabel="difference in accuracy, percentage points", ylim=(len(labels) - 0.4, -0.6))
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+
+
 @in_style
 def claimed_differences(found: list[Claim]) -> str | None:
     """Claimed and measured differences, one under the other; those of less than `SMALL` alone, which the others would
@@ -183,7 +193,6 @@ def claimed_differences(found: list[Claim]) -> str | None:
         return None
     figure = Figure(figsize=(WIDTH, 1.1 + 0.42 * len(drawn)), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlabel="difference in accuracy, percentage points", ylim=(len(drawn) - 0.4, -0.6))
     for single in (False, True):
         rows = [(i, c.m.difference) for i, c in enumerate(drawn) if _of_one_seed(c.m) is single]
         if rows:
@@ -196,10 +205,7 @@ def claimed_differences(found: list[Claim]) -> str | None:
     middles = [100 * c.middle for c in drawn]
     claimed = {"color": COLOURS[1], "marker": "D", "linestyle": "none", "markersize": 6, "fillstyle": "none"}
     axes.plot(middles, range(len(drawn)), label="claimed", **claimed)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(drawn)), [f"{c.row}\nfrom {c.reference}" for c in drawn], fontsize=8)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
+    _a_row_each(axes, [f"{c.row}\nfrom {c.reference}" for c in drawn])
     _legend_below(figure)
     return _svg(figure, "Claimed and measured differences")
 
@@ -218,17 +224,13 @@ def differences(rows: list[Measured], reference: str) -> str | None:
     lines = max(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(WIDTH, 1 + (0.06 + 0.14 * lines) * len(drawn)), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlabel="difference in accuracy, percentage points", ylim=(len(drawn) - 0.4, -0.6))
     for i, m in enumerate(drawn):
         value, ends = 100 * m.difference.value, 100 * np.array(m.difference.interval)
         style = {"fmt": "o", "capsize": 2, "markersize": 4}
         style |= {"color": COLOURS[0]} if m.difference.p < LEVEL else {"color": INK, "alpha": 0.55}
         style |= {"markerfacecolor": "none"} if _of_one_seed(m) else {}
         axes.errorbar(value, i, xerr=np.abs(ends - value)[:, None], **style)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(drawn)), labels, fontsize=8)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
+    _a_row_each(axes, labels)
     return _svg(figure, f"Differences from {reference} with 95 % intervals")
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from deepfake_lit.randomness import seed_torch
+from deepfake_lit.core.randomness import seed_torch
 from deepfake_lit.schema import TrainerConfig
 
 

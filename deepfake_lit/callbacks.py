@@ -8,9 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
-from deepfake_lit.console import duration, note
-from deepfake_lit.files import atomic
-from deepfake_lit.randomness import seed_torch
+from deepfake_lit.core.console import duration, note
+from deepfake_lit.core.files import atomic
+from deepfake_lit.core.randomness import seed_torch
 
 
 class DerivedRandomness(Callback):

@@ -16,11 +16,11 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from deepfake_lit.config import from_dict, to_dict
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import PARTIAL, atomic
+from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import PARTIAL, atomic
-from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import logits
 from deepfake_lit.models import build_model
 from deepfake_lit.results import code_version

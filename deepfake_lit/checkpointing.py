@@ -14,10 +14,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from deepfake_lit.averaging import Average
 from deepfake_lit.checkpoint import BEST, LAST
 from deepfake_lit.config import metric_mode
-from deepfake_lit.console import note
-from deepfake_lit.data.datamodule import STOP_SIGNALS
-from deepfake_lit.errors import UNFINISHED
-from deepfake_lit.processes import any_process
+from deepfake_lit.core.console import note
+from deepfake_lit.core.errors import UNFINISHED
+from deepfake_lit.core.processes import any_process
+from deepfake_lit.core.system import STOP_SIGNALS
 
 
 def _epoch_file(epoch: int | str) -> str:

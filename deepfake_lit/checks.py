@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from deepfake_lit.errors import UserError, one_of
+from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.schema import AugmentConfig, Config
 
 UNTRAINED = ("mean", "vote")  # combinations of members with nothing to fit

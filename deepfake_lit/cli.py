@@ -63,7 +63,7 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
     from omegaconf.errors import OmegaConfBaseException
 
     from deepfake_lit.config import explain
-    from deepfake_lit.errors import UserError
+    from deepfake_lit.core.errors import UserError
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting by itself
     status = 2
@@ -108,7 +108,7 @@ def settings(arguments: list[str], schema: type):
     from omegaconf.errors import OmegaConfBaseException
 
     from deepfake_lit.config import explain
-    from deepfake_lit.errors import UserError
+    from deepfake_lit.core.errors import UserError
 
     plain = [a for a in arguments if "=" not in a or Path(a).exists()]
     try:
@@ -125,7 +125,7 @@ def train(arguments: list[str]) -> int:
 
 
 def reproduce(arguments: list[str]) -> int:
-    from deepfake_lit.errors import UserError
+    from deepfake_lit.core.errors import UserError
     from deepfake_lit.plan import ReproduceConfig, plans
     from deepfake_lit.reproduce import reproduce
 
@@ -146,7 +146,7 @@ def report(arguments: list[str]) -> None:
 
     records, cfg = settings(arguments, ReportConfig)
     if records:
-        from deepfake_lit.errors import UserError
+        from deepfake_lit.core.errors import UserError
         from deepfake_lit.report.publish import publish
 
         if cfg.output is None:
@@ -193,7 +193,7 @@ def predict(arguments: list[str]) -> int:
 
 
 def export(arguments: list[str]) -> None:
-    from deepfake_lit.errors import UserError
+    from deepfake_lit.core.errors import UserError
     from deepfake_lit.export import ExportConfig, export
 
     checkpoints, cfg = settings(arguments, ExportConfig)
@@ -222,7 +222,7 @@ def status(arguments: list[str]) -> None:
     from rich.live import Live
 
     from deepfake_lit import show
-    from deepfake_lit.console import out
+    from deepfake_lit.core.console import out
 
     def picture():
         runs, sweeps = look(cfg)
@@ -242,7 +242,7 @@ def samples(arguments: list[str]) -> None:
 
     folders, cfg = settings(arguments, SamplesConfig)
     if len(folders) != 1:
-        from deepfake_lit.errors import UserError
+        from deepfake_lit.core.errors import UserError
 
         raise UserError("name one folder to write the made-up images to, as in: samples /tmp/images train=1500")
     write_samples(Path(folders[0]), **vars(cfg))

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from deepfake_lit.checks import check
-from deepfake_lit.errors import UserError, did_you_mean, one_of
+from deepfake_lit.core.errors import UserError, did_you_mean, one_of
 from deepfake_lit.kinds import KINDS
 from deepfake_lit.schema import (
     ADDED_LATER,

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepfake_lit.console import out
+from deepfake_lit.core.console import out
 
 
 @dataclass

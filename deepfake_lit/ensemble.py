@@ -15,19 +15,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from deepfake_lit import console
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained
 from deepfake_lit.compare import paired
 from deepfake_lit.config import digest, from_dict
+from deepfake_lit.core import console
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.hardware import Hardware
+from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
-from deepfake_lit.errors import UserError
-from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import split_batches
 from deepfake_lit.lineage import check_unseen
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
-from deepfake_lit.processes import one_device
 from deepfake_lit.schema import Config
 from deepfake_lit.trained_ensemble import Member, member_logits
 

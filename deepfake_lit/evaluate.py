@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepfake_lit import plots
-from deepfake_lit.console import warn
+from deepfake_lit.core import hardware, plots
+from deepfake_lit.core.console import warn
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic, write_json
 from deepfake_lit.data.dataset import cache_dir, open_data
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic, write_json
 from deepfake_lit.metrics import evaluate as figures_of
 from deepfake_lit.predict import Predictor
-from deepfake_lit.schema import DataConfig, TrainerConfig
+from deepfake_lit.schema import DataConfig
 from deepfake_lit.views import check_views
 
 
@@ -41,7 +41,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     check_views(cfg.views)
     if cfg.split not in ("train", "validation"):
         raise UserError(f"split is {cfg.split!r}; labels exist in train and validation")
-    predictor = Predictor.load(checkpoints, TrainerConfig(accelerator=cfg.accelerator, precision=cfg.precision))
+    predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
     output = Path(cfg.output)
     data = open_data(cfg.data, cache_dir(cfg.data, output.parent))
     if len(data.class_names) != len(predictor.class_names):

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 
 from deepfake_lit.cli import config_dir
 from deepfake_lit.config import digest, load, register
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.schema import NOT_IDENTITY
 
 
@@ -62,7 +62,7 @@ def _one_trial_a_core(config: Any) -> None:
         return
     import torch
 
-    from deepfake_lit.data.pool import cores
+    from deepfake_lit.core.system import cores
 
     if not torch.cuda.is_available():
         with open_dict(config.hydra.launcher):
@@ -93,7 +93,7 @@ def train(arguments: list[str]) -> int:
         try:
             cfg = load(composed)
             from deepfake_lit import show  # after the check: a typing error costs no import of torch
-            from deepfake_lit.processes import is_main_process
+            from deepfake_lit.core.processes import is_main_process
             from deepfake_lit.train import run
 
             results = run(cfg)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.hardware import Hardware
 from deepfake_lit.views import VIEWS
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from deepfake_lit.checkpoint import ENTRY, network_weights, read_checkpoint
 from deepfake_lit.checks import UNTRAINED
 from deepfake_lit.config import digest, fingerprint, from_dict
-from deepfake_lit.console import note, warn
+from deepfake_lit.core.console import note, warn
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import UserError
 from deepfake_lit.schema import Config
 
 

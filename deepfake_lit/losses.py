@@ -14,7 +14,7 @@ the weights are not all 1; the denominator above is continuous between the two.
 import torch
 from torch import Tensor
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 
 def soft_cross_entropy(

@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfake_lit import console, hardware
 from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
 from deepfake_lit.checkpoint import ENTRY, Trained, read_checkpoint, trained_from
+from deepfake_lit.core import console, hardware, system
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic
 from deepfake_lit.inference import split_batches
-from deepfake_lit.schema import TrainerConfig
 from deepfake_lit.trained_ensemble import TrainedEnsemble, ensemble_from
 from deepfake_lit.views import check_views
 
@@ -57,10 +56,8 @@ class Predictor:
     hardware: hardware.Hardware
 
     @classmethod
-    def load(cls, checkpoints: list[str], trainer: TrainerConfig) -> "Predictor":
-        """
-        Args:
-            trainer: accelerator, precision and memory format count.
+    def load(cls, checkpoints: list[str], machine: hardware.Hardware) -> "Predictor":
+        """Load the members and put them on the machine's device.
 
         Raises:
             UserError: no checkpoint, an unreadable one, or members with different classes.
@@ -69,8 +66,7 @@ class Predictor:
             raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
         members = [load_member(Path(path)) for path in checkpoints]
         first = members[0]
-        machine = hardware.resolve(trainer)
-        hardware.keep_freed_memory()
+        system.keep_freed_memory()
         for path, member in zip(checkpoints, members, strict=True):
             if member.class_names != first.class_names:
                 raise UserError(
@@ -123,7 +119,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
         UserError: the checkpoints or the images cannot be found or do not fit each other.
     """
     check_views(cfg.views)
-    predictor = Predictor.load(checkpoints, TrainerConfig(accelerator=cfg.accelerator, precision=cfg.precision))
+    predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
     source, ids, files = find_images(Path(cfg.images))
     unreadable = [(i, "", "no such file") for i, f in zip(ids, files, strict=True) if f is None]
     present = {f: i for i, f in zip(ids, files, strict=True) if f is not None}

@@ -12,14 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepfake_lit import console, hardware
 from deepfake_lit.cli import compose
+from deepfake_lit.core import console, hardware, system
+from deepfake_lit.core.errors import Unfinished, UserError
+from deepfake_lit.core.files import read_json, write_json
+from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import Unfinished, UserError
-from deepfake_lit.files import read_json, write_json
 from deepfake_lit.plan import REFERENCE, Plan, ReproduceConfig, Trial, filled, read_plan, without_references
-from deepfake_lit.processes import one_device
 from deepfake_lit.schema import Config
 from deepfake_lit.status import run_status
 
@@ -170,8 +170,12 @@ class _Clock:
         key = str((cfg.model, *inputs, cfg.optimizer.kind, cfg.trainer.precision))
         key = re.sub(r"dropout=[^,)]*", "", key)
         if key not in self.rates:
-            hardware.keep_freed_memory()
-            training = Training(cfg, self.data, hardware.resolve(cfg.trainer))
+            system.keep_freed_memory()
+            training = Training(
+                cfg,
+                self.data,
+                hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last),
+            )
             seconds = []
             for _ in range(4):
                 start = time.perf_counter()

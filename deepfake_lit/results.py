@@ -18,9 +18,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import deepfake_lit
+from deepfake_lit.core.errors import Unfinished, UserError
+from deepfake_lit.core.files import atomic, read_json, remove_partial, write_json
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import Unfinished, UserError
-from deepfake_lit.files import atomic, read_json, remove_partial, write_json
 
 SCHEMA = 1
 UNWRITABLE = {  # what can be mended from outside, and how

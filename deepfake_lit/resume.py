@@ -13,9 +13,9 @@ from pytorch_lightning.callbacks import Callback
 
 from deepfake_lit.checkpoint import BEST, ENTRY, LAST, PREVIOUS, read_checkpoint
 from deepfake_lit.config import LENGTH_FREE, fingerprint, from_dict, identity
-from deepfake_lit.console import note, warn
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic
+from deepfake_lit.core.console import note, warn
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic
 from deepfake_lit.modules import Classifier, build_scheduler
 from deepfake_lit.schema import Config
 

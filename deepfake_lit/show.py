@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from deepfake_lit.console import duration, out, warn
+from deepfake_lit.core.console import duration, out, warn
 from deepfake_lit.data.problems import KINDS, SHOWN
 
 

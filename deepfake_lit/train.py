@@ -8,27 +8,27 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from deepfake_lit import console, hardware
 from deepfake_lit.averaging import build_average
 from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.callbacks import History
 from deepfake_lit.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.config import fingerprint, to_dict
+from deepfake_lit.core import console, hardware, system
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import write_json
+from deepfake_lit.core.processes import is_main_process, process_group_left
+from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.ensemble import LogitsDataModule, entry_of, gains, load_members, make_tables, network_of
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import write_json
 from deepfake_lit.lineage import lineage_of, member_of, pinned, start_from
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
-from deepfake_lit.processes import is_main_process, process_group_left
-from deepfake_lit.randomness import derive
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
 from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, put_aside
 from deepfake_lit.schema import Config
@@ -57,7 +57,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
     baselines = Baselines(cfg)
     cfg = pinned(cfg)
     data = data or open_run_data(cfg)
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     if cfg.model.kind == "none":
         return baselines.run(data)
     folder = _folder(cfg, data)
@@ -87,7 +87,7 @@ def _folder(cfg: Config, data: ImageData) -> Path:
 
 
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
-    machine = hardware.resolve(cfg.trainer)
+    machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
     if is_main_process():
         write_json(folder / "run.json", {"config": to_dict(cfg), "started": now()})
     if cfg.trainer.threads:
@@ -101,7 +101,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     split = data.splits["validation"]
     figures, predictions = {}, {}
     for which in ("best", "last"):  # from the files: what `predict` will give for them
-        alone = Predictor.load([str(folder / f"{which}.ckpt")], cfg.trainer)
+        alone = Predictor.load([str(folder / f"{which}.ckpt")], machine)
         both = alone.on_split(split, cfg.evaluate.views, cfg.data.eval_batch_size)
         for name, p in zip((which, f"{which}_tta"), both, strict=True):
             figures[name] = evaluate(p, torch.from_numpy(split.labels))

@@ -1,6 +1,6 @@
 """Views of test-time augmentation. A prediction is the mean of the softmax over the views of an image."""
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 
 def _shift(down: int, right: int):

@@ -16,11 +16,11 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from deepfake_lit.core.randomness import sample_keys, uniform
 from deepfake_lit.data import colour, randaugment
 from deepfake_lit.data.augment import augment
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.data.warp import affine, identity, perspective, warp
-from deepfake_lit.randomness import sample_keys, uniform
 from deepfake_lit.schema import AugmentConfig
 from deepfake_lit.views import VIEWS
 

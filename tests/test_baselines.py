@@ -17,8 +17,8 @@ from deepfake_lit.baselines.fit import Baselines, variants
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.cli import compose, config_dir
 from deepfake_lit.config import fingerprint
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import open_data
-from deepfake_lit.errors import UserError
 from deepfake_lit.results import read_predictions, read_result
 from deepfake_lit.schema import BaselineConfig
 from deepfake_lit.train import run

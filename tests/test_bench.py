@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from deepfake_lit import cli, console
+from deepfake_lit import cli
 from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Row, compared
+from deepfake_lit.core import console
 
 
 def test_bench_compares_both_sides(samples, tmp_path, capsys):
@@ -100,7 +101,7 @@ def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypa
         monkeypatch.setattr(place, "compared", functools.partial(compared, warm_up=False))
     monkeypatch.setattr(commands, "ONE_BY_ONE", 5)
     monkeypatch.setattr(commands, "TRIALS", 2)
-    monkeypatch.setattr("deepfake_lit.console.err", console.err)  # the overhead's is silent
+    monkeypatch.setattr("deepfake_lit.core.console.err", console.err)  # the overhead's is silent
     small = ["repetitions=1", "threads=1", "growth=[300,600]", "growth_runs=[2,4]"]
     settings = [f"data.root={samples}", f"output={tmp_path / 'bench'}", *small]
     assert not cli.COMMANDS["bench"]([name, *settings])

@@ -14,11 +14,11 @@ from filelock import FileLock
 from PIL import Image
 from tiny_data import SIDE, encode, noise, put, zipped
 
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data import pool as decoding
 from deepfake_lit.data.cache import open_pixels
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
-from deepfake_lit.errors import UserError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import yaml
 
 from deepfake_lit import config
 from deepfake_lit.cli import COMMANDS, compose, config_dir, main
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
 FILES = [f for f in FILES if f.parent.name != "reproduce"]  # no part of a run's configuration: test_reproduce

@@ -18,10 +18,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import deepfake_lit
 from deepfake_lit.averaging import MovingAverage
+from deepfake_lit.core.hardware import Hardware
+from deepfake_lit.core.randomness import sample_keys
 from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.hardware import Hardware
 from deepfake_lit.inference import logits
 from deepfake_lit.kinds import (
     AdamWConfig,
@@ -34,7 +35,6 @@ from deepfake_lit.kinds import (
 )
 from deepfake_lit.models import build_model
 from deepfake_lit.modules import Classifier
-from deepfake_lit.randomness import sample_keys
 from deepfake_lit.schema import AugmentConfig, Config, DataConfig, LossConfig
 from deepfake_lit.views import VIEWS
 

@@ -14,12 +14,12 @@ from deepfake_lit import ensemble
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.cli import compose
 from deepfake_lit.compare import paired
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.hardware import resolve
+from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.dataset import fold_of
-from deepfake_lit.errors import UserError
-from deepfake_lit.hardware import resolve
 from deepfake_lit.models.ensemble import Ensemble, Head, Mean, Vote, WeightedMean
 from deepfake_lit.predict import Predictor
-from deepfake_lit.processes import one_device
 from deepfake_lit.results import read_predictions
 from deepfake_lit.train import open_run_data, run
 
@@ -131,7 +131,7 @@ def test_an_ensemble_needs_no_file_of_its_members(combine, settings, members, tm
     hidden = [Path(path).rename(path + ".hidden") for path in members[0]]
     try:
         split = open_run_data(cfg).splits["validation"]
-        plain, tta = Predictor.load([str(alone)], cfg.trainer).on_split(split, ["identity", "hflip"], 20)
+        plain, tta = Predictor.load([str(alone)], resolve()).on_split(split, ["identity", "hflip"], 20)
     finally:
         for path in hidden:
             path.rename(str(path).removesuffix(".hidden"))
@@ -143,7 +143,7 @@ def test_a_mean_is_what_predicting_with_all_checkpoints_gives(settings, members)
     cfg = configured(settings, members, "model.combine=mean", of=(0, 1, 2))
     result = run(cfg)[-1]
     split = open_run_data(cfg).splits["validation"]
-    together = Predictor.load(members[0], cfg.trainer).on_split(split, ["identity"], 20)[0]
+    together = Predictor.load(members[0], resolve()).on_split(split, ["identity"], 20)[0]
     stored = read_predictions(Path(result["folder"]) / "predictions.npz")["probabilities"]
     np.testing.assert_allclose(stored, together.numpy(), atol=1e-5)
     assert len(result["history"]) == 1  # nothing is fitted
@@ -158,7 +158,7 @@ def test_gains_are_paired_with_every_member(settings, members):
     right = found["probabilities_last"].argmax(1) == found["labels"]
     split = open_run_data(cfg).splits["validation"]
     for path, member in zip(members[0], result["members"], strict=False):
-        own = Predictor.load([path], cfg.trainer).on_split(split, ["identity"], 50)[0].argmax(1).numpy() == split.labels
+        own = Predictor.load([path], resolve()).on_split(split, ["identity"], 50)[0].argmax(1).numpy() == split.labels
         assert member["accuracy"] == pytest.approx(own.mean())
         assert member["gain"]["difference"] == pytest.approx(right.mean() - own.mean())
         assert member["gain"]["p"] == paired(right, own).p
@@ -168,7 +168,10 @@ def test_gains_are_paired_with_every_member(settings, members):
 def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settings, members, monkeypatch):
     """Each training image's row in the table is the answer of the run on the other folds, after its last epoch."""
     cfg = configured(settings, members, "model.fit_on=out_of_fold", "model.folds=2", of=(0, 1))
-    data, machine = open_run_data(cfg), resolve(cfg.trainer)
+    data, machine = (
+        open_run_data(cfg),
+        resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last),
+    )
     loaded = ensemble.load_members(cfg, data, machine)
     tables = ensemble.make_tables(cfg, data, loaded, machine)
     train = data.splits["train"]
@@ -241,7 +244,10 @@ def test_several_gpus_are_refused_where_several_runs_are_one_process(settings, m
 
 def test_fitting_on_validation_uses_its_images_and_says_so(settings, members, capsys):
     cfg = configured(settings, members, "model.fit_on=validation")
-    data, machine = open_run_data(cfg), resolve(cfg.trainer)
+    data, machine = (
+        open_run_data(cfg),
+        resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last),
+    )
     tables = ensemble.make_tables(cfg, data, ensemble.load_members(cfg, data, machine), machine)
     assert torch.equal(tables.fit, tables.validation)
     from deepfake_lit import show
@@ -258,7 +264,7 @@ def test_patterns_name_the_kept_epochs(settings, tmp_path):
     assert [p.name for p in kept] == sorted(f"epoch-{row['epoch']:03d}.ckpt" for row in ranked[:3])
     split = open_run_data(compose(output)).splits["validation"]
     for path in kept:  # each holds the weights of its own epoch
-        p = Predictor.load([str(path)], compose(output).trainer).on_split(split, ["identity"], 50)[0]
+        p = Predictor.load([str(path)], resolve()).on_split(split, ["identity"], 50)[0]
         row = result["history"][int(path.stem.removeprefix("epoch-"))]
         assert (p.argmax(1).numpy() == split.labels).mean() == pytest.approx(row["val/accuracy"])
     vote = configured(settings, ([f"{result['folder']}/epoch-*.ckpt"], tmp_path), "model.combine=vote", of=(0,))
@@ -302,7 +308,9 @@ def test_the_module_is_lightnings(settings, members):
     cfg = configured(settings, members)
     from deepfake_lit.train import _parts
 
-    module, datamodule, _ = _parts(cfg, open_run_data(cfg), resolve(cfg.trainer))
+    module, datamodule, _ = _parts(
+        cfg, open_run_data(cfg), resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
+    )
     assert isinstance(module, pl.LightningModule)
     batch = next(iter(datamodule.val_dataloader()))
     assert batch.images.shape == (50, 2, 5)

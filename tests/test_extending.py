@@ -14,8 +14,8 @@ from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose
 from deepfake_lit.config import fingerprint
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.errors import UserError
 from deepfake_lit.results import read_predictions
 from deepfake_lit.train import open_run_data, run
 

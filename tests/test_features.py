@@ -21,8 +21,8 @@ from deepfake_lit.baselines.features import (
     spectrum,
 )
 from deepfake_lit.baselines.moments import dct_moments
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import open_data
-from deepfake_lit.errors import UserError
 from deepfake_lit.schema import DataConfig
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_lit import hardware
 from deepfake_lit.cli import compose
-from deepfake_lit.schema import TrainerConfig
+from deepfake_lit.core import hardware
 from deepfake_lit.train import run
 
 
@@ -29,7 +28,7 @@ def test_defaults_follow_the_machine(device, has_bf16, settings, precision, chan
     monkeypatch.setattr(hardware, "_device", lambda _: device)
     monkeypatch.setattr(hardware, "_has_bf16", lambda _: has_bf16)
     monkeypatch.setattr(hardware.torch.cuda, "get_device_name", lambda: "a GPU")
-    machine = hardware.resolve(TrainerConfig(**settings))
+    machine = hardware.resolve(**settings)
     assert (machine.precision, machine.channels_last) == (precision, channels_last)
 
 

@@ -14,10 +14,10 @@ from tiny_data import noise, write_healthy
 
 from deepfake_lit.cli import compose
 from deepfake_lit.config import digest, from_dict, identity, identity_of
+from deepfake_lit.core.hardware import resolve
 from deepfake_lit.predict import Predictor
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.results import read_result
-from deepfake_lit.schema import TrainerConfig
 from deepfake_lit.train import open_run_data, run, run_folder
 
 KEPT = Path(__file__).parent / "kept"
@@ -81,7 +81,7 @@ def answers() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("path", sorted([*KEPT.glob("*.ckpt"), *KEPT.glob("*.skops")]), ids=lambda path: path.name)
 def test_a_file_of_before_answers_as_it_did(path, answers):
-    predictor = Predictor.load([str(path)], TrainerConfig(accelerator="cpu", precision="fp32"))
+    predictor = Predictor.load([str(path)], resolve("cpu", "fp32"))
     pixels = torch.from_numpy(np.stack([noise(100 + i) for i in range(12)]))
     ours = predictor.by_view(pixels, None, ["identity", "hflip"])
     np.testing.assert_allclose(ours, answers[path.name], atol=2e-6)

@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 
 from deepfake_lit.cli import config_dir
 from deepfake_lit.config import register
-from deepfake_lit.data.pool import cores
+from deepfake_lit.core.system import cores
 from deepfake_lit.hydra_job import _one_trial_a_core
 from deepfake_lit.status import StatusConfig, look
 

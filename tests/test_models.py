@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.cli import compose
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.errors import UserError
 from deepfake_lit.kinds import (
     AdamWConfig,
     DeepFakeNetConfig,

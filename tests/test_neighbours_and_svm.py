@@ -13,7 +13,7 @@ from deepfake_lit.baselines.distances import has_quick_int8, quantised_distances
 from deepfake_lit.baselines.knn import KNN
 from deepfake_lit.baselines.standardise import Standardise
 from deepfake_lit.baselines.svm import SVM
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 
 def images(count: int, features: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from made_up_runs import N, made_up, record
 
 from deepfake_lit.cli import compose
 from deepfake_lit.compare import Mean, mean_over
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.report.measure import measure
 from deepfake_lit.report.notes import notes

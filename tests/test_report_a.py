@@ -12,8 +12,8 @@ import torch
 from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.cli import compose
+from deepfake_lit.core.hardware import resolve
 from deepfake_lit.data.datamodule import ImageDataModule, RawBatch
-from deepfake_lit.hardware import resolve
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.modules import build_optimizer
 from deepfake_lit.train import build_classifier, open_run_data, run
@@ -54,7 +54,9 @@ def test_a_stage_steps_the_parameters_of_its_own_network(small, tmp_path):
     first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"]))[-1]
     start = Path(first["folder"]) / "best.ckpt"
     cfg = compose([*small, "experiment=deepfake_net_2_staged", f"init_from={start}", "trainer.max_epochs=1"])
-    module = build_classifier(cfg, open_run_data(cfg), resolve(cfg.trainer))
+    module = build_classifier(
+        cfg, open_run_data(cfg), resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
+    )
     held = {id(p) for group in build_optimizer(cfg.optimizer, module.net).param_groups for p in group["params"]}
     assert held == {id(p) for p in module.net.parameters()}
     before = load_trained(start).net.state_dict()

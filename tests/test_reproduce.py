@@ -12,7 +12,7 @@ from deepfake_lit import plan as plans_module
 from deepfake_lit import reproduce as module
 from deepfake_lit import train
 from deepfake_lit.cli import compose, config_dir, main
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.plan import ReproduceConfig, filled, plans, read_plan
 from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported

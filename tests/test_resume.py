@@ -10,7 +10,7 @@ from filelock import FileLock
 from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.train import run
 
 ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]

@@ -8,8 +8,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.samples import write_samples
-from deepfake_lit.errors import UserError
 
 COUNTS = {"train": 600, "validation": 150, "test": 20}
 

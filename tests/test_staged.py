@@ -8,7 +8,7 @@ import torch
 
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.cli import compose
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.lineage import pinned, weights_digest
 from deepfake_lit.train import build_classifier, open_run_data, run, run_folder
 
@@ -29,9 +29,11 @@ def second(settings, first, *overrides):
 def test_weights_and_statistics_are_taken_and_nothing_else(settings, first):
     cfg = second(settings, first, "trainer.precision=fp32")
     source = read_checkpoint(Path(cfg.init_from))
-    from deepfake_lit.hardware import resolve
+    from deepfake_lit.core.hardware import resolve
 
-    net = build_classifier(cfg, open_run_data(cfg), resolve(cfg.trainer)).net
+    net = build_classifier(
+        cfg, open_run_data(cfg), resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
+    ).net
     given = {k.removeprefix("net."): v for k, v in source["state_dict"].items() if k.startswith("net.")}
     own = net.state_dict()
     assert own.keys() == given.keys()

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.cli import compose
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.kinds import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
 from deepfake_lit.metrics import evaluate, wilson_interval
 from deepfake_lit.modules import build_optimizer, build_scheduler, sums_of

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from deepfake_lit.baselines.knn import KNN
 from deepfake_lit.baselines.standardise import Standardise
 from deepfake_lit.baselines.svm import SVM
-from deepfake_lit.errors import UserError, did_you_mean
+from deepfake_lit.core.errors import UserError, did_you_mean
 
 OWN: dict[str, type] = {cls.__name__: cls for cls in (KNN, SVM, Standardise)}
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 ALONG = {"d1": (-1, 1), "d2": (1, -2, 1), "d3": (1, -3, 3, -1)}  # differences of order 1 to 3 along a direction
 DIRECTIONS = {"straight": ((0, 1), (1, 0)), "diagonal": ((1, 1), (1, -1))}  # (rows, columns)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfake_lit import console
+from deepfake_lit.core import console
 
 TILE_BYTES = 2**28  # of the float32 rows in one tile
 NARROW = 4  # tiles of the right-hand rows are so many times smaller: each row of them is used but once a tile

@@ -12,13 +12,13 @@ import joblib
 import numpy as np
 from scipy import ndimage, stats
 
-from deepfake_lit import console
 from deepfake_lit.baselines.cooccurrence import cooccurrence
 from deepfake_lit.baselines.moments import dct_moments
+from deepfake_lit.core import console
+from deepfake_lit.core.errors import UserError, did_you_mean, one_of
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.dataset import SplitImages
-from deepfake_lit.data.pool import cores
-from deepfake_lit.errors import UserError, did_you_mean, one_of
 
 CHUNK = 50  # images a task: larger arrays come fresh from the kernel each time, page by page
 

@@ -12,15 +12,15 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from sklearn.pipeline import Pipeline
 
-from deepfake_lit import console, hardware
 from deepfake_lit.baselines.build import OWN, build_pipeline, is_random
 from deepfake_lit.baselines.features import check_features, extract
 from deepfake_lit.baselines.saved import save_baseline
 from deepfake_lit.config import digest
+from deepfake_lit.core import console, hardware
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import UserError
 from deepfake_lit.metrics import evaluate
-from deepfake_lit.randomness import derive
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
 from deepfake_lit.schema import BaselineConfig, Config
 
@@ -44,7 +44,7 @@ class Baselines(Callback):
         """
         self.cfg = cfg
         self.results: list[dict[str, Any]] = []
-        self._machine = hardware.resolve(cfg.trainer)
+        self._machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
         for baseline in cfg.baselines.values():
             check_features(baseline.features)
             for variant in variants(baseline):

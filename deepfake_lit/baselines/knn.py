@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from deepfake_lit.baselines.distances import UNIT, gamma, has_quick_int8, quantised_distances, squared_distances
-from deepfake_lit.data.pool import cores
+from deepfake_lit.core.system import cores
 
 QUERIES = 1250  # at a time
 FEW = 50  # queries whose distances to all rows stay in a core's cache

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from scipy.fft import dct
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 MIDDLE = 127.5  # grey level that coefficients are taken around
 LEAST = 0.1  # grey levels added to a standard deviation: of a flat image it is 0

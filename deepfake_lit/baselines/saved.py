@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from deepfake_lit.baselines.build import OWN
 from deepfake_lit.baselines.features import check_features, features_of
-from deepfake_lit.console import warn
+from deepfake_lit.core.console import warn
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic
+from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic
-from deepfake_lit.hardware import Hardware
 from deepfake_lit.results import code_version
 from deepfake_lit.schema import DataConfig
 from deepfake_lit.views import VIEWS

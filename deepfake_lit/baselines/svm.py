@@ -5,9 +5,9 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
-from deepfake_lit import console
 from deepfake_lit.baselines.distances import squared_distances, tile_rows
-from deepfake_lit.errors import UserError
+from deepfake_lit.core import console
+from deepfake_lit.core.errors import UserError
 
 GIB = 2**30
 ROWS = 2500  # of the data to predict at a time

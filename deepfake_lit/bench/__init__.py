@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from deepfake_lit import console, hardware
 from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Row
-from deepfake_lit.data.pool import cores
-from deepfake_lit.errors import one_of
-from deepfake_lit.files import write_json
+from deepfake_lit.core import console, hardware
+from deepfake_lit.core.errors import one_of
+from deepfake_lit.core.files import write_json
+from deepfake_lit.core.system import cores
 from deepfake_lit.results import code_version, versions
-from deepfake_lit.schema import TrainerConfig
 
 BENCHES: dict[str, Callable[[BenchConfig], Iterable[Row]]] = {
     "loader": loader.loader,
@@ -49,6 +48,6 @@ def bench(names: list[str], cfg: BenchConfig) -> list[Row]:
 
 
 def _write(path: Path, rows: list[Row], cfg: BenchConfig) -> None:
-    machine = hardware.resolve(TrainerConfig()).to_dict() | {"threads": cfg.threads or cores()}
+    machine = hardware.resolve().to_dict() | {"threads": cfg.threads or cores()}
     tree = {"hardware": machine, "code": code_version(), "versions": versions(), "rows": [asdict(row) for row in rows]}
     write_json(path, tree)

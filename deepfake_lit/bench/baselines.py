@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_lit import hardware
 from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process, resident
+from deepfake_lit.core import system
 
 NEIGHBOURS = (3, 5, 7, 9, 11)  # report B's
 WARM_UP = 100  # images
@@ -106,7 +106,7 @@ def _compare(name: str, size: int, cfg: BenchConfig) -> Row:
 
 def _measure(name: str, side: str, size: int, cfg: BenchConfig) -> tuple[float, float, Any]:
     """(seconds, GiB, answer) of one side."""
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     bench = BENCHES[name]
     ours = side == "ours"
     splits = images(cfg).splits
@@ -118,7 +118,7 @@ def _measure(name: str, side: str, size: int, cfg: BenchConfig) -> tuple[float, 
     run = bench.ours if ours else bench.reference
     few = slice(None, None, max(1, size // WARM_UP))
     run(X[few], labels[few], queries[:2])  # imports, threads
-    hardware.return_freed_memory()  # else what the preparation left is used again and not counted
+    system.return_freed_memory()  # else what the preparation left is used again and not counted
     memory = resident("VmRSS")
     with contextlib.suppress(OSError):  # where this cannot be done the peak includes what came before
         Path("/proc/self/clear_refs").write_text("5")

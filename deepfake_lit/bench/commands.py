@@ -14,19 +14,18 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from deepfake_lit import hardware
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, made, stop_workers
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe
 from deepfake_lit.cli import compose
+from deepfake_lit.core import hardware
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.dataset import cache_dir, open_data
 from deepfake_lit.data.manifest import read_manifest
-from deepfake_lit.data.pool import cores
 from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.source import Source
-from deepfake_lit.errors import UserError
 from deepfake_lit.predict import PredictConfig
 from deepfake_lit.predict import predict as predict_images
-from deepfake_lit.schema import TrainerConfig
 from deepfake_lit.train import build_classifier
 
 PREDICTED, ONE_BY_ONE = 1250, 150  # images of a repetition, ours and the reference's
@@ -162,7 +161,7 @@ def _opened(cfg: BenchConfig, folder: str) -> int:
 def _predict(cfg: BenchConfig) -> Row:
     data = images(cfg)
     run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
-    plain = hardware.resolve(TrainerConfig(precision="fp32"))
+    plain = hardware.resolve(precision="fp32")
     net = build_classifier(run, data, plain)
     size = run.data.image_size
     transform = v2.Compose(

@@ -16,16 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
-from deepfake_lit import hardware
 from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
 from deepfake_lit.bench.training import Clock
 from deepfake_lit.callbacks import History
 from deepfake_lit.checkpoint import describe
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import compose
+from deepfake_lit.core import hardware, system
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import SplitImages
-from deepfake_lit.data.pool import cores
 from deepfake_lit.data.source import Source
 from deepfake_lit.modules import build_optimizer
 from deepfake_lit.train import build_classifier
@@ -71,11 +71,14 @@ class _Plain(pl.LightningModule):
 
 def _end_to_end(cfg: BenchConfig) -> Row:
     """A step of DeepFakeNet with all that comes with it; the plain side reads the files anew."""
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     overrides = ["experiment=deepfake_net", f"data.root={cfg.data.root}", "trainer.max_epochs=1"]
     run = compose([*overrides, f"trainer.limit_train_batches={STEPS}", "trainer.limit_val_batches=1"])
     data = images(cfg)
-    machine, classes = hardware.resolve(run.trainer), len(data.class_names)
+    machine, classes = (
+        hardware.resolve(run.trainer.accelerator, run.trainer.precision, run.trainer.channels_last),
+        len(data.class_names),
+    )
     side = run.data.image_size
     head = [v2.ToImage(), v2.Resize((side, side))]
     tail = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]

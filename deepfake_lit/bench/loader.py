@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
-from deepfake_lit import hardware
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
 from deepfake_lit.cli import compose
+from deepfake_lit.core import system
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import SplitImages
-from deepfake_lit.data.pool import cores
 from deepfake_lit.schema import AugmentConfig
 
 LOADED = 64 * 64  # images a repetition
@@ -45,7 +45,7 @@ class _OneByOne(Dataset):
 
 def _loader(cfg: BenchConfig) -> list[Row]:
     """Training batches of 64 as floats, against the fastest of torchvision's loaders without and with workers."""
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     data = images(cfg)
     split = data.splits["train"]
     run = compose(["experiment=residual_cnn", "data.channels=rgb", f"data.root={cfg.data.root}"])

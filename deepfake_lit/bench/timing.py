@@ -13,8 +13,8 @@ from typing import Any
 
 import joblib
 
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
-from deepfake_lit.data.pool import cores
 from deepfake_lit.schema import DataConfig
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

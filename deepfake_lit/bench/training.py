@@ -15,13 +15,13 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepfake_lit import console, hardware
 from deepfake_lit.bench.loader import first
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
 from deepfake_lit.callbacks import History
 from deepfake_lit.checkpoint import describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.cli import compose
+from deepfake_lit.core import console, hardware, system
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.losses import soft_cross_entropy
@@ -51,10 +51,10 @@ def overhead(cfg: BenchConfig) -> Iterator[Row]:
 def _step(experiment: str, cfg: BenchConfig) -> Row:
     """Forward, backward and the optimizer's step in this machine's precision and memory format, against fp32 and
     contiguous tensors; on real batches, with the experiment's own settings and full width."""
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     run = compose([f"experiment={experiment}", f"data.root={cfg.data.root}"])
     data = images(cfg)
-    machine = hardware.resolve(run.trainer)
+    machine = hardware.resolve(run.trainer.accelerator, run.trainer.precision, run.trainer.channels_last)
     plain = hardware.Hardware(machine.device, machine.name, machine.cores, "fp32", False)
     sides = [Training(run, data, used) for used in (machine, plain)]
     repeated = STEPS[experiment]
@@ -82,10 +82,10 @@ def _step(experiment: str, cfg: BenchConfig) -> Row:
 def _fed(cfg: BenchConfig) -> Row:
     """Steps of DeepFakeNet on batches as they come from the loader, augmented, against steps on one batch again and
     again."""
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
     data = images(cfg)
-    machine = hardware.resolve(run.trainer)
+    machine = hardware.resolve(run.trainer.accelerator, run.trainer.precision, run.trainer.channels_last)
     training = Training(run, data, machine)
     module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
     repeated = STEPS["deepfake_net"]
@@ -164,13 +164,13 @@ class Clock(pl.Callback):
 def _overhead(cfg: BenchConfig) -> Row:
     """A step of a trivial network by this project's trainer, with metrics, logger, checkpoints and progress bar,
     against a bare loop over the same batches."""
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     silent = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
     console.err = Console(force_terminal=True, file=silent)  # shows the progress bar, unseen
     overrides = [f"data.root={cfg.data.root}", "data.batch_size=4", "trainer.max_epochs=1", "trainer.precision=fp32"]
     run = compose([*overrides, f"trainer.limit_train_batches={TRIVIAL_STEPS}", "trainer.accelerator=cpu"])
     data = images(cfg)
-    machine = hardware.resolve(run.trainer)
+    machine = hardware.resolve(run.trainer.accelerator, run.trainer.precision, run.trainer.channels_last)
 
     def classifier() -> Classifier:
         torch.manual_seed(0)

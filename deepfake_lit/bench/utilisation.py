@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
-from deepfake_lit import hardware
 from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
 from deepfake_lit.bench.training import Training, matmul_peak
 from deepfake_lit.cli import compose
+from deepfake_lit.core import hardware, system
 
 COMPUTE = {"residual_cnn": (64, 256), "vgg16": (32, 256)}  # batch size on a CPU, on a GPU
 MEGABYTES = 51  # that a training step of DeepFakeNet at 128x128 moves for an image in bf16: it is bound by memory
@@ -44,9 +44,9 @@ def _memory(cfg: BenchConfig) -> Row:
 
 
 def _training(cfg: BenchConfig, experiment: str) -> tuple[Training, hardware.Hardware, int]:
-    hardware.keep_freed_memory()
+    system.keep_freed_memory()
     settings = [f"experiment={experiment}", f"data.root={cfg.data.root}"]
-    machine = hardware.resolve(compose(settings).trainer)
+    machine = hardware.resolve(compose(settings).trainer.accelerator)
     if experiment in COMPUTE:
         settings.append(f"data.batch_size={COMPUTE[experiment][machine.device == 'cuda']}")
     run = compose(settings)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-from deepfake_lit import plots
-from deepfake_lit.console import progress
+from deepfake_lit.core import plots
+from deepfake_lit.core.console import progress
+from deepfake_lit.core.files import write_json
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
-from deepfake_lit.files import write_json
 from deepfake_lit.schema import DataConfig
 
 SHEET = 8  # images a class in the contact sheet

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deepfake_lit.core.randomness import chance, python_random, uniform
 from deepfake_lit.data import colour
 from deepfake_lit.data.channels import colour_planes
 from deepfake_lit.data.randaugment import randaugment
 from deepfake_lit.data.warp import affine, identity, perspective, warp
-from deepfake_lit.randomness import chance, python_random, uniform
 from deepfake_lit.schema import AugmentConfig
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from deepfake_lit.console import progress, warn
+from deepfake_lit.core.console import progress, warn
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic
 from deepfake_lit.data.decode import Facts
 from deepfake_lit.data.pool import CHUNK, UNREAD, chunks, commonest_size, decode_all
 from deepfake_lit.data.source import Source
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic
 
 FLUSH = 16 * CHUNK  # images
 VERSION = 1  # of decoding and of the files' format: part of the key

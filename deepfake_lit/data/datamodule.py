@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys
+from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.dataset import ImageData, SplitImages
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.errors import UserError
-from deepfake_lit.randomness import derive, mix_tensor, sample_keys
 from deepfake_lit.schema import AugmentConfig, DataConfig
 
 DEVICE_SHARE = 0.25  # of a GPU's memory that the images may take without being told to
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class RawBatch(NamedTuple):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_lit.console import warn
+from deepfake_lit.core.console import warn
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.cache import Pixels, open_pixels
 from deepfake_lit.data.decode import MODES, Facts
 from deepfake_lit.data.manifest import Manifest, Split, read_manifest
 from deepfake_lit.data.problems import KINDS, DataError, Problems
-from deepfake_lit.errors import UserError
 from deepfake_lit.schema import DataConfig
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import joblib
 import numpy as np
 
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.decode import Facts, decode
 from deepfake_lit.data.source import Source
 
@@ -93,8 +94,3 @@ def _write_at(path: str, offset: int, array: np.ndarray) -> None:
             view, offset = view[written:], offset + written
     finally:
         os.close(fd)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

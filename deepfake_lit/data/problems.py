@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 SHOWN = 5  # names listed of each kind; the count is always whole
 

@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor
 
+from deepfake_lit.core.randomness import chance, uniform
 from deepfake_lit.data import colour
 from deepfake_lit.data.channels import colour_planes
 from deepfake_lit.data.warp import affine, warp
-from deepfake_lit.randomness import chance, uniform
 
 BINS = 31
 OPERATIONS = (

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 CLASSES = 5
 SPLITS = ("train", "validation", "test")  # the position is part of every image's seed: append only

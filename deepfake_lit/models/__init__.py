@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 
 def build_model(config, in_channels: int, num_classes: int) -> nn.Module:

@@ -9,10 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import kendalltau
 
-from deepfake_lit.console import duration, warn
+from deepfake_lit.core.console import duration, warn
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import atomic
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class

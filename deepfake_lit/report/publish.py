@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit.config import digest
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import read_json, write_json
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
 from deepfake_lit.results import failure, read_predictions

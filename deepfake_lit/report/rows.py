@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.results import read_predictions, state_of
 
 HIDDEN = ("data.root", "data.cache_dir", "output_dir", "trainer.progress_bar", "trainer.threads")  # where, not what

@@ -7,9 +7,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from deepfake_lit.config import digest, identity_of, to_dict
-from deepfake_lit.console import warn
-from deepfake_lit.errors import UserError
-from deepfake_lit.files import read_json
+from deepfake_lit.core.console import warn
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import read_json
 from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, neighbours, read_reported, run_at, shown
 from deepfake_lit.sweep import runs_of, settings_of, trials
 

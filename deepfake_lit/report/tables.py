@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from deepfake_lit.files import atomic
+from deepfake_lit.core.files import atomic
 from deepfake_lit.report.measure import Measured
 
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from deepfake_lit.errors import UserError
+from deepfake_lit.core.errors import UserError
 
 
 def is_main_process() -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from deepfake_lit.core.randomness import seed_torch
-from deepfake_lit.schema import TrainerConfig
+from deepfake_lit.settings.schema import TrainerConfig
 
 
 def build_average(cfg: TrainerConfig, seed: int) -> "Average | None":

@@ -15,7 +15,6 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from deepfake_lit.config import from_dict, to_dict
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import PARTIAL, atomic
 from deepfake_lit.core.hardware import Hardware
@@ -24,7 +23,9 @@ from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.inference import logits
 from deepfake_lit.models import build_model
 from deepfake_lit.results import code_version
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.compose import from_dict
+from deepfake_lit.settings.identity import to_dict
+from deepfake_lit.settings.schema import Config
 
 ENTRY = "deepfake_lit"
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"

@@ -13,11 +13,11 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from deepfake_lit.averaging import Average
 from deepfake_lit.checkpoint import BEST, LAST
-from deepfake_lit.config import metric_mode
 from deepfake_lit.core.console import note
 from deepfake_lit.core.errors import UNFINISHED
 from deepfake_lit.core.processes import any_process
 from deepfake_lit.core.system import STOP_SIGNALS
+from deepfake_lit.settings.choices import metric_mode
 
 
 def _epoch_file(epoch: int | str) -> str:

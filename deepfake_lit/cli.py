@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from deepfake_lit.settings.compose import compose
+
 USAGE = """\
 usage: deepfake-lit COMMAND [SETTING=VALUE ...]
 
@@ -29,13 +31,6 @@ Those of another command: COMMAND --help.
 
 
 HELP = {"-h", "--help"}
-
-
-def config_dir() -> Path:
-    """`conf/` beside the package in a checkout, inside it in an installed wheel."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,8 +57,8 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from deepfake_lit.config import explain
     from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.compose import explain
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting by itself
     status = 2
@@ -82,17 +77,6 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
     return status
 
 
-def compose(overrides: list[str]):
-    """The checked configuration of a list of overrides, as `train` would see it."""
-    import hydra
-
-    from deepfake_lit.config import load, register
-
-    register()
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return load(hydra.compose("train", overrides))
-
-
 def settings(arguments: list[str], schema: type):
     """(plain arguments, settings): what has no `=`, or is an existing path, is a plain argument.
 
@@ -107,8 +91,8 @@ def settings(arguments: list[str], schema: type):
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from deepfake_lit.config import explain
     from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.compose import explain
 
     plain = [a for a in arguments if "=" not in a or Path(a).exists()]
     try:
@@ -161,7 +145,7 @@ def report(arguments: list[str]) -> None:
 
 def audit(arguments: list[str]) -> int:
     if HELP & set(arguments):
-        from deepfake_lit.schema import DataConfig
+        from deepfake_lit.settings.schema import DataConfig
 
         settings(arguments, DataConfig)
     cfg = compose(arguments)

@@ -19,7 +19,8 @@ class DemoConfig:
 
 
 def demo(cfg: DemoConfig) -> None:
-    from deepfake_lit.cli import COMMANDS, compose
+    from deepfake_lit.cli import COMMANDS
+    from deepfake_lit.settings.compose import compose
     from deepfake_lit.train import open_run_data, run_folder
 
     start = time.monotonic()

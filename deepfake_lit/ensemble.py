@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained
 from deepfake_lit.compare import paired
-from deepfake_lit.config import digest, from_dict
 from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
@@ -28,7 +27,9 @@ from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
 from deepfake_lit.inference import split_batches
 from deepfake_lit.lineage import check_unseen
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.compose import from_dict
+from deepfake_lit.settings.identity import digest
+from deepfake_lit.settings.schema import Config
 from deepfake_lit.trained_ensemble import Member, member_logits
 
 

@@ -14,8 +14,8 @@ from deepfake_lit.core.files import atomic, write_json
 from deepfake_lit.data.dataset import cache_dir, open_data
 from deepfake_lit.metrics import evaluate as figures_of
 from deepfake_lit.predict import Predictor
-from deepfake_lit.schema import DataConfig
-from deepfake_lit.views import check_views
+from deepfake_lit.settings.checks import check_views
+from deepfake_lit.settings.schema import DataConfig
 
 
 @dataclass

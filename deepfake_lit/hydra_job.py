@@ -12,10 +12,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import open_dict
 
-from deepfake_lit.cli import config_dir
-from deepfake_lit.config import digest, load, register
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.schema import NOT_IDENTITY
+from deepfake_lit.settings.compose import config_dir, load, register
+from deepfake_lit.settings.identity import digest
+from deepfake_lit.settings.schema import NOT_IDENTITY
 
 
 class BeforeSweep(Callback):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.views import VIEWS
+from deepfake_lit.data.views import apply_view
 
 
 @torch.inference_mode()
@@ -36,7 +36,7 @@ def logits(
     outputs = []
     for view in views:
         with torch.autocast(device.type, hardware.dtype, enabled=hardware.dtype != torch.float32):
-            outputs.append(net(VIEWS[view](images).contiguous(memory_format=memory_format)).float())
+            outputs.append(net(apply_view(view, images).contiguous(memory_format=memory_format)).float())
     return torch.stack(outputs).cpu()
 
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_lit.checkpoint import ENTRY, network_weights, read_checkpoint
-from deepfake_lit.checks import UNTRAINED
-from deepfake_lit.config import digest, fingerprint, from_dict
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.choices import UNTRAINED
+from deepfake_lit.settings.compose import from_dict
+from deepfake_lit.settings.identity import digest, fingerprint
+from deepfake_lit.settings.schema import Config
 
 
 def pinned(cfg: Config) -> Config:

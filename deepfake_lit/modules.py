@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
 from torchmetrics import MeanMetric
 
-from deepfake_lit.config import metric_mode
 from deepfake_lit.data.datamodule import Batch
 from deepfake_lit.losses import soft_cross_entropy
 from deepfake_lit.metrics import classification_metrics
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.choices import metric_mode
+from deepfake_lit.settings.schema import Config
 
 
 class Classifier(pl.LightningModule):

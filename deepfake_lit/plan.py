@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from deepfake_lit.cli import config_dir
 from deepfake_lit.core.errors import UserError, one_of
-from deepfake_lit.schema import NOT_IDENTITY
+from deepfake_lit.settings.compose import config_dir
+from deepfake_lit.settings.schema import NOT_IDENTITY
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # to another row's checkpoint or pipeline, of all seeds
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}

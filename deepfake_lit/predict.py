@@ -18,8 +18,8 @@ from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
 from deepfake_lit.inference import split_batches
+from deepfake_lit.settings.checks import check_views
 from deepfake_lit.trained_ensemble import TrainedEnsemble, ensemble_from
-from deepfake_lit.views import check_views
 
 
 @dataclass

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepfake_lit.cli import compose
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import Unfinished, UserError
 from deepfake_lit.core.files import read_json, write_json
@@ -20,7 +19,8 @@ from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.plan import REFERENCE, Plan, ReproduceConfig, Trial, filled, read_plan, without_references
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.schema import Config
 from deepfake_lit.status import run_status
 
 EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view

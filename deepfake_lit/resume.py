@@ -12,12 +12,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from deepfake_lit.checkpoint import BEST, ENTRY, LAST, PREVIOUS, read_checkpoint
-from deepfake_lit.config import LENGTH_FREE, fingerprint, from_dict, identity
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.modules import Classifier, build_scheduler
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.compose import from_dict
+from deepfake_lit.settings.identity import LENGTH_FREE, fingerprint, identity
+from deepfake_lit.settings.schema import Config
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
 NEEDED_BY_AVERAGE = ("current_model_state", "averaging_state")

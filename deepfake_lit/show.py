@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
-from deepfake_lit.data.problems import KINDS, SHOWN
+from deepfake_lit.data.problems import SHOWN
+from deepfake_lit.settings.choices import PROBLEMS
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -229,5 +230,5 @@ def audit(found, tolerate: list[str]) -> None:
     for kind, entries in f["problems"].items():
         state = "tolerated" if kind in tolerate else "a run would stop"
         shown = "; ".join(entries[:SHOWN]) + (f" and {len(entries) - SHOWN:,} more" if len(entries) > SHOWN else "")
-        warn(f"{kind} ({len(entries):,}, {state}): {KINDS[kind].meaning}\n      {shown}")
+        warn(f"{kind} ({len(entries):,}, {state}): {PROBLEMS[kind].meaning}\n      {shown}")
     out.print(f"written to {found.folder}: audit.json contact_sheet.png spectra.png", markup=False)

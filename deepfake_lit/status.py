@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepfake_lit.config import identity_of
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.results import state_of
+from deepfake_lit.settings.identity import identity_of
 from deepfake_lit.sweep import table
 
 

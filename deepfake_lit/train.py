@@ -13,13 +13,11 @@ from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.callbacks import History
 from deepfake_lit.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
-from deepfake_lit.config import fingerprint, to_dict
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import write_json
 from deepfake_lit.core.processes import is_main_process, process_group_left
 from deepfake_lit.core.randomness import derive
-from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.ensemble import LogitsDataModule, entry_of, gains, load_members, make_tables, network_of
@@ -31,7 +29,9 @@ from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
 from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, put_aside
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.choices import CHANNELS
+from deepfake_lit.settings.identity import fingerprint, to_dict
+from deepfake_lit.settings.schema import Config
 from deepfake_lit.trainer import build_trainer, quiet_lightning
 
 CALIBRATION = 1000  # training images that fix the front end of a network that has statistics of images in it

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
 from deepfake_lit.checkpoint import ENTRY, Trained, tensors_below, trained_from
-from deepfake_lit.config import from_dict
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.models.ensemble import build_combiner
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.compose import from_dict
+from deepfake_lit.settings.schema import Config
 
 Member = Trained | SavedBaseline
 SMALLEST = 1e-6  # probability of a baseline's class, whose logarithm stands for a logit

@@ -15,7 +15,7 @@ from deepfake_lit.checkpoint import AtomicCheckpointIO
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.processes import is_main_process
 from deepfake_lit.resume import order_events
-from deepfake_lit.schema import Config
+from deepfake_lit.settings.schema import Config
 
 
 def build_trainer(

@@ -10,7 +10,7 @@ from deepfake_lit.cli import COMMANDS
 from deepfake_lit.core.plots import radial_average
 from deepfake_lit.data.audit import audit, mean_log_spectra
 from deepfake_lit.data.dataset import open_data
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.schema import DataConfig
 
 
 def write_set(root, image_of, classes=2, each=3):

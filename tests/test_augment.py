@@ -20,9 +20,9 @@ from deepfake_lit.core.randomness import sample_keys, uniform
 from deepfake_lit.data import colour, randaugment
 from deepfake_lit.data.augment import augment
 from deepfake_lit.data.preprocess import Preprocess
+from deepfake_lit.data.views import apply_view
 from deepfake_lit.data.warp import affine, identity, perspective, warp
-from deepfake_lit.schema import AugmentConfig
-from deepfake_lit.views import VIEWS
+from deepfake_lit.settings.schema import AugmentConfig
 
 HEIGHT, WIDTH = 22, 30  # different, so that a mix-up of the two shows
 
@@ -287,5 +287,5 @@ def test_shifted_views_are_reflected_and_come_back():
     x = torch.arange(2 * 3 * 12 * 12).view(2, 3, 12, 12)
     padded = np.pad(x.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
     for name, (top, left) in {"up": (4, 2), "down": (0, 2), "left": (2, 4), "right": (2, 0)}.items():
-        np.testing.assert_array_equal(VIEWS[name](x).numpy(), padded[:, :, top : top + 12, left : left + 12])
-        assert torch.equal(VIEWS[f"hflip_{name}"](x), VIEWS[name](x.flip(-1)))
+        np.testing.assert_array_equal(apply_view(name, x).numpy(), padded[:, :, top : top + 12, left : left + 12])
+        assert torch.equal(apply_view(f"hflip_{name}", x), apply_view(name, x.flip(-1)))

@@ -15,12 +15,12 @@ from deepfake_lit import cli
 from deepfake_lit.baselines.build import build_pipeline
 from deepfake_lit.baselines.fit import Baselines, variants
 from deepfake_lit.baselines.saved import load_baseline
-from deepfake_lit.cli import compose, config_dir
-from deepfake_lit.config import fingerprint
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.results import read_predictions, read_result
-from deepfake_lit.schema import BaselineConfig
+from deepfake_lit.settings.compose import compose, config_dir
+from deepfake_lit.settings.identity import fingerprint
+from deepfake_lit.settings.schema import BaselineConfig
 from deepfake_lit.train import run
 
 ALL = sorted(path.stem for path in (config_dir() / "baseline").glob("*.yaml"))

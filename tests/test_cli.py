@@ -47,7 +47,7 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_a_wheel_works_outside_the_checkout(wheel, tmp_path):
     assert (wheel / "deepfake_lit" / "conf" / "train.yaml").exists()
-    where = "import deepfake_lit.cli as c; print(c.config_dir())"
+    where = "import deepfake_lit.settings.compose as c; print(c.config_dir())"
     done = python("-c", where, cwd=tmp_path, PYTHONPATH=str(wheel))
     assert done.stdout.strip() == str(wheel / "deepfake_lit" / "conf")
     arguments = ["train", "experiment=residual_cnn", "data.root=x", "--cfg", "job"]

@@ -7,9 +7,11 @@ import re
 import pytest
 import yaml
 
-from deepfake_lit import config
-from deepfake_lit.cli import COMMANDS, compose, config_dir, main
+from deepfake_lit.cli import COMMANDS, main
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.settings.compose import compose, config_dir, from_dict
+from deepfake_lit.settings.identity import fingerprint, to_dict
+from deepfake_lit.settings.schema import NOT_IDENTITY
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
 FILES = [f for f in FILES if f.parent.name != "reproduce"]  # no part of a run's configuration: test_reproduce
@@ -99,19 +101,19 @@ def test_the_reports_settings_are_what_the_reports_say():
 
 def test_round_trip_through_plain_data():
     cfg = compose(["data.root=x", "experiment=deepfake_net_2"])
-    assert config.from_dict(config.to_dict(cfg)) == cfg
+    assert from_dict(to_dict(cfg)) == cfg
 
 
 def test_stored_configurations_hold_no_interpolations():
-    tree = config.to_dict(compose(["data.root=x"]))
+    tree = to_dict(compose(["data.root=x"]))
     tree["name"] = "${oc.env:HOME}"
     with pytest.raises(UserError, match="interpolations"):
-        config.from_dict(tree)
+        from_dict(tree)
 
 
 def test_fingerprint_changes_with_every_setting_that_matters_and_no_other():
     def prints(*overrides, data="d"):
-        return config.fingerprint(compose(["data.root=x", *overrides]), data)
+        return fingerprint(compose(["data.root=x", *overrides]), data)
 
     base = prints()
     same = ["data.root=y", "output_dir=z", "data.workers=3", "trainer.progress_bar=false", "data.cache_dir=c", "name=n"]
@@ -134,7 +136,7 @@ def test_fingerprint_changes_with_every_setting_that_matters_and_no_other():
 def test_excluded_settings_exist():
     cfg = compose(["data.root=x"])
     ensemble = compose(["data.root=x", "model=ensemble", "model.members=[a,b]"])
-    for name in config.NOT_IDENTITY:
+    for name in NOT_IDENTITY:
         node = ensemble if name.startswith("model.") else cfg
         for part in name.split("."):
             assert part in {f.name for f in dataclasses.fields(node)}, name

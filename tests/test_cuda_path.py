@@ -20,11 +20,13 @@ import deepfake_lit
 from deepfake_lit.averaging import MovingAverage
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.randomness import sample_keys
-from deepfake_lit.data.channels import CHANNELS
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.inference import logits
-from deepfake_lit.kinds import (
+from deepfake_lit.models import build_model
+from deepfake_lit.modules import Classifier
+from deepfake_lit.settings.choices import CHANNELS, VIEWS
+from deepfake_lit.settings.kinds import (
     AdamWConfig,
     ConstantConfig,
     DeepFakeNetConfig,
@@ -33,10 +35,7 @@ from deepfake_lit.kinds import (
     VGG16Config,
     WhiteningCNNConfig,
 )
-from deepfake_lit.models import build_model
-from deepfake_lit.modules import Classifier
-from deepfake_lit.schema import AugmentConfig, Config, DataConfig, LossConfig
-from deepfake_lit.views import VIEWS
+from deepfake_lit.settings.schema import AugmentConfig, Config, DataConfig, LossConfig
 
 B, K, SIZE = 4, 5, 64
 EVERYTHING = AugmentConfig(

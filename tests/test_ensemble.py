@@ -12,7 +12,6 @@ from torch import nn
 
 from deepfake_lit import ensemble
 from deepfake_lit.checkpoint import load_trained, read_checkpoint
-from deepfake_lit.cli import compose
 from deepfake_lit.compare import paired
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import resolve
@@ -21,6 +20,7 @@ from deepfake_lit.data.dataset import fold_of
 from deepfake_lit.models.ensemble import Ensemble, Head, Mean, Vote, WeightedMean
 from deepfake_lit.predict import Predictor
 from deepfake_lit.results import read_predictions
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import open_run_data, run
 
 HEAD = ["experiment=ensemble", "trainer.max_epochs=3"]

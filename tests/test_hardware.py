@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_lit.cli import compose
 from deepfake_lit.core import hardware
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import run
 
 

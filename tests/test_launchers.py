@@ -14,10 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
-from deepfake_lit.cli import config_dir
-from deepfake_lit.config import register
 from deepfake_lit.core.system import cores
 from deepfake_lit.hydra_job import _one_trial_a_core
+from deepfake_lit.settings.compose import config_dir, register
 from deepfake_lit.status import StatusConfig, look
 
 SWEEP = ["optimizer.lr=0.1,0.01"]

@@ -12,7 +12,7 @@ from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.data.problems import DataError
 from deepfake_lit.data.source import Source
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.schema import DataConfig
 
 
 @pytest.fixture

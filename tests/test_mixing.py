@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from deepfake_lit.core.randomness import sample_keys
 from deepfake_lit.data.augment import augment, cutmix_box, mix_batch, next_of_class
-from deepfake_lit.schema import AugmentConfig
+from deepfake_lit.settings.schema import AugmentConfig
 
 HEIGHT, WIDTH = 22, 30  # different, so that a mix-up of the two shows
 

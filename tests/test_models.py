@@ -10,10 +10,13 @@ from scipy.fft import dctn
 from torch.nn import functional as F
 
 from deepfake_lit.checkpoint import load_trained
-from deepfake_lit.cli import compose
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.kinds import (
+from deepfake_lit.models import build_model, scaled, texture
+from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
+from deepfake_lit.modules import build_optimizer, build_scheduler
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.kinds import (
     AdamWConfig,
     DeepFakeNetConfig,
     MuonConfig,
@@ -23,9 +26,6 @@ from deepfake_lit.kinds import (
     VGG16Config,
     WhiteningCNNConfig,
 )
-from deepfake_lit.models import build_model, scaled, texture
-from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
-from deepfake_lit.modules import build_optimizer, build_scheduler
 from deepfake_lit.train import open_run_data, run
 
 CONFIGS = [DeepFakeNetConfig(), ResidualCNNConfig(), VGG16Config(), WhiteningCNNConfig(), TimmConfig(name="resnet18")]

@@ -31,8 +31,9 @@ from tiny_data import (
 )
 
 from deepfake_lit.data.dataset import ImageData, open_data
-from deepfake_lit.data.problems import KINDS, DataError
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.data.problems import DataError
+from deepfake_lit.settings.choices import PROBLEMS
+from deepfake_lit.settings.schema import DataConfig
 
 
 @pytest.fixture(autouse=True)
@@ -309,7 +310,7 @@ TOLERATED = {  # kind: how to break the data, whether what `when_tolerated` says
 
 
 def test_every_tolerable_kind_is_tested():
-    assert TOLERATED.keys() == {name for name, kind in KINDS.items() if kind.when_tolerated}
+    assert TOLERATED.keys() == {name for name, kind in PROBLEMS.items() if kind.when_tolerated}
 
 
 @pytest.mark.parametrize("kind", TOLERATED)
@@ -319,7 +320,7 @@ def test_tolerated_problem_has_the_effect_that_its_text_promises(kind, root, tmp
     cfg = DataConfig(root=str(root), tolerate=[kind], **dict(*settings))
     data = open_data(cfg, tmp_path / "cache")
     assert data.problems.kinds == [kind]
-    assert f"{kind} (1): {KINDS[kind].meaning} - {KINDS[kind].when_tolerated}" in capsys.readouterr().err
+    assert f"{kind} (1): {PROBLEMS[kind].meaning} - {PROBLEMS[kind].when_tolerated}" in capsys.readouterr().err
     assert came_true(data)
 
 

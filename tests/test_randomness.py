@@ -12,8 +12,8 @@ from scipy import stats
 from deepfake_lit.core.randomness import GOLDEN, MASK, derive, mix, mix_tensor, python_random, sample_keys, uniform
 from deepfake_lit.data import randaugment
 from deepfake_lit.data.augment import augment
-from deepfake_lit.data.channels import CHANNELS
-from deepfake_lit.schema import AugmentConfig
+from deepfake_lit.settings.choices import CHANNELS
+from deepfake_lit.settings.schema import AugmentConfig
 
 PRESETS = sorted((Path(__file__).resolve().parents[1] / "conf" / "augment").glob("*.yaml"))
 GEOMETRY = dict(

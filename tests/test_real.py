@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_lit.cli import compose
 from deepfake_lit.data.audit import audit
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.predict import PredictConfig, predict
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.schema import DataConfig
 from deepfake_lit.train import run
 
 

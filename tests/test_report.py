@@ -11,7 +11,6 @@ import pytest
 import torch
 from made_up_runs import N, made_up, record
 
-from deepfake_lit.cli import compose
 from deepfake_lit.compare import Mean, mean_over
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.metrics import evaluate
@@ -22,6 +21,7 @@ from deepfake_lit.report.rows import REPORTED, read_reported
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.report.verdict import judge
 from deepfake_lit.results import write_result
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import run
 
 REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))

@@ -11,12 +11,13 @@ import yaml
 from deepfake_lit import plan as plans_module
 from deepfake_lit import reproduce as module
 from deepfake_lit import train
-from deepfake_lit.cli import compose, config_dir, main
+from deepfake_lit.cli import main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.plan import ReproduceConfig, filled, plans, read_plan
 from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
 from deepfake_lit.reproduce import reproduce
+from deepfake_lit.settings.compose import compose, config_dir
 
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])

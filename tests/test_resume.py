@@ -9,8 +9,8 @@ from filelock import FileLock
 
 from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.checkpointing import CheckpointWriter
-from deepfake_lit.cli import compose
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import run
 
 ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]

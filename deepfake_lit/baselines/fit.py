@@ -15,14 +15,14 @@ from sklearn.pipeline import Pipeline
 from deepfake_lit.baselines.build import OWN, build_pipeline, is_random
 from deepfake_lit.baselines.features import check_features, extract
 from deepfake_lit.baselines.saved import save_baseline
-from deepfake_lit.config import digest
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.metrics import evaluate
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
-from deepfake_lit.schema import BaselineConfig, Config
+from deepfake_lit.settings.identity import digest
+from deepfake_lit.settings.schema import BaselineConfig, Config
 
 
 class Baselines(Callback):

@@ -19,9 +19,9 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.views import apply_view
 from deepfake_lit.results import code_version
-from deepfake_lit.schema import DataConfig
-from deepfake_lit.views import VIEWS
+from deepfake_lit.settings.schema import DataConfig
 
 # Beside what skops itself trusts. Not among them: trees, whose node indices a stranger could point outside of memory.
 TRUSTED = {f"{cls.__module__}.{cls.__qualname__}" for cls in OWN.values()}
@@ -49,7 +49,7 @@ class SavedBaseline:
             planes = [F.interpolate(p, self.image_size, mode="bilinear", antialias=True) for p in planes]
         answers = []
         for view in views:
-            seen = [VIEWS[view](p).permute(0, 2, 3, 1).contiguous().numpy() for p in planes]
+            seen = [apply_view(view, p).permute(0, 2, 3, 1).contiguous().numpy() for p in planes]
             colours, clear = seen[0], None if transparency is None else seen[1][..., 0]
             X = features_of(self.features, colours, clear, self.channels)
             answers.append(torch.from_numpy(self.pipeline.predict_proba(X).astype(np.float32)))

@@ -16,7 +16,6 @@ from torchvision.transforms import v2
 
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, made, stop_workers
 from deepfake_lit.checkpoint import AtomicCheckpointIO, describe
-from deepfake_lit.cli import compose
 from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.system import cores
@@ -26,6 +25,7 @@ from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.source import Source
 from deepfake_lit.predict import PredictConfig
 from deepfake_lit.predict import predict as predict_images
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import build_classifier
 
 PREDICTED, ONE_BY_ONE = 1250, 150  # images of a repetition, ours and the reference's

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from deepfake_lit.bench.timing import BenchConfig, Row, in_a_process, made, resident
-from deepfake_lit.cli import compose
 from deepfake_lit.data.audit import audit
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.schema import DataConfig
 from deepfake_lit.status import StatusConfig, look
 from deepfake_lit.train import run
 

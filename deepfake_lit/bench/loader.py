@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
-from deepfake_lit.cli import compose
 from deepfake_lit.core import system
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import SplitImages
-from deepfake_lit.schema import AugmentConfig
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.schema import AugmentConfig
 
 LOADED = 64 * 64  # images a repetition
 

@@ -15,7 +15,7 @@ import joblib
 
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.schema import DataConfig
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

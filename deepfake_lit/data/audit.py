@@ -14,7 +14,7 @@ from deepfake_lit.core.files import write_json
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.schema import DataConfig
 
 SHEET = 8  # images a class in the contact sheet
 CHUNK = 500  # images worked on at once

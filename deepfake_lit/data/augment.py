@@ -16,7 +16,7 @@ from deepfake_lit.data import colour
 from deepfake_lit.data.channels import colour_planes
 from deepfake_lit.data.randaugment import randaugment
 from deepfake_lit.data.warp import affine, identity, perspective, warp
-from deepfake_lit.schema import AugmentConfig
+from deepfake_lit.settings.schema import AugmentConfig
 
 
 def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the configuration checks names against CHANNELS without paying for torch
     from torch import Tensor
 
-CHANNELS = {"rgb": 3, "rgba": 4, "gray": 1}  # mode -> planes; a new mode needs its line in `compose` too
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's and torchvision's greyscale
 

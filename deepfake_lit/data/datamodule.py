@@ -18,7 +18,7 @@ from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.dataset import ImageData, SplitImages
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.schema import AugmentConfig, DataConfig
+from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
 DEVICE_SHARE = 0.25  # of a GPU's memory that the images may take without being told to
 

@@ -12,8 +12,9 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.cache import Pixels, open_pixels
 from deepfake_lit.data.decode import MODES, Facts
 from deepfake_lit.data.manifest import Manifest, Split, read_manifest
-from deepfake_lit.data.problems import KINDS, DataError, Problems
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.data.problems import DataError, Problems
+from deepfake_lit.settings.choices import PROBLEMS
+from deepfake_lit.settings.schema import DataConfig
 
 
 @dataclass
@@ -97,7 +98,7 @@ def open_data(
             if not size and any(fact.error is None for fact in decoded[name].facts):
                 size = decoded[name].pixels.shape[1:3]  # the first split's, so train's, decides
     _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
-    tolerate = cfg.tolerate if strict else [kind for kind in KINDS if KINDS[kind].when_tolerated]
+    tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]
     problems.settle(str(cfg.root), tolerate)
     if problems.kinds and strict:
         warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))

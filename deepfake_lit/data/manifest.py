@@ -17,7 +17,7 @@ from posixpath import basename, splitext
 from deepfake_lit.data.csv_rows import read_rows
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.source import IMAGE_SUFFIXES, Source, stem_of
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.settings.schema import DataConfig
 
 SPLITS = ("train", "validation", "test")
 NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds whose rows belong to nobody knows which file

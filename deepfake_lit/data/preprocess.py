@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepfake_lit.data.channels import CHANNELS, compose
-from deepfake_lit.schema import DataConfig
+from deepfake_lit.data.channels import compose
+from deepfake_lit.settings.choices import CHANNELS
+from deepfake_lit.settings.schema import DataConfig
 
 
 @dataclass(frozen=True)

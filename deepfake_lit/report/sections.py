@@ -6,11 +6,11 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from deepfake_lit.config import digest, identity_of, to_dict
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, neighbours, read_reported, run_at, shown
+from deepfake_lit.settings.identity import digest, identity_of, to_dict
 from deepfake_lit.sweep import runs_of, settings_of, trials
 
 
@@ -157,7 +157,7 @@ def section_of_sweep(folder: Path) -> Section | None:
 
 def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> str | None:
     """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
-    from deepfake_lit.cli import compose
+    from deepfake_lit.settings.compose import compose
 
     own = [o for o in shown(overrides) if o.lstrip("+").partition("=")[0] not in (*swept, "sweep")]
     try:

@@ -4,9 +4,8 @@ import dataclasses
 import re
 
 from deepfake_lit.core.errors import UserError, one_of
-from deepfake_lit.schema import AugmentConfig, Config
-
-UNTRAINED = ("mean", "vote")  # combinations of members with nothing to fit
+from deepfake_lit.settings.choices import CHANNELS, PROBLEMS, UNTRAINED, VIEWS
+from deepfake_lit.settings.schema import AugmentConfig, Config
 
 
 def check(cfg: Config) -> None:
@@ -15,10 +14,6 @@ def check(cfg: Config) -> None:
     def require(ok: bool, message: str) -> None:
         if not ok:
             raise UserError(message)
-
-    from deepfake_lit.data.channels import CHANNELS
-    from deepfake_lit.data.problems import KINDS as PROBLEMS
-    from deepfake_lit.views import check_views
 
     d, a, t = cfg.data, cfg.augment, cfg.trainer
     one_of("data.layout", d.layout, ("auto", "kaggle", "folders"))
@@ -126,3 +121,15 @@ def _check_ensemble(cfg: Config, require) -> None:
     )
     require(cfg.init_from is None, "an ensemble starts from its members: leave init_from out")
     require(cfg.trainer.ema is None and cfg.trainer.swa is None, "an ensemble has no average of weights: no ema or swa")
+
+
+def check_views(views: list[str]) -> None:
+    """
+    Raises:
+        UserError: no view, or one that does not exist.
+    """
+    if not views:
+        raise UserError("views needs at least one view, such as identity")
+    for view in views:
+        if view not in VIEWS:
+            raise UserError(f"views has {view!r}; it must be one of {', '.join(VIEWS)}")

@@ -1,23 +1,22 @@
-"""From a composed configuration to checked dataclasses, and to the fingerprint of a run.
+"""From YAML files and overrides to checked dataclasses.
 
 Hydra composes YAML and command line onto the dataclasses of schema.py (`register`); `load` checks the composed tree
 once more and returns plain dataclasses, so nothing behind it ever sees a `DictConfig`.
 """
 
 import dataclasses
-import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from deepfake_lit.checks import check
+import deepfake_lit
 from deepfake_lit.core.errors import UserError, did_you_mean, one_of
-from deepfake_lit.kinds import KINDS
-from deepfake_lit.schema import (
-    ADDED_LATER,
-    NOT_IDENTITY,
+from deepfake_lit.settings.checks import check
+from deepfake_lit.settings.kinds import KINDS
+from deepfake_lit.settings.schema import (
     AugmentConfig,
     BaselineConfig,
     Config,
@@ -27,7 +26,21 @@ from deepfake_lit.schema import (
     TrainerConfig,
 )
 
-LENGTH_FREE = ("constant", "plateau")  # schedules whose learning rates do not depend on the number of epochs
+
+def config_dir() -> Path:
+    """`conf/` beside the package in a checkout, inside it in an installed wheel."""
+    package = Path(deepfake_lit.__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: list[str]) -> Config:
+    """The checked configuration of a list of overrides, as `train` would see it."""
+    import hydra
+
+    register()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return load(hydra.compose("train", overrides))
 
 
 def register() -> None:
@@ -88,16 +101,6 @@ def _names(schema: type | None) -> list[str]:
     return sorted({f.name for cls in classes for f in dataclasses.fields(cls)})
 
 
-def metric_mode(metric: str) -> str:
-    """Whether the best value of a logged metric is its largest or its smallest: "max" or "min"."""
-    return "min" if metric.endswith(("loss", "calibration_error")) else "max"
-
-
-def to_dict(cfg: Config) -> dict[str, Any]:
-    """The configuration as plain dicts, lists and scalars, as checkpoints and results store it."""
-    return dataclasses.asdict(cfg)
-
-
 def from_dict(tree: dict[str, Any]) -> Config:
     """The inverse of `to_dict`, with the same checks as `load`; a tree from a file is data, without interpolations."""
     try:
@@ -106,39 +109,3 @@ def from_dict(tree: dict[str, Any]) -> Config:
         return load(OmegaConf.create(tree))
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"a stored configuration is damaged: {error}") from None
-
-
-def identity(cfg: Config) -> dict[str, Any]:
-    """Every setting that can change a result, as a flat dict of dotted names."""
-    return identity_of(to_dict(cfg))
-
-
-def identity_of(tree: dict[str, Any]) -> dict[str, Any]:
-    """`identity` of a configuration as `to_dict` gives it and results store it. `from_dict` takes a thousand times as
-    long, which is too long for a list of many runs."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Any) -> None:
-        for key, value in node.items():
-            name = f"{prefix}{key}"
-            if name in NOT_IDENTITY or (name in ADDED_LATER and value is None):
-                continue
-            if isinstance(value, dict) and not prefix:
-                walk(f"{name}.", value)
-            else:
-                flat[name] = value
-
-    walk("", tree)
-    if tree["scheduler"]["kind"] in LENGTH_FREE and tree["trainer"].get("swa") is None:
-        flat.pop("extends", None)
-    return flat
-
-
-def fingerprint(cfg: Config, data_hash: str) -> str:
-    """16 hexadecimal digits that two runs share exactly when they must give the same result."""
-    return digest(identity(cfg), data_hash)
-
-
-def digest(*parts: Any) -> str:
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

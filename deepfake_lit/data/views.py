@@ -1,0 +1,22 @@
+"""Views of test-time augmentation. A prediction is the mean of the softmax over the views of an image."""
+
+from torch import Tensor
+
+from deepfake_lit.settings.choices import VIEWS
+
+
+def apply_view(name: str, images: Tensor) -> Tensor:
+    """Return images (B, C, H, W) as the view of this name shows them; turned ones have their sides exchanged."""
+    view = VIEWS[name]
+    flips = [-1] * view.hflip + [-2] * view.vflip
+    images = images.flip(flips) if flips else images
+    images = images.rot90(view.turns, (-2, -1)) if view.turns else images
+    if not (view.down or view.right):
+        return images
+    height, width = images.shape[-2:]
+    return images[..., _mirrored(height, -view.down), :][..., _mirrored(width, -view.right)]
+
+
+def _mirrored(length: int, offset: int) -> list[int]:
+    places = (abs(i + offset) for i in range(length))
+    return [length - 1 - abs(length - 1 - place) for place in places]

@@ -1,0 +1,67 @@
+"""The values that a setting can take where its type says no more than text. No torch: `--help` and checks need them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+CHANNELS = {"rgb": 3, "rgba": 4, "gray": 1}  # mode -> planes; a new mode needs its line in `data.channels.compose` too
+
+UNTRAINED = ("mean", "vote")  # combinations of an ensemble's members with nothing to fit
+
+
+class View(NamedTuple):
+    """What a view of test-time augmentation does to an image, in this order."""
+
+    hflip: bool = False
+    vflip: bool = False
+    turns: int = 0  # quarter turns, counter-clockwise
+    down: int = 0  # pixels that the image is shifted by, its border mirrored
+    right: int = 0
+
+
+_SHIFTS = {"up": View(down=-2), "down": View(down=2), "left": View(right=-2), "right": View(right=2)}
+VIEWS: dict[str, View] = {
+    "identity": View(),
+    "hflip": View(hflip=True),
+    "vflip": View(vflip=True),
+    **{f"rot{90 * turns}": View(turns=turns) for turns in (1, 2, 3)},
+    **_SHIFTS,
+    **{f"hflip_{name}": shift._replace(hflip=True) for name, shift in _SHIFTS.items()},
+}
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """What can be wrong with a data set."""
+
+    meaning: str
+    when_tolerated: str | None  # what happens under data.tolerate; None: cannot be tolerated
+
+
+PROBLEMS = {
+    "layout": ProblemKind("the data cannot be found or understood", None),
+    "csv": ProblemKind("a CSV file cannot be read as `image_id,label`", None),
+    "class_count": ProblemKind("the labels do not fit the number of classes", None),
+    "empty_id": ProblemKind("rows without an image id", "the row is dropped"),
+    "unsafe_id": ProblemKind("image ids that are a path or hold control characters", "the row is dropped"),
+    "duplicate_id": ProblemKind("image ids with more than one row", "the first row counts"),
+    "shared_id": ProblemKind("image ids that stand in several splits", "every split keeps its row"),
+    "bad_label": ProblemKind("labels that are not an integer of 0 or more", "the row is dropped"),
+    "label_range": ProblemKind("labels beyond the number of classes", "the row is dropped"),
+    "missing_file": ProblemKind("rows whose image file does not exist", "the row is dropped"),
+    "ambiguous_file": ProblemKind("image ids with several files (endings differ)", "the first file by name counts"),
+    "extra_file": ProblemKind("image files that no row names and no class folder holds", "the file is ignored"),
+    "corrupt_image": ProblemKind("files that cannot be decoded as an image", "the image is dropped"),
+    "decompression_bomb": ProblemKind(
+        "images that claim more pixels than any of this task has", "the image is dropped"
+    ),
+    "wrong_size": ProblemKind("images of another size than the others", "the image is resized"),
+    "odd_mode": ProblemKind("images that are not 8-bit RGB or RGBA", "the image is converted to 8-bit RGB(A)"),
+    "animated": ProblemKind("images of several frames", "the first frame counts"),
+    "same_pixels": ProblemKind("images of one split that have the same pixels", "all are kept"),
+    "leaked_pixels": ProblemKind("images of different splits that have the same pixels", "all are kept"),
+}
+
+
+def metric_mode(metric: str) -> str:
+    """Whether the best value of a logged metric is its largest or its smallest: "max" or "min"."""
+    return "min" if metric.endswith(("loss", "calibration_error")) else "max"

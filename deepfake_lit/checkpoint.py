@@ -21,7 +21,7 @@ from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.inference import logits
-from deepfake_lit.models import build_model
+from deepfake_lit.models.build import build_model
 from deepfake_lit.results import code_version
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import to_dict

@@ -24,7 +24,7 @@ from deepfake_lit.ensemble import LogitsDataModule, entry_of, gains, load_member
 from deepfake_lit.lineage import lineage_of, member_of, pinned, start_from
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.metrics import evaluate
-from deepfake_lit.models import build_model
+from deepfake_lit.models.build import build_model
 from deepfake_lit.modules import Classifier
 from deepfake_lit.predict import Predictor
 from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result

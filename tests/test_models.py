@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.models import build_model, scaled, texture
+from deepfake_lit.models import texture
+from deepfake_lit.models.build import build_model
+from deepfake_lit.models.layers import scaled
 from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
 from deepfake_lit.modules import build_optimizer, build_scheduler
 from deepfake_lit.settings.compose import compose

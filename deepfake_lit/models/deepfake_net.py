@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from deepfake_lit.models import scaled
+from deepfake_lit.models.layers import scaled
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:

@@ -6,7 +6,7 @@ The report's table gives stage 3 as 512 x 12 x 12; a 3x3 convolution of stride 2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepfake_lit.models import conv_bn, scaled
+from deepfake_lit.models.layers import conv_bn, scaled
 
 
 class Block(nn.Module):

@@ -6,7 +6,7 @@ has neither a width nor another channel count.
 
 from torch import Tensor, nn
 
-from deepfake_lit.models import scaled
+from deepfake_lit.models.layers import scaled
 
 GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepfake_lit.models import conv_bn, scaled
+from deepfake_lit.models.layers import conv_bn, scaled
 from deepfake_lit.models.texture import TextureNorm, build_texture
 
 SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit

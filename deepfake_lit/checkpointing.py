@@ -12,11 +12,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from deepfake_lit.averaging import Average
-from deepfake_lit.checkpoint import BEST, LAST
 from deepfake_lit.core.console import note
 from deepfake_lit.core.errors import UNFINISHED
 from deepfake_lit.core.processes import any_process
 from deepfake_lit.core.system import STOP_SIGNALS
+from deepfake_lit.prediction.checkpoint import BEST, LAST
 from deepfake_lit.settings.choices import metric_mode
 
 

@@ -159,7 +159,7 @@ def audit(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> None:
-    from deepfake_lit.evaluate import EvaluateConfig, evaluate
+    from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
 
     checkpoints, cfg = settings(arguments, EvaluateConfig)
     from deepfake_lit import show
@@ -168,7 +168,7 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def predict(arguments: list[str]) -> int:
-    from deepfake_lit.predict import PredictConfig, predict
+    from deepfake_lit.prediction.predict import PredictConfig, predict
 
     checkpoints, cfg = settings(arguments, PredictConfig)
     from deepfake_lit import show
@@ -178,7 +178,7 @@ def predict(arguments: list[str]) -> int:
 
 def export(arguments: list[str]) -> None:
     from deepfake_lit.core.errors import UserError
-    from deepfake_lit.export import ExportConfig, export
+    from deepfake_lit.prediction.export import ExportConfig, export
 
     checkpoints, cfg = settings(arguments, ExportConfig)
     if len(checkpoints) != 1:

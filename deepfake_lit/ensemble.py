@@ -16,21 +16,22 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake_lit.baselines.saved import load_baseline
-from deepfake_lit.checkpoint import ENTRY, LAST, Trained, load_trained
-from deepfake_lit.compare import paired
 from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
-from deepfake_lit.inference import split_batches
 from deepfake_lit.lineage import check_unseen
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
+from deepfake_lit.prediction.checkpoint import ENTRY, LAST
+from deepfake_lit.prediction.ensemble import Member, member_logits
+from deepfake_lit.prediction.inference import split_batches
+from deepfake_lit.prediction.trained import Trained, load_trained
+from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import digest
 from deepfake_lit.settings.schema import Config
-from deepfake_lit.trained_ensemble import Member, member_logits
 
 
 def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member]:

@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 
 from deepfake_lit.data.datamodule import Batch
 from deepfake_lit.losses import soft_cross_entropy
-from deepfake_lit.metrics import classification_metrics
+from deepfake_lit.results.metrics import classification_metrics
 from deepfake_lit.settings.choices import metric_mode
 from deepfake_lit.settings.schema import Config
 

@@ -11,11 +11,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from deepfake_lit.checkpoint import BEST, ENTRY, LAST, PREVIOUS, read_checkpoint
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.modules import Classifier, build_scheduler
+from deepfake_lit.prediction.checkpoint import BEST, ENTRY, LAST, PREVIOUS, read_checkpoint
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import LENGTH_FREE, fingerprint, identity
 from deepfake_lit.settings.schema import Config

@@ -8,7 +8,7 @@ from typing import Any
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
-from deepfake_lit.results import state_of
+from deepfake_lit.results.state import state_of
 from deepfake_lit.settings.identity import identity_of
 from deepfake_lit.sweep import table
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from deepfake_lit.core import console
 from deepfake_lit.core.errors import UNFINISHED, Unfinished, UserError
 from deepfake_lit.core.files import atomic, write_json
-from deepfake_lit.results import Busy, failure, state_of
+from deepfake_lit.results.state import Busy, failure, state_of
 from deepfake_lit.settings.compose import load
 from deepfake_lit.settings.identity import digest
 

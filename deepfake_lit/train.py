@@ -11,7 +11,6 @@ import torch
 from deepfake_lit.averaging import build_average
 from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.callbacks import History
-from deepfake_lit.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
@@ -23,11 +22,14 @@ from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.ensemble import LogitsDataModule, entry_of, gains, load_members, make_tables, network_of
 from deepfake_lit.lineage import lineage_of, member_of, pinned, start_from
 from deepfake_lit.losses import resolve_class_weights
-from deepfake_lit.metrics import evaluate
 from deepfake_lit.models.build import build_model
 from deepfake_lit.modules import Classifier
-from deepfake_lit.predict import Predictor
-from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
+from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
+from deepfake_lit.prediction.predictor import Predictor
+from deepfake_lit.results.files import read_result, write_result
+from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.provenance import now, origin
+from deepfake_lit.results.state import locked, recorded_failure
 from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, put_aside
 from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.identity import fingerprint, to_dict

@@ -11,9 +11,9 @@ from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpoint import AtomicCheckpointIO
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.processes import is_main_process
+from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
 from deepfake_lit.resume import order_events
 from deepfake_lit.settings.schema import Config
 

@@ -19,11 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import deepfake_lit.hydra_job  # noqa: F401 (what every run imports is imported once)
 from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpoint import read_checkpoint
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import main
 from deepfake_lit.core import files
-from deepfake_lit.results import read_predictions, read_result
+from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.results.files import read_predictions, read_result
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import run
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepfake_lit.metrics import evaluate
-from deepfake_lit.results import write_result
+from deepfake_lit.results.files import write_result
+from deepfake_lit.results.metrics import evaluate
 
 N = 1250
 LABELS = np.arange(N) % 5

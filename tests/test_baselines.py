@@ -17,7 +17,7 @@ from deepfake_lit.baselines.fit import Baselines, variants
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import open_data
-from deepfake_lit.results import read_predictions, read_result
+from deepfake_lit.results.files import read_predictions, read_result
 from deepfake_lit.settings.compose import compose, config_dir
 from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.settings.schema import BaselineConfig

@@ -11,8 +11,16 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from deepfake_lit.compare import SeedNoise, holm, mean_over, newcombe, paired, pooled_noise, seeds_needed
-from deepfake_lit.metrics import wilson_interval
+from deepfake_lit.results.statistics import (
+    SeedNoise,
+    holm,
+    mean_over,
+    newcombe,
+    paired,
+    pooled_noise,
+    seeds_needed,
+    wilson_interval,
+)
 
 
 def table(both, gained, lost, neither):

@@ -22,9 +22,9 @@ from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.randomness import sample_keys
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.inference import logits
 from deepfake_lit.models.build import build_model
 from deepfake_lit.modules import Classifier
+from deepfake_lit.prediction.inference import logits
 from deepfake_lit.settings.choices import CHANNELS, VIEWS
 from deepfake_lit.settings.kinds import (
     AdamWConfig,

@@ -11,15 +11,16 @@ import torch
 from torch import nn
 
 from deepfake_lit import ensemble
-from deepfake_lit.checkpoint import load_trained, read_checkpoint
-from deepfake_lit.compare import paired
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.dataset import fold_of
 from deepfake_lit.models.ensemble import Ensemble, Head, Mean, Vote, WeightedMean
-from deepfake_lit.predict import Predictor
-from deepfake_lit.results import read_predictions
+from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.prediction.predictor import Predictor
+from deepfake_lit.prediction.trained import load_trained
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import open_run_data, run
 

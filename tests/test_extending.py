@@ -10,11 +10,12 @@ from faults import differences
 
 from deepfake_lit.averaging import _Exponential
 from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.results import read_predictions
+from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.prediction.trained import load_trained
+from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.train import open_run_data, run

@@ -16,7 +16,7 @@ import pytest
 from faults import differences, ended
 
 from deepfake_lit import cli
-from deepfake_lit.results import locked
+from deepfake_lit.results.state import locked
 from deepfake_lit.status import StatusConfig, look
 
 KILLS = int(os.environ.get("FAULTS", "12"))

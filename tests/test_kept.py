@@ -13,9 +13,9 @@ import torch
 from tiny_data import noise, write_healthy
 
 from deepfake_lit.core.hardware import resolve
-from deepfake_lit.predict import Predictor
+from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.results import read_result
+from deepfake_lit.results.files import read_result
 from deepfake_lit.settings.compose import compose, from_dict
 from deepfake_lit.settings.identity import digest, identity, identity_of
 from deepfake_lit.train import open_run_data, run, run_folder

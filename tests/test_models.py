@@ -9,7 +9,6 @@ import torchvision
 from scipy.fft import dctn
 from torch.nn import functional as F
 
-from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.models import texture
@@ -17,6 +16,7 @@ from deepfake_lit.models.build import build_model
 from deepfake_lit.models.layers import scaled
 from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
 from deepfake_lit.modules import build_optimizer, build_scheduler
+from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.kinds import (
     AdamWConfig,

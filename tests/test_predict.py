@@ -15,10 +15,10 @@ from PIL import Image
 from deepfake_lit.cli import COMMANDS
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.samples import write_samples
-from deepfake_lit.evaluate import EvaluateConfig, evaluate
-from deepfake_lit.export import export
-from deepfake_lit.predict import PredictConfig, find_images, predict
-from deepfake_lit.results import read_predictions
+from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
+from deepfake_lit.prediction.export import export
+from deepfake_lit.prediction.predict import PredictConfig, find_images, predict
+from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import run
 

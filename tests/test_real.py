@@ -6,7 +6,7 @@ import pytest
 
 from deepfake_lit.data.audit import audit
 from deepfake_lit.data.dataset import open_data
-from deepfake_lit.predict import PredictConfig, predict
+from deepfake_lit.prediction.predict import PredictConfig, predict
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
 from deepfake_lit.train import run

@@ -11,16 +11,16 @@ import pytest
 import torch
 from made_up_runs import N, made_up, record
 
-from deepfake_lit.compare import Mean, mean_over
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.metrics import evaluate
 from deepfake_lit.report.measure import measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.report.verdict import judge
-from deepfake_lit.results import write_result
+from deepfake_lit.results.files import write_result
+from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.statistics import Mean, mean_over
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import run
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.data.datamodule import ImageDataModule, RawBatch
 from deepfake_lit.losses import resolve_class_weights
 from deepfake_lit.modules import build_optimizer
+from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import build_classifier, open_run_data, run
 

@@ -11,14 +11,14 @@ import torch
 from made_up_runs import made_up
 from torch import nn
 
-from deepfake_lit.checkpoint import load_trained
 from deepfake_lit.cli import main
-from deepfake_lit.compare import SeedNoise, holm, mean_over, pooled_noise
+from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.report.images import grad_cam
 from deepfake_lit.report.measure import measure, right
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.sections import sections
-from deepfake_lit.results import read_predictions
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.statistics import SeedNoise, holm, mean_over, pooled_noise
 
 NOISE = "not distinguishable from seed noise"
 

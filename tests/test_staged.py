@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.lineage import pinned, weights_digest
+from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import build_classifier, open_run_data, run, run_folder
 

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from deepfake_lit.checkpoint import load_trained, read_checkpoint
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.metrics import evaluate, wilson_interval
 from deepfake_lit.modules import build_optimizer, build_scheduler, sums_of
-from deepfake_lit.results import read_predictions, read_result
+from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.prediction.trained import load_trained
+from deepfake_lit.results.files import read_predictions, read_result
+from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.statistics import wilson_interval
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.kinds import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
 from deepfake_lit.train import run

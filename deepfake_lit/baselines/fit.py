@@ -19,8 +19,10 @@ from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.metrics import evaluate
-from deepfake_lit.results import locked, now, origin, read_result, recorded_failure, write_result
+from deepfake_lit.results.files import read_result, write_result
+from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.provenance import now, origin
+from deepfake_lit.results.state import locked, recorded_failure
 from deepfake_lit.settings.identity import digest
 from deepfake_lit.settings.schema import BaselineConfig, Config
 

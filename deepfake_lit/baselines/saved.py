@@ -20,7 +20,7 @@ from deepfake_lit.core.files import atomic
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.data.views import apply_view
-from deepfake_lit.results import code_version
+from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.schema import DataConfig
 
 # Beside what skops itself trusts. Not among them: trees, whose node indices a stranger could point outside of memory.

@@ -10,7 +10,7 @@ from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import one_of
 from deepfake_lit.core.files import write_json
 from deepfake_lit.core.system import cores
-from deepfake_lit.results import code_version, versions
+from deepfake_lit.results.provenance import code_version, versions
 
 BENCHES: dict[str, Callable[[BenchConfig], Iterable[Row]]] = {
     "loader": loader.loader,

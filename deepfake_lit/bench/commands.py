@@ -15,7 +15,6 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, made, stop_workers
-from deepfake_lit.checkpoint import AtomicCheckpointIO, describe
 from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.system import cores
@@ -23,8 +22,9 @@ from deepfake_lit.data.dataset import cache_dir, open_data
 from deepfake_lit.data.manifest import read_manifest
 from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.source import Source
-from deepfake_lit.predict import PredictConfig
-from deepfake_lit.predict import predict as predict_images
+from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO, describe
+from deepfake_lit.prediction.predict import PredictConfig
+from deepfake_lit.prediction.predict import predict as predict_images
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.train import build_classifier
 

@@ -18,13 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepfake_lit.bench.loader import first
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
 from deepfake_lit.callbacks import History
-from deepfake_lit.checkpoint import describe
 from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.losses import soft_cross_entropy
 from deepfake_lit.modules import Classifier, build_optimizer
+from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.train import build_classifier

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from deepfake_lit.metrics import wilson_interval
 from deepfake_lit.report.claims import Claim
 from deepfake_lit.report.measure import Measured, distinct, which
 from deepfake_lit.report.rows import Run, Table
 from deepfake_lit.report.verdict import LEVEL
+from deepfake_lit.results.statistics import wilson_interval
 
 INK = "#010203"  # stands for the page's text colour
 # Okabe and Ito's, told apart by the colour-blind, without black and yellow

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepfake_lit.checkpoint import Trained, load_trained
 from deepfake_lit.core import plots
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.audit import mean_log_spectra
 from deepfake_lit.data.dataset import ImageData, SplitImages
+from deepfake_lit.prediction.trained import Trained, load_trained
 from deepfake_lit.report.measure import Measured, which
 
 SHOWN = 6

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_lit.compare import Mean, SeedNoise, holm, mean_over, newcombe, paired, pooled_noise
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.report.rows import Row, Run, Table
 from deepfake_lit.report.verdict import claimed, judge
+from deepfake_lit.results.statistics import Mean, SeedNoise, holm, mean_over, newcombe, paired, pooled_noise
 
 
 @dataclass

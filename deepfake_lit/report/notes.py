@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepfake_lit.metrics import wilson_interval
 from deepfake_lit.report.measure import Measured
 from deepfake_lit.report.verdict import independent_interval
+from deepfake_lit.results.statistics import wilson_interval
 
 ROUNDING = 0.00051  # of a share that is printed in tenths of a percent
 

@@ -21,7 +21,7 @@ from deepfake_lit.report.notes import notes
 from deepfake_lit.report.rows import Section, Table, command_line
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
-from deepfake_lit.results import code_version, now
+from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.schema import DataConfig
 
 DRAWN = 12  # rows at most in a plot

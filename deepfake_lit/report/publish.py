@@ -12,7 +12,8 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
-from deepfake_lit.results import failure, read_predictions
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.state import failure
 from deepfake_lit.settings.identity import digest
 from deepfake_lit.sweep import runs_of, trials
 

@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.results import read_predictions, state_of
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.state import state_of
 
 HIDDEN = ("data.root", "data.cache_dir", "output_dir", "trainer.progress_bar", "trainer.threads")  # where, not what
 REPORTED = Path(__file__).parent / "reported"

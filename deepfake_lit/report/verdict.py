@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deepfake_lit.compare import Mean, newcombe, seeds_needed
+from deepfake_lit.results.statistics import Mean, newcombe, seeds_needed
 
 LEVEL = 0.05
 

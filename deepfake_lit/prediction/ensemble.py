@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
-from deepfake_lit.checkpoint import ENTRY, Trained, tensors_below, trained_from
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.models.ensemble import build_combiner
+from deepfake_lit.prediction.checkpoint import ENTRY, tensors_below
+from deepfake_lit.prediction.trained import Trained, trained_from
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.schema import Config
 

@@ -12,8 +12,8 @@ from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic, write_json
 from deepfake_lit.data.dataset import cache_dir, open_data
-from deepfake_lit.metrics import evaluate as figures_of
-from deepfake_lit.predict import Predictor
+from deepfake_lit.prediction.predictor import Predictor
+from deepfake_lit.results.metrics import evaluate as figures_of
 from deepfake_lit.settings.checks import check_views
 from deepfake_lit.settings.schema import DataConfig
 

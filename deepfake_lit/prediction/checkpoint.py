@@ -7,23 +7,18 @@ configuration, the class names, the preprocessing, the hash and image size of th
 import dataclasses
 import pickle
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import PARTIAL, atomic
-from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.dataset import ImageData
 from deepfake_lit.data.preprocess import Preprocess
-from deepfake_lit.inference import logits
-from deepfake_lit.models.build import build_model
-from deepfake_lit.results import code_version
-from deepfake_lit.settings.compose import from_dict
+from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.identity import to_dict
 from deepfake_lit.settings.schema import Config
 
@@ -96,75 +91,3 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 def tensors_below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those whose names begin with the prefix, by what comes after it."""
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-@dataclass
-class Trained:
-    """A network out of a checkpoint, in eval mode on the CPU, with all that prediction needs."""
-
-    net: nn.Module
-    preprocess: Preprocess
-    class_names: list[str]
-    image_size: tuple[int, int]  # (height, width) of the files it was trained on
-    config: Config
-    meta: dict[str, Any]
-
-    def expect(self, image_size: tuple[int, int], name: str) -> None:
-        """Resize images of another size to that of this network's files, where it does not resize them anyway.
-
-        Raises:
-            UserError: its files were not square.
-        """
-        if self.preprocess.image_size or self.image_size == image_size:
-            return
-        if len(set(self.image_size)) > 1:
-            raise UserError(f"{name} was trained on files of {self.image_size}, which are not square")
-        self.preprocess = dataclasses.replace(self.preprocess, image_size=self.image_size[0])
-
-    def to(self, hardware: Hardware) -> None:
-        self.net.to(hardware.device)
-        if hardware.channels_last:
-            self.net.to(memory_format=torch.channels_last)
-
-    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware) -> Tensor:
-        """float32 (V, B, K), on the CPU."""
-        return logits(self.net, self.preprocess, pixels, transparency, views, hardware)
-
-    def probabilities(
-        self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware
-    ) -> Tensor:
-        return torch.softmax(self.logits(pixels, transparency, views, hardware), 2)
-
-
-def load_trained(path: Path) -> Trained:
-    """
-    Raises:
-        UserError: as `read_checkpoint` and `trained_from`.
-    """
-    return trained_from(path, read_checkpoint(path))
-
-
-def trained_from(path: Path, checkpoint: dict[str, Any]) -> Trained:
-    """
-    Args:
-        path: of the file, for messages.
-
-    Raises:
-        UserError: the weights do not fit the configuration beside them, or they are an ensemble's.
-    """
-    meta = checkpoint[ENTRY]
-    if "members" in meta:
-        raise UserError(f"{path} is an ensemble; a single network is wanted here")
-    try:
-        config = from_dict(meta["config"])
-        fields = meta["preprocess"] | {key: tuple(meta["preprocess"][key]) for key in ("mean", "std")}
-        preprocess = Preprocess(**fields)
-        class_names = list(meta["class_names"])
-        if hasattr(config.model, "pretrained"):
-            config.model.pretrained = False  # the checkpoint's own weights follow
-        net = build_model(config.model, preprocess.in_channels, len(class_names))
-        net.load_state_dict(network_weights(checkpoint))
-        height, width = meta["image_size"]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    return Trained(net.eval(), preprocess, class_names, (int(height), int(width)), config, meta)

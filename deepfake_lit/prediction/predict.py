@@ -6,20 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
-from deepfake_lit.checkpoint import ENTRY, Trained, read_checkpoint, trained_from
-from deepfake_lit.core import console, hardware, system
+from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.data.csv_rows import image_ids
-from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.source import Source
-from deepfake_lit.inference import split_batches
+from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
-from deepfake_lit.trained_ensemble import TrainedEnsemble, ensemble_from
 
 
 @dataclass
@@ -31,71 +26,6 @@ class PredictConfig:
     accelerator: str = "auto"
     precision: str = "auto"
     decode_workers: int | None = None
-
-
-def load_member(path: Path) -> Trained | TrainedEnsemble | SavedBaseline:
-    """A network's or an ensemble's checkpoint, or a baseline's `model.skops`.
-
-    Raises:
-        UserError: it cannot be read, or is none of these.
-    """
-    if path.suffix == ".skops":
-        return load_baseline(path)
-    checkpoint = read_checkpoint(path)
-    return (ensemble_from if "members" in checkpoint[ENTRY] else trained_from)(path, checkpoint)
-
-
-@dataclass
-class Predictor:
-    """Checkpoints that predict together: the mean of their probabilities over members and views.
-
-    Members may differ in kind (network or baseline), channel mode and input size; each does its own preprocessing.
-    """
-
-    members: list[Trained | TrainedEnsemble | SavedBaseline]
-    hardware: hardware.Hardware
-
-    @classmethod
-    def load(cls, checkpoints: list[str], machine: hardware.Hardware) -> "Predictor":
-        """Load the members and put them on the machine's device.
-
-        Raises:
-            UserError: no checkpoint, an unreadable one, or members with different classes.
-        """
-        if not checkpoints:
-            raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
-        members = [load_member(Path(path)) for path in checkpoints]
-        first = members[0]
-        system.keep_freed_memory()
-        for path, member in zip(checkpoints, members, strict=True):
-            if member.class_names != first.class_names:
-                raise UserError(
-                    f"{path} knows the classes {member.class_names}, {checkpoints[0]} {first.class_names}; "
-                    "they cannot predict together"
-                )
-            if not isinstance(member, SavedBaseline):
-                member.expect(first.image_size, path)
-            member.to(machine)
-        return cls(members, machine)
-
-    @property
-    def class_names(self) -> list[str]:
-        return self.members[0].class_names
-
-    def by_view(self, pixels: Tensor, transparency: Tensor | None, views: list[str]) -> Tensor:
-        """float32 (V, B, K), the mean over members, of uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
-        total = None
-        for member in self.members:
-            p = member.probabilities(pixels, transparency, views, self.hardware)
-            total = p if total is None else total + p
-        return total / len(self.members)
-
-    def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[Tensor, Tensor]:
-        """(without, with test-time augmentation), each float32 (N, K), under a progress bar."""
-        every = list(dict.fromkeys(["identity", *views]))
-        batches = console.progress(split_batches(split, batch_size), "evaluating", -(-len(split) // batch_size))
-        by_view = torch.cat([self.by_view(*batch, every) for batch in batches], 1)
-        return by_view[0], by_view[[every.index(view) for view in views]].mean(0)
 
 
 @dataclass

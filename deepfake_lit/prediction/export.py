@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfake_lit.checkpoint import Trained, load_trained
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.prediction.trained import Trained, load_trained
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Metrics of a classification, the same ones while training and from stored probabilities."""
 
-import math
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +12,8 @@ from torchmetrics.classification import (
     MulticlassPrecision,
     MulticlassRecall,
 )
+
+from deepfake_lit.results.statistics import wilson_interval
 
 
 def classification_metrics(num_classes: int) -> MetricCollection:
@@ -60,9 +61,3 @@ def evaluate(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
     result["images"] = len(labels)
     result["interval"] = wilson_interval(result["accuracy"], len(labels))
     return result
-
-
-def wilson_interval(share: float, count: int, z: float = 1.959964) -> list[float]:
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return [centre - half, centre + half]

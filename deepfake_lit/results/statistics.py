@@ -8,8 +8,6 @@ from scipy.stats import binomtest
 from scipy.stats import f as f_distribution
 from scipy.stats import t as student_t
 
-from deepfake_lit.metrics import wilson_interval
-
 
 @dataclass(frozen=True)
 class Paired:
@@ -197,3 +195,9 @@ def holm(p: list[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
         corrected[i] = largest
     return corrected
+
+
+def wilson_interval(share: float, count: int, z: float = 1.959964) -> list[float]:
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return [centre - half, centre + half]

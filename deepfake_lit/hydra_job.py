@@ -94,7 +94,7 @@ def train(arguments: list[str]) -> int:
             cfg = load(composed)
             from deepfake_lit import show  # after the check: a typing error costs no import of torch
             from deepfake_lit.core.processes import is_main_process
-            from deepfake_lit.train import run
+            from deepfake_lit.training.run import run
 
             results = run(cfg)
         except UserError as error:

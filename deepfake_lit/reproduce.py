@@ -33,7 +33,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     Raises:
         UserError: no such report, scale or row, or the data cannot be used.
     """
-    from deepfake_lit.train import open_run_data
+    from deepfake_lit.training.run import open_run_data
 
     plan = read_plan(report, cfg, further)
     one_device("reproduce")
@@ -86,7 +86,7 @@ def _kept(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
 
 
 def run_once(cfg: Config, data: ImageData, wait: bool) -> list[dict[str, Any]]:
-    from deepfake_lit.train import run
+    from deepfake_lit.training.run import run
 
     return run(cfg, data, wait)
 
@@ -149,7 +149,7 @@ class _Clock:
 
     def _share_left(self, trial: Trial) -> float:
         """Of a network's epochs."""
-        from deepfake_lit.train import run_folder
+        from deepfake_lit.training.run import run_folder
 
         try:
             cfg = compose([filled(override, trial, self.plan) for override in trial.overrides])
@@ -164,7 +164,7 @@ class _Clock:
 
     def _rate(self, cfg: Config) -> float:
         """Seconds a training image."""
-        from deepfake_lit.bench.training import Training
+        from deepfake_lit.training.steps import Training
 
         inputs = cfg.data.channels, cfg.data.image_size, cfg.data.batch_size, cfg.augment.window
         key = str((cfg.model, *inputs, cfg.optimizer.kind, cfg.trainer.precision))

@@ -30,7 +30,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         composed: the trial's configuration, not checked yet.
         hydra_config: Hydra's own: the trial's number and overrides, and the sweep's folder.
     """
-    from deepfake_lit.train import open_run_data, run, run_folder
+    from deepfake_lit.training.run import open_run_data, run, run_folder
 
     number, overrides = hydra_config.job.num, list(hydra_config.overrides.task)
     adaptive = hydra_config.runtime.choices["hydra/sweeper"] != "basic"  # what it tries next depends on this trial

@@ -18,14 +18,14 @@ import torch.utils.tensorboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import deepfake_lit.hydra_job  # noqa: F401 (what every run imports is imported once)
-from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.cli import main
 from deepfake_lit.core import files
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.results.files import read_predictions, read_result
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import run
+from deepfake_lit.training.callbacks import DerivedRandomness
+from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.run import run
 
 WRITES = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}  # audit events
 

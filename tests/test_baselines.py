@@ -21,7 +21,7 @@ from deepfake_lit.results.files import read_predictions, read_result
 from deepfake_lit.settings.compose import compose, config_dir
 from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.settings.schema import BaselineConfig
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 ALL = sorted(path.stem for path in (config_dir() / "baseline").glob("*.yaml"))
 NETWORK = ["model=deepfake_net", "model.width=0.1", "trainer.max_epochs=1", "trainer.progress_bar=false"]

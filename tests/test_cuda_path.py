@@ -17,13 +17,11 @@ from pytorch_lightning import LightningModule
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import deepfake_lit
-from deepfake_lit.averaging import MovingAverage
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.randomness import sample_keys
 from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.models.build import build_model
-from deepfake_lit.modules import Classifier
 from deepfake_lit.prediction.inference import logits
 from deepfake_lit.settings.choices import CHANNELS, VIEWS
 from deepfake_lit.settings.kinds import (
@@ -36,6 +34,8 @@ from deepfake_lit.settings.kinds import (
     WhiteningCNNConfig,
 )
 from deepfake_lit.settings.schema import AugmentConfig, Config, DataConfig, LossConfig
+from deepfake_lit.training.averaging import MovingAverage
+from deepfake_lit.training.classifier import Classifier
 
 B, K, SIZE = 4, 5, 64
 EVERYTHING = AugmentConfig(

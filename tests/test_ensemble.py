@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from deepfake_lit import ensemble
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.core.processes import one_device
@@ -22,7 +21,8 @@ from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import open_run_data, run
+from deepfake_lit.training import ensemble
+from deepfake_lit.training.run import open_run_data, run
 
 HEAD = ["experiment=ensemble", "trainer.max_epochs=3"]
 
@@ -72,7 +72,7 @@ def test_members_stay_frozen_in_training_mode():
 def test_training_moves_the_head_and_nothing_of_the_members(settings, members, monkeypatch):
     modes = []
     monkeypatch.setattr(
-        "deepfake_lit.callbacks.DerivedRandomness.on_train_batch_end",
+        "deepfake_lit.training.callbacks.DerivedRandomness.on_train_batch_end",
         lambda self, trainer, module, *_: modes.append(
             (module.net.combiner.training, any(m.training for m in module.net.members.modules()))
         ),
@@ -169,12 +169,9 @@ def test_gains_are_paired_with_every_member(settings, members):
 def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settings, members, monkeypatch):
     """Each training image's row in the table is the answer of the run on the other folds, after its last epoch."""
     cfg = configured(settings, members, "model.fit_on=out_of_fold", "model.folds=2", of=(0, 1))
-    data, machine = (
-        open_run_data(cfg),
-        resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last),
-    )
+    data, machine = open_run_data(cfg), resolve()
     loaded = ensemble.load_members(cfg, data, machine)
-    tables = ensemble.make_tables(cfg, data, loaded, machine)
+    tables = ensemble.make_tables(cfg, data, loaded, machine, train=None)
     train = data.splits["train"]
     assert tables.fit.shape == (100, 2, 5)
     folds = fold_of([fact.pixel_hash for fact in train.facts], train.labels, 2)
@@ -245,11 +242,8 @@ def test_several_gpus_are_refused_where_several_runs_are_one_process(settings, m
 
 def test_fitting_on_validation_uses_its_images_and_says_so(settings, members, capsys):
     cfg = configured(settings, members, "model.fit_on=validation")
-    data, machine = (
-        open_run_data(cfg),
-        resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last),
-    )
-    tables = ensemble.make_tables(cfg, data, ensemble.load_members(cfg, data, machine), machine)
+    data, machine = open_run_data(cfg), resolve()
+    tables = ensemble.make_tables(cfg, data, ensemble.load_members(cfg, data, machine), machine, train=None)
     assert torch.equal(tables.fit, tables.validation)
     from deepfake_lit import show
 
@@ -307,11 +301,9 @@ def test_a_baseline_has_no_folds(settings, members):
 
 def test_the_module_is_lightnings(settings, members):
     cfg = configured(settings, members)
-    from deepfake_lit.train import _parts
+    from deepfake_lit.training.build import build_parts
 
-    module, datamodule, _ = _parts(
-        cfg, open_run_data(cfg), resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
-    )
+    module, datamodule, _ = build_parts(cfg, open_run_data(cfg), resolve(), train=None)
     assert isinstance(module, pl.LightningModule)
     batch = next(iter(datamodule.val_dataloader()))
     assert batch.images.shape == (50, 2, 5)

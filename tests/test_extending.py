@@ -8,9 +8,6 @@ import pytest
 import torch
 from faults import differences
 
-from deepfake_lit.averaging import _Exponential
-from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.prediction.checkpoint import read_checkpoint
@@ -18,7 +15,10 @@ from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import fingerprint
-from deepfake_lit.train import open_run_data, run
+from deepfake_lit.training.averaging import _Exponential
+from deepfake_lit.training.callbacks import DerivedRandomness
+from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.run import open_run_data, run
 
 SCHEDULES = {
     "onecycle": ["scheduler=onecycle", "optimizer=sgd", "optimizer.momentum=0.9"],
@@ -120,7 +120,7 @@ def test_early_stopping_ends_after_so_many_epochs_without_a_better_value(setting
         raise Killed
 
     with monkeypatch.context() as patch:  # all is trained, and no result is written
-        patch.setattr("deepfake_lit.train.write_result", kill)
+        patch.setattr("deepfake_lit.training.run.write_result", kill)
         with pytest.raises(Killed):
             run(compose([*overrides, f"output_dir={tmp_path / 'b'}"]))
     again = run(compose([*overrides, f"output_dir={tmp_path / 'b'}"]))[-1]

@@ -9,7 +9,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import cache_dir, fold_of, open_data, with_fold
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 
 def opened(settings, tmp_path, *overrides):

@@ -7,7 +7,7 @@ import pytest
 
 from deepfake_lit.core import hardware
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 
 @pytest.mark.parametrize(

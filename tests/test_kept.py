@@ -18,7 +18,7 @@ from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.results.files import read_result
 from deepfake_lit.settings.compose import compose, from_dict
 from deepfake_lit.settings.identity import digest, identity, identity_of
-from deepfake_lit.train import open_run_data, run, run_folder
+from deepfake_lit.training.run import open_run_data, run, run_folder
 
 KEPT = Path(__file__).parent / "kept"
 PUBLISHED = Path(__file__).parents[1] / "outputs" / "published"

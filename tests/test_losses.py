@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.losses import resolve_class_weights, soft_cross_entropy
+from deepfake_lit.training.losses import resolve_class_weights, soft_cross_entropy
 
 B, K = 7, 5
 

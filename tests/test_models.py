@@ -15,7 +15,6 @@ from deepfake_lit.models import texture
 from deepfake_lit.models.build import build_model
 from deepfake_lit.models.layers import scaled
 from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
-from deepfake_lit.modules import build_optimizer, build_scheduler
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.kinds import (
@@ -28,7 +27,8 @@ from deepfake_lit.settings.kinds import (
     VGG16Config,
     WhiteningCNNConfig,
 )
-from deepfake_lit.train import open_run_data, run
+from deepfake_lit.training.optimizers import build_optimizer, build_scheduler
+from deepfake_lit.training.run import open_run_data, run
 
 CONFIGS = [DeepFakeNetConfig(), ResidualCNNConfig(), VGG16Config(), WhiteningCNNConfig(), TimmConfig(name="resnet18")]
 

@@ -20,7 +20,7 @@ from deepfake_lit.prediction.export import export
 from deepfake_lit.prediction.predict import PredictConfig, find_images, predict
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from deepfake_lit.data.dataset import open_data
 from deepfake_lit.prediction.predict import PredictConfig, predict
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 
 def test_the_images_are_what_the_reports_say(real_images, tmp_path):

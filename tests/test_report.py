@@ -22,7 +22,7 @@ from deepfake_lit.results.files import write_result
 from deepfake_lit.results.metrics import evaluate
 from deepfake_lit.results.statistics import Mean, mean_over
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.data.datamodule import ImageDataModule, RawBatch
-from deepfake_lit.losses import resolve_class_weights
-from deepfake_lit.modules import build_optimizer
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import build_classifier, open_run_data, run
+from deepfake_lit.training.build import build_classifier
+from deepfake_lit.training.callbacks import DerivedRandomness
+from deepfake_lit.training.losses import resolve_class_weights
+from deepfake_lit.training.optimizers import build_optimizer
+from deepfake_lit.training.run import open_run_data, run
 
 EXPERIMENTS = ["deepfake_net", "deepfake_net_2", "vgg16"]
 
@@ -38,7 +39,7 @@ def test_the_plateau_watches_validation_accuracy_and_takes_the_largest_for_the_b
     def validated(self):
         self.log_dict({"val/accuracy": next(accuracies), "val/loss": 1.0, "val/f1": 0.5, "val/calibration_error": 0.1})
 
-    monkeypatch.setattr("deepfake_lit.modules.Classifier.on_validation_epoch_end", validated)
+    monkeypatch.setattr("deepfake_lit.training.classifier.Classifier.on_validation_epoch_end", validated)
     monkeypatch.setattr(
         DerivedRandomness,
         "on_train_epoch_start",
@@ -55,9 +56,7 @@ def test_a_stage_steps_the_parameters_of_its_own_network(small, tmp_path):
     first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"]))[-1]
     start = Path(first["folder"]) / "best.ckpt"
     cfg = compose([*small, "experiment=deepfake_net_2_staged", f"init_from={start}", "trainer.max_epochs=1"])
-    module = build_classifier(
-        cfg, open_run_data(cfg), resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
-    )
+    module = build_classifier(cfg, open_run_data(cfg), resolve())
     held = {id(p) for group in build_optimizer(cfg.optimizer, module.net).param_groups for p in group["params"]}
     assert held == {id(p) for p in module.net.parameters()}
     before = load_trained(start).net.state_dict()

@@ -10,7 +10,6 @@ import yaml
 
 from deepfake_lit import plan as plans_module
 from deepfake_lit import reproduce as module
-from deepfake_lit import train
 from deepfake_lit.cli import main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.plan import ReproduceConfig, filled, plans, read_plan
@@ -18,6 +17,7 @@ from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
 from deepfake_lit.reproduce import reproduce
 from deepfake_lit.settings.compose import compose, config_dir
+from deepfake_lit.training import run
 
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
@@ -183,7 +183,7 @@ def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, 
     def run(cfg, data, wait):
         if cfg.name == "deepfake_net":
             raise RuntimeError("out of memory")
-        return train.run(cfg, data, wait)
+        return run.run(cfg, data, wait)
 
     monkeypatch.setattr(module, "run_once", run)
     further = [*small, f"output_dir={tmp_path}", "data.image_size=32"]
@@ -221,7 +221,7 @@ def test_what_was_finished_is_kept_when_the_next_time_is_interrupted(small, tmp_
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return train.run(*arguments, **named)
+        return run.run(*arguments, **named)
 
     monkeypatch.setattr(module, "run_once", run_once)
     with pytest.raises(KeyboardInterrupt):
@@ -249,7 +249,7 @@ def test_the_time_is_announced_before_and_while(small, tmp_path, capsys):
 def test_the_time_that_is_left_is_of_the_epochs_that_are_left(small, tmp_path):
     further = [*small, f"output_dir={tmp_path}", "trainer.max_epochs=2"]
     plan = reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further)
-    data = train.open_run_data(compose(plan.trials[0].overrides))
+    data = run.open_run_data(compose(plan.trials[0].overrides))
     trial = read_plan("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further).trials[0]
     clock = module._Clock(plan, data)
     assert clock._share_left(trial) == 0.0

@@ -7,11 +7,11 @@ import pytest
 from faults import differences
 from filelock import FileLock
 
-from deepfake_lit.callbacks import DerivedRandomness
-from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import run
+from deepfake_lit.training.callbacks import DerivedRandomness
+from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.run import run
 
 ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]
 PLATEAU = ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"]

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.lineage import pinned, weights_digest
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import build_classifier, open_run_data, run, run_folder
+from deepfake_lit.training.build import build_classifier
+from deepfake_lit.training.lineage import pinned, weights_digest
+from deepfake_lit.training.run import open_run_data, run, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,7 @@ def test_weights_and_statistics_are_taken_and_nothing_else(settings, first):
     source = read_checkpoint(Path(cfg.init_from))
     from deepfake_lit.core.hardware import resolve
 
-    net = build_classifier(
-        cfg, open_run_data(cfg), resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
-    ).net
+    net = build_classifier(cfg, open_run_data(cfg), resolve()).net
     given = {k.removeprefix("net."): v for k, v in source["state_dict"].items() if k.startswith("net.")}
     own = net.state_dict()
     assert own.keys() == given.keys()

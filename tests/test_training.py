@@ -12,7 +12,6 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.modules import build_optimizer, build_scheduler, sums_of
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.files import read_predictions, read_result
@@ -20,7 +19,9 @@ from deepfake_lit.results.metrics import evaluate
 from deepfake_lit.results.statistics import wilson_interval
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.kinds import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
-from deepfake_lit.train import run
+from deepfake_lit.training.classifier import sums_of
+from deepfake_lit.training.optimizers import build_optimizer, build_scheduler
+from deepfake_lit.training.run import run
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_training_figures_are_means_over_the_images_of_an_epoch(settings, tmp_pa
     """Also where the last batch is smaller: 100 images in batches of 30."""
     seen = []
     monkeypatch.setattr(
-        "deepfake_lit.modules.sums_of",
+        "deepfake_lit.training.classifier.sums_of",
         lambda logits, loss, labels: seen.append((logits.argmax(1) == labels, loss)) or sums_of(logits, loss, labels),
     )
     (first, _) = run(compose([*settings, f"output_dir={tmp_path}", "data.batch_size=30"]))[-1]["history"]
@@ -99,7 +100,7 @@ def test_a_checkpoint_is_enough_to_predict_with(finished):
 
 def test_the_same_run_again_returns_at_once(finished, monkeypatch):
     cfg, result = finished
-    monkeypatch.setattr("deepfake_lit.train._train_and_evaluate", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("deepfake_lit.training.run._train_and_evaluate", lambda *_: pytest.fail("trained again"))
     again = run(cfg)[-1]
     assert {k: v for k, v in again.items() if k != "schema"} == result
 
@@ -115,7 +116,7 @@ def test_seed_0_is_a_seed_and_seeds_differ(settings, tmp_path):
 def test_a_failure_is_recorded_and_a_success_removes_it(settings, tmp_path, monkeypatch):
     cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
     with monkeypatch.context() as patch:
-        patch.setattr("deepfake_lit.train.build_trainer", lambda *_: 1 / 0)
+        patch.setattr("deepfake_lit.training.run.build_trainer", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(cfg)
     failures = list(tmp_path.glob("runs/default/*/failure.json"))

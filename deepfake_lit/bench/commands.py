@@ -26,13 +26,13 @@ from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO, describe
 from deepfake_lit.prediction.predict import PredictConfig
 from deepfake_lit.prediction.predict import predict as predict_images
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import build_classifier
+from deepfake_lit.training.build import build_classifier
 
 PREDICTED, ONE_BY_ONE = 1250, 150  # images of a repetition, ours and the reference's
 TRIALS = 8
 FIRST_STEP = """\
 import os, sys
-from deepfake_lit.callbacks import DerivedRandomness
+from deepfake_lit.training.callbacks import DerivedRandomness
 DerivedRandomness.on_train_batch_end = lambda *_: os._exit(0)
 from deepfake_lit.cli import main
 main(sys.argv[1:])

@@ -18,18 +18,18 @@ from torchvision.transforms import v2
 
 from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
 from deepfake_lit.bench.training import Clock
-from deepfake_lit.callbacks import History
-from deepfake_lit.checkpointing import CheckpointWriter
 from deepfake_lit.core import hardware, system
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.data.source import Source
-from deepfake_lit.modules import build_optimizer
 from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.train import build_classifier
-from deepfake_lit.trainer import build_trainer, quiet_lightning
+from deepfake_lit.training.build import build_classifier
+from deepfake_lit.training.callbacks import History
+from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.optimizers import build_optimizer
+from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
 STEPS = 12
 

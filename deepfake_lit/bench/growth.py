@@ -16,7 +16,7 @@ from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
 from deepfake_lit.status import StatusConfig, look
-from deepfake_lit.train import run
+from deepfake_lit.training.run import run
 
 SIDE = 32  # pixels
 CLASSES = 5

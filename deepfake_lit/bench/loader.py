@@ -1,7 +1,7 @@
 """Training batches as floats, against torchvision's transforms in a DataLoader."""
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,7 @@ def _fastest(
     """Against the faster of no workers and one a core."""
 
     def ours():
-        return [module.training_batch(raw).images.shape for raw in first(module.train_dataloader(), batches)]
+        return [module.training_batch(raw).images.shape for raw in islice(module.train_dataloader(), batches)]
 
     candidates = []
     for workers in (0, cores()):
@@ -89,7 +89,7 @@ def _fastest(
         torchvision = DataLoader(some, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
 
         def reference(torchvision=torchvision):
-            return [batch[0].shape for batch in first(torchvision, batches)]
+            return [batch[0].shape for batch in islice(torchvision, batches)]
 
         candidates.append(
             compared(
@@ -105,7 +105,3 @@ def _fastest(
             )
         )
     return min(candidates, key=lambda row: row.ratio)
-
-
-def first(batches: Iterable, count: int) -> Iterator:
-    return itertools.islice(batches, count)

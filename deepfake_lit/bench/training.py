@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +14,22 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from deepfake_lit.bench.loader import first
 from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
-from deepfake_lit.callbacks import History
-from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.core import console, hardware, system
-from deepfake_lit.data.datamodule import Batch, ImageDataModule, RawBatch
-from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.losses import soft_cross_entropy
-from deepfake_lit.modules import Classifier, build_optimizer
+from deepfake_lit.data.datamodule import ImageDataModule, RawBatch
 from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.settings.schema import Config
-from deepfake_lit.train import build_classifier
-from deepfake_lit.trainer import build_trainer, quiet_lightning
+from deepfake_lit.training.callbacks import History
+from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.classifier import Classifier
+from deepfake_lit.training.interrupts import Interrupts
+from deepfake_lit.training.losses import soft_cross_entropy
+from deepfake_lit.training.optimizers import build_optimizer
+from deepfake_lit.training.steps import LEARNING, Training
+from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
 STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # a repetition
-LEARNING = 6  # steps, over which both sides must learn alike
 TRIVIAL_STEPS = 1500
 
 
@@ -91,7 +89,7 @@ def _fed(cfg: BenchConfig) -> Row:
     repeated = STEPS["deepfake_net"]
 
     def real() -> int:
-        raw = first(module.train_dataloader(), repeated)
+        raw = islice(module.train_dataloader(), repeated)
         return sum(training.step(module.training_batch(_moved(batch, training.device))) > 0 for batch in raw)
 
     def fixed() -> int:
@@ -105,33 +103,6 @@ def _fed(cfg: BenchConfig) -> Row:
 
 def _moved(batch: RawBatch, device: torch.device) -> RawBatch:
     return RawBatch(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
-
-
-class Training:
-    """A bare training loop of an experiment, on batches that are there already."""
-
-    def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
-        self.device, self.dtype = torch.device(machine.device), machine.dtype
-        module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
-        self.batches = [
-            Batch(*(tensor.to(self.device) for tensor in module.training_batch(raw)))
-            for raw in first(module.train_dataloader(), LEARNING)
-        ]
-        self.classifier = build_classifier(run, data, machine).to(self.device).train()
-        self.optimizer = build_optimizer(run.optimizer, self.classifier.net)
-        with FlopCounterMode(display=False) as counter:
-            self.step(self.batches[0])
-        self.flops = counter.get_total_flops()
-
-    def step(self, batch: Batch) -> float:
-        """The loss before it."""
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.classifier.net(batch.images)
-        loss = soft_cross_entropy(logits, batch.targets, None, self.classifier.cfg.loss.label_smoothing)
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
 
 
 def matmul_peak(machine: hardware.Hardware) -> float:
@@ -195,7 +166,7 @@ def _overhead(cfg: BenchConfig) -> Row:
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, run.optimizer.lr, total_steps=TRIVIAL_STEPS, pct_start=run.scheduler.warmup
         )
-        for raw in first(datamodule.train_dataloader(), TRIVIAL_STEPS):
+        for raw in islice(datamodule.train_dataloader(), TRIVIAL_STEPS):
             clock.on_train_batch_start()
             batch = datamodule.training_batch(raw)
             loss = soft_cross_entropy(module.net(batch.images), batch.targets)

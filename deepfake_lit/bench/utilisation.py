@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import torch
 
 from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
-from deepfake_lit.bench.training import Training, matmul_peak
+from deepfake_lit.bench.training import matmul_peak
 from deepfake_lit.core import hardware, system
 from deepfake_lit.settings.compose import compose
+from deepfake_lit.training.steps import Training
 
 COMPUTE = {"residual_cnn": (64, 256), "vgg16": (32, 256)}  # batch size on a CPU, on a GPU
 MEGABYTES = 51  # that a training step of DeepFakeNet at 128x128 moves for an image in bf16: it is bound by memory

@@ -5,14 +5,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
 from torchmetrics import MeanMetric
 
 from deepfake_lit.data.datamodule import Batch
-from deepfake_lit.losses import soft_cross_entropy
 from deepfake_lit.results.metrics import classification_metrics
-from deepfake_lit.settings.choices import metric_mode
 from deepfake_lit.settings.schema import Config
+from deepfake_lit.training.losses import soft_cross_entropy
+from deepfake_lit.training.optimizers import build_optimizer, build_scheduler
 
 
 class Classifier(pl.LightningModule):
@@ -101,56 +100,3 @@ def sums_of(logits: Tensor, loss: Tensor, labels: Tensor) -> Tensor:
     """float32 (3,): the losses of a batch, how many images are right, and how many there are."""
     right = (logits.argmax(1) == labels).sum()
     return torch.stack([loss * len(labels), right.float(), torch.full_like(loss, len(labels))])
-
-
-def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
-    """
-    Args:
-        fused: all of an optimizer's arithmetic on a weight in one pass, on a CPU too.
-    """
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    if cfg.kind == "sgd":
-        return torch.optim.SGD(
-            parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov, fused=fused
-        )
-    if cfg.kind == "muon" or getattr(cfg, "matrices_only", None):
-        parameters = [
-            {"params": [p for p in parameters if p.dim() >= 2]},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
-    if cfg.kind == "muon":
-        from timm.optim import Muon
-
-        *hidden, classifier = parameters[0]["params"]
-        parameters = [{"params": hidden}, {"params": [classifier], "use_fallback": True}, parameters[1]]
-        return Muon(parameters, cfg.lr, cfg.weight_decay, cfg.momentum, nesterov=True)
-    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
-    return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay, fused=fused)
-
-
-def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
-    """Lightning's description of a scheduler: plateau once an epoch on what it watches, the others every step."""
-    if cfg.kind == "plateau":
-        mode = metric_mode(cfg.monitor)
-        scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=cfg.factor, patience=cfg.patience)
-        return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
-    if cfg.kind == "onecycle":
-        # torch divides by zero where the warm-up is exactly one step long
-        warmup = cfg.warmup + 1e-9 if cfg.warmup * total_steps == 1 else cfg.warmup
-        scheduler = OneCycleLR(
-            optimizer,
-            max_lr=optimizer.param_groups[0]["lr"],
-            total_steps=total_steps,
-            pct_start=warmup,
-            div_factor=cfg.div_factor,
-            final_div_factor=cfg.final_div_factor,
-            cycle_momentum=cfg.cycle_momentum is not False,
-        )
-        return {"scheduler": scheduler, "interval": "step"}
-    warmup = round(cfg.warmup * total_steps)
-    floor = optimizer.param_groups[0]["lr"] * cfg.final_lr_factor
-    cosine = CosineAnnealingLR(optimizer, max(1, total_steps - warmup), floor)
-    if not warmup:
-        return {"scheduler": cosine, "interval": "step"}
-    rise = LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup)
-    return {"scheduler": SequentialLR(optimizer, [rise, cosine], [warmup]), "interval": "step"}

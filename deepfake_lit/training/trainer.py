@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from deepfake_lit.callbacks import DerivedRandomness
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.processes import is_main_process
 from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
-from deepfake_lit.resume import order_events
 from deepfake_lit.settings.schema import Config
+from deepfake_lit.training.callbacks import DerivedRandomness
 
 
 def build_trainer(
@@ -82,3 +82,15 @@ def quiet_lightning():
             yield
     finally:
         logger.setLevel(level)
+
+
+EVENTS = "events.out.tfevents."
+
+
+def order_events(folder: Path) -> None:
+    """Rename TensorBoard's files where the clock has gone back: it reads them in the order of their names, which begin
+    with the time, and would take back what the newer one says instead of the older."""
+    written = sorted(folder.glob(f"{EVENTS}*"))
+    if written and written[-1].name >= f"{EVENTS}{int(time.time()):010d}":
+        for number, path in enumerate(written):
+            path.rename(folder / f"{EVENTS}{number:010d}.earlier")

@@ -14,15 +14,15 @@ from pytorch_lightning.callbacks import Callback
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
-from deepfake_lit.modules import Classifier, build_scheduler
 from deepfake_lit.prediction.checkpoint import BEST, ENTRY, LAST, PREVIOUS, read_checkpoint
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import LENGTH_FREE, fingerprint, identity
 from deepfake_lit.settings.schema import Config
+from deepfake_lit.training.classifier import Classifier
+from deepfake_lit.training.optimizers import build_scheduler
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
 NEEDED_BY_AVERAGE = ("current_model_state", "averaging_state")
-EVENTS = "events.out.tfevents."
 MAY_DIFFER = ("extends", "trainer.max_epochs")  # between a run and the one that it extends
 
 
@@ -78,15 +78,6 @@ def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> 
             shutil.copyfileobj(source, copy)
     note(f"extends {path}, after step {checkpoint['global_step']:,}, to {epochs} epochs")
     return path, checkpoint["global_step"]
-
-
-def order_events(folder: Path) -> None:
-    """Rename TensorBoard's files where the clock has gone back: it reads them in the order of their names, which begin
-    with the time, and would take back what the newer one says instead of the older."""
-    written = sorted(folder.glob(f"{EVENTS}*"))
-    if written and written[-1].name >= f"{EVENTS}{int(time.time()):010d}":
-        for number, path in enumerate(written):
-            path.rename(folder / f"{EVENTS}{number:010d}.earlier")
 
 
 class PlannedAnew(Callback):

@@ -5,6 +5,7 @@ on the table of them.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
-from deepfake_lit.lineage import check_unseen
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.prediction.checkpoint import ENTRY, LAST
 from deepfake_lit.prediction.ensemble import Member, member_logits
@@ -32,6 +32,7 @@ from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import digest
 from deepfake_lit.settings.schema import Config
+from deepfake_lit.training.lineage import check_unseen
 
 
 def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member]:
@@ -69,8 +70,13 @@ class Tables:
     validation: Tensor
 
 
-def make_tables(cfg: Config, data: ImageData, members: list[Member], machine: Hardware) -> Tables:
+def make_tables(
+    cfg: Config, data: ImageData, members: list[Member], machine: Hardware, train: Callable[[Config, ImageData], Path]
+) -> Tables:
     """For `model.fit_on`: train, out_of_fold or validation.
+
+    Args:
+        train: runs a configuration on the data and returns the run's folder.
 
     Raises:
         UserError: a member cannot be trained on folds.
@@ -86,14 +92,22 @@ def make_tables(cfg: Config, data: ImageData, members: list[Member], machine: Ha
         runs = [digest(m.meta["config"]) for m in members if isinstance(m, Trained)]
         if len(set(runs)) < len(runs):
             raise UserError("model.fit_on=out_of_fold: two members are of one run, which on a fold gives one network")
-        columns = [out_of_fold(m, path, cfg, data, machine) for path, m in zip(cfg.model.members, members, strict=True)]
+        named = zip(cfg.model.members, members, strict=True)
+        columns = [out_of_fold(member, path, cfg, data, machine, train) for path, member in named]
         return Tables(torch.stack(columns, 1), data.splits["train"].labels, validation)
     if cfg.model.fit_on == "train":
         return Tables(on(data.splits["train"]), data.splits["train"].labels, validation)
     return Tables(validation, data.splits["validation"].labels, validation)
 
 
-def out_of_fold(member: Member, path: str, cfg: Config, data: ImageData, machine: Hardware) -> Tensor:
+def out_of_fold(
+    member: Member,
+    path: str,
+    cfg: Config,
+    data: ImageData,
+    machine: Hardware,
+    train: Callable[[Config, ImageData], Path],
+) -> Tensor:
     """float32 (N, K): the logits of every training image, by a network trained like the member on the other folds.
 
     Those networks are runs like any other, found again by their fingerprints. It is their last epoch that answers, and
@@ -103,25 +117,25 @@ def out_of_fold(member: Member, path: str, cfg: Config, data: ImageData, machine
         raise UserError(f"model.fit_on=out_of_fold trains networks on folds; {path} is a baseline")
     if cfg.data.folds or member.config.data.folds:
         raise UserError(f"model.fit_on=out_of_fold: {path} or this run are on a fold of the training images already")
-    train = data.splits["train"]
-    row_of = {image_id: row for row, image_id in enumerate(train.ids)}
+    images = data.splits["train"]
+    row_of = {image_id: row for row, image_id in enumerate(images.ids)}
     found = None
     for fold in range(cfg.model.folds):
         console.note(f"fold {fold + 1} of {cfg.model.folds} for {path}")
         part = with_fold(data, cfg.model.folds, fold)
-        trained = load_trained(_trained_on(part, member.meta, cfg, fold) / LAST)
+        trained = load_trained(_trained_on(part, member.meta, cfg, fold, train) / LAST)
         trained.to(machine)
         held_out = part.splits["validation"]
         logits = logits_on(trained, held_out, cfg.data.eval_batch_size, machine, "logits of the fold")
-        found = logits.new_full((len(train), logits.shape[1]), torch.nan) if found is None else found
+        found = logits.new_full((len(images), logits.shape[1]), torch.nan) if found is None else found
         found[[row_of[image_id] for image_id in held_out.ids]] = logits
     return found
 
 
-def _trained_on(part: ImageData, meta: dict[str, Any], cfg: Config, fold: int) -> Path:
+def _trained_on(
+    part: ImageData, meta: dict[str, Any], cfg: Config, fold: int, train: Callable[[Config, ImageData], Path]
+) -> Path:
     """The folder of the run of a checkpoint's configuration on a fold; of staged training all stages."""
-    from deepfake_lit.train import run
-
     one_device("model.fit_on=out_of_fold")
     one = from_dict(meta["config"])
     one.output_dir, one.extends, one.baselines = cfg.output_dir, None, {}
@@ -132,8 +146,8 @@ def _trained_on(part: ImageData, meta: dict[str, Any], cfg: Config, fold: int) -
     one.trainer.early_stopping = None
     one.data.folds, one.data.fold = cfg.model.folds, fold
     if one.init_from is not None and meta["init_from"]["data_hash"] == part.hash:
-        one.init_from, one.init_weights = str(_trained_on(part, meta["init_from"], cfg, fold) / LAST), None
-    return Path(run(one, part, wait=True)[-1]["folder"])
+        one.init_from, one.init_weights = str(_trained_on(part, meta["init_from"], cfg, fold, train) / LAST), None
+    return train(one, part)
 
 
 class TableRows(Dataset):

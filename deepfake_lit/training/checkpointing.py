@@ -2,8 +2,6 @@
 
 import contextlib
 import math
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from deepfake_lit.averaging import Average
-from deepfake_lit.core.console import note
-from deepfake_lit.core.errors import UNFINISHED
 from deepfake_lit.core.processes import any_process
-from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.prediction.checkpoint import BEST, LAST
 from deepfake_lit.settings.choices import metric_mode
+from deepfake_lit.training.averaging import Average
 
 
 def _epoch_file(epoch: int | str) -> str:
@@ -171,43 +166,3 @@ class CheckpointWriter(Checkpoint):
         with self.average.in_place(trainer.lightning_module) if swapped else contextlib.nullcontext():
             trainer.save_checkpoint(self.folder / name, weights_only)
         self.seconds += time.monotonic() - start
-
-
-class Interrupts(Checkpoint):
-    """Ends a run at SIGTERM, SIGUSR1 (how SLURM announces preemption) or Ctrl-C with a checkpoint of the step it is at.
-
-    A second Ctrl-C does not wait for it. Being a checkpoint callback it runs after the others, on whole steps.
-    Lightning gives the signals their handlers back when the fit is over.
-    """
-
-    def __init__(self, writer: CheckpointWriter):
-        self.writer = writer
-        self.received = False
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.received = trainer.received_sigterm  # before now
-        trainer._signal_connector.received_sigterm = False
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            for number in STOP_SIGNALS:
-                signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: Any) -> None:
-        self.received = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
-        if any_process(trainer, self.received) and self.writer.write_within_epoch(trainer, batch_idx):
-            self._end()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if any_process(trainer, self.received):
-            self.writer.write_between_epochs(trainer)
-            self._end()
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if any_process(trainer, self.received):
-            self._end()
-
-    def _end(self) -> None:
-        note("stopped after a whole step; the same command goes on from there")
-        raise SystemExit(UNFINISHED)

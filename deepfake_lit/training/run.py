@@ -8,35 +8,31 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from deepfake_lit.averaging import build_average
 from deepfake_lit.baselines.fit import Baselines
-from deepfake_lit.callbacks import History
-from deepfake_lit.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import write_json
 from deepfake_lit.core.processes import is_main_process, process_group_left
-from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
-from deepfake_lit.ensemble import LogitsDataModule, entry_of, gains, load_members, make_tables, network_of
-from deepfake_lit.lineage import lineage_of, member_of, pinned, start_from
-from deepfake_lit.losses import resolve_class_weights
-from deepfake_lit.models.build import build_model
-from deepfake_lit.modules import Classifier
 from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.files import read_result, write_result
 from deepfake_lit.results.metrics import evaluate
 from deepfake_lit.results.provenance import now, origin
 from deepfake_lit.results.state import locked, recorded_failure
-from deepfake_lit.resume import PlannedAnew, checkpoint_to_resume, put_aside
-from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.identity import fingerprint, to_dict
 from deepfake_lit.settings.schema import Config
-from deepfake_lit.trainer import build_trainer, quiet_lightning
-
-CALIBRATION = 1000  # training images that fix the front end of a network that has statistics of images in it
+from deepfake_lit.training.averaging import build_average
+from deepfake_lit.training.build import build_parts
+from deepfake_lit.training.callbacks import History
+from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.classifier import Classifier
+from deepfake_lit.training.ensemble import LogitsDataModule, gains
+from deepfake_lit.training.interrupts import Interrupts
+from deepfake_lit.training.lineage import lineage_of, member_of, pinned
+from deepfake_lit.training.resume import PlannedAnew, checkpoint_to_resume, put_aside
+from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
 
 def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[dict[str, Any]]:
@@ -73,6 +69,10 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
             with recorded_failure(folder):
                 result = _train_and_evaluate(cfg, data, folder, baselines)
     return [*baselines.results, {**result, "folder": str(folder)}]
+
+
+def _run_alone(cfg: Config, data: ImageData) -> Path:
+    return Path(run(cfg, data, wait=True)[-1]["folder"])
 
 
 def open_run_data(cfg: Config) -> ImageData:
@@ -146,7 +146,7 @@ def _train(
 ) -> tuple[pl.Trainer, Classifier, History, CheckpointWriter] | None:
     """Train to the end, from the newest checkpoint on if there is one. None where that one could not be gone on from:
     it is put aside, and the next try takes the one before it."""
-    module, datamodule, origins = _parts(cfg, data, machine)
+    module, datamodule, origins = build_parts(cfg, data, machine, _run_alone)
     average = build_average(cfg.trainer, cfg.seed)
     history = History(folder / "history.csv")
     t = cfg.trainer
@@ -168,38 +168,6 @@ def _train(
     if trainer.is_global_zero and not (folder / LAST).exists():  # put aside, and the one before it was the end as well
         (folder / PREVIOUS).replace(folder / LAST)
     return trainer, module, history, writer
-
-
-def _parts(cfg: Config, data: ImageData, machine: hardware.Hardware) -> tuple[Classifier, ImageDataModule, dict]:
-    """What is trained, on what, and what its checkpoints say of the checkpoints that it is made of."""
-    if cfg.model.kind != "ensemble":
-        module = build_classifier(cfg, data, machine)
-        origins = {"init_from": lineage_of(Path(cfg.init_from))} if cfg.init_from else {}
-        return module, ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last), origins
-    members = load_members(cfg, data, machine)
-    tables = make_tables(cfg, data, members, machine)
-    torch.manual_seed(derive(cfg.seed, "init") >> 1)
-    weights = class_weights(cfg, data, tables.labels)
-    module = Classifier(network_of(cfg, members), cfg, data.class_names, weights)
-    return module, LogitsDataModule(tables, data, cfg), {"members": entry_of(cfg, members)}
-
-
-def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
-    """The network under its loss; it starts from `cfg.init_from`, else is initialised from (seed, "init") alone."""
-    torch.manual_seed(derive(cfg.seed, "init") >> 1)
-    net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
-    if cfg.init_from:
-        start_from(net, cfg, data)
-    elif hasattr(net, "calibrate"):
-        net.calibrate(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(CALIBRATION))
-    weights = class_weights(cfg, data, data.splits["train"].labels)
-    return Classifier(net, cfg, data.class_names, weights, machine.channels_last)
-
-
-def class_weights(cfg: Config, data: ImageData, labels: np.ndarray) -> list[float] | None:
-    """Of the loss, by the labels of what is trained on."""
-    counts = np.bincount(labels, minlength=len(data.class_names)).tolist()
-    return resolve_class_weights(cfg.loss.class_weights, counts)
 
 
 def _made_of(cfg: Config, datamodule: ImageDataModule, probabilities: np.ndarray) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""From settings to torch's optimizers and schedulers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
+
+from deepfake_lit.settings.choices import metric_mode
+
+
+def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
+    """
+    Args:
+        fused: all of an optimizer's arithmetic on a weight in one pass, on a CPU too.
+    """
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    if cfg.kind == "sgd":
+        return torch.optim.SGD(
+            parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov, fused=fused
+        )
+    if cfg.kind == "muon" or getattr(cfg, "matrices_only", None):
+        parameters = [
+            {"params": [p for p in parameters if p.dim() >= 2]},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+    if cfg.kind == "muon":
+        from timm.optim import Muon
+
+        *hidden, classifier = parameters[0]["params"]
+        parameters = [{"params": hidden}, {"params": [classifier], "use_fallback": True}, parameters[1]]
+        return Muon(parameters, cfg.lr, cfg.weight_decay, cfg.momentum, nesterov=True)
+    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
+    return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay, fused=fused)
+
+
+def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
+    """Lightning's description of a scheduler: plateau once an epoch on what it watches, the others every step."""
+    if cfg.kind == "plateau":
+        mode = metric_mode(cfg.monitor)
+        scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=cfg.factor, patience=cfg.patience)
+        return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
+    if cfg.kind == "onecycle":
+        # torch divides by zero where the warm-up is exactly one step long
+        warmup = cfg.warmup + 1e-9 if cfg.warmup * total_steps == 1 else cfg.warmup
+        scheduler = OneCycleLR(
+            optimizer,
+            max_lr=optimizer.param_groups[0]["lr"],
+            total_steps=total_steps,
+            pct_start=warmup,
+            div_factor=cfg.div_factor,
+            final_div_factor=cfg.final_div_factor,
+            cycle_momentum=cfg.cycle_momentum is not False,
+        )
+        return {"scheduler": scheduler, "interval": "step"}
+    warmup = round(cfg.warmup * total_steps)
+    floor = optimizer.param_groups[0]["lr"] * cfg.final_lr_factor
+    cosine = CosineAnnealingLR(optimizer, max(1, total_steps - warmup), floor)
+    if not warmup:
+        return {"scheduler": cosine, "interval": "step"}
+    rise = LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup)
+    return {"scheduler": SequentialLR(optimizer, [rise, cosine], [warmup]), "interval": "step"}

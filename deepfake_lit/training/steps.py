@@ -1,0 +1,43 @@
+"""Bare training steps, to time them."""
+
+from itertools import islice
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepfake_lit.core import hardware
+from deepfake_lit.data.datamodule import Batch, ImageDataModule
+from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.settings.schema import Config
+from deepfake_lit.training.build import build_classifier
+from deepfake_lit.training.losses import soft_cross_entropy
+from deepfake_lit.training.optimizers import build_optimizer
+
+LEARNING = 6  # steps, over which both sides must learn alike
+
+
+class Training:
+    """A bare training loop of an experiment, on batches that are there already."""
+
+    def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
+        self.device, self.dtype = torch.device(machine.device), machine.dtype
+        module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
+        self.batches = [
+            Batch(*(tensor.to(self.device) for tensor in module.training_batch(raw)))
+            for raw in islice(module.train_dataloader(), LEARNING)
+        ]
+        self.classifier = build_classifier(run, data, machine).to(self.device).train()
+        self.optimizer = build_optimizer(run.optimizer, self.classifier.net)
+        with FlopCounterMode(display=False) as counter:
+            self.step(self.batches[0])
+        self.flops = counter.get_total_flops()
+
+    def step(self, batch: Batch) -> float:
+        """The loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.classifier.net(batch.images)
+        loss = soft_cross_entropy(logits, batch.targets, None, self.classifier.cfg.loss.label_smoothing)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()

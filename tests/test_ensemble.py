@@ -171,7 +171,7 @@ def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settin
     cfg = configured(settings, members, "model.fit_on=out_of_fold", "model.folds=2", of=(0, 1))
     data, machine = open_run_data(cfg), resolve()
     loaded = ensemble.load_members(cfg, data, machine)
-    tables = ensemble.make_tables(cfg, data, loaded, machine, train=None)
+    tables = ensemble.make_tables(cfg, data, loaded, machine, lambda one, part: Path(run(one, part)[-1]["folder"]))
     train = data.splits["train"]
     assert tables.fit.shape == (100, 2, 5)
     folds = fold_of([fact.pixel_hash for fact in train.facts], train.labels, 2)

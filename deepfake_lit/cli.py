@@ -110,8 +110,8 @@ def train(arguments: list[str]) -> int:
 
 def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.core.errors import UserError
-    from deepfake_lit.plan import ReproduceConfig, plans
-    from deepfake_lit.reproduce import reproduce
+    from deepfake_lit.studies.plan import ReproduceConfig, plans
+    from deepfake_lit.studies.reproduce import reproduce
 
     own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
     reports, cfg = settings(own, ReproduceConfig)
@@ -200,7 +200,7 @@ def bench(arguments: list[str]) -> int:
 
 
 def status(arguments: list[str]) -> None:
-    from deepfake_lit.status import StatusConfig, differing, look
+    from deepfake_lit.studies.status import StatusConfig, differing, look
 
     cfg = settings(arguments, StatusConfig)[1]
     from rich.live import Live

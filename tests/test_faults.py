@@ -17,7 +17,7 @@ from faults import differences, ended
 
 from deepfake_lit import cli
 from deepfake_lit.results.state import locked
-from deepfake_lit.status import StatusConfig, look
+from deepfake_lit.studies.status import StatusConfig, look
 
 KILLS = int(os.environ.get("FAULTS", "12"))
 AT_MOST = 5  # kills of one run

@@ -18,7 +18,7 @@ from deepfake_lit.prediction.predictor import load_member
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.files import REQUIRED, read_predictions, read_result
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.status import StatusConfig, look
+from deepfake_lit.studies.status import StatusConfig, look
 from deepfake_lit.training.lineage import lineage_of, pinned
 from deepfake_lit.training.run import run
 

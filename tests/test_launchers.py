@@ -15,9 +15,9 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
 from deepfake_lit.core.system import cores
-from deepfake_lit.hydra_job import _one_trial_a_core
 from deepfake_lit.settings.compose import config_dir, register
-from deepfake_lit.status import StatusConfig, look
+from deepfake_lit.studies.hydra_sweep import _one_trial_a_core
+from deepfake_lit.studies.status import StatusConfig, look
 
 SWEEP = ["optimizer.lr=0.1,0.01"]
 TINY = ["model.width=0.125", "trainer.max_epochs=2", "trainer.progress_bar=false", "data.batch_size=25"]

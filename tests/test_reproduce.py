@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepfake_lit import plan as plans_module
-from deepfake_lit import reproduce as module
 from deepfake_lit.cli import main
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.plan import ReproduceConfig, filled, plans, read_plan
 from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
-from deepfake_lit.reproduce import reproduce
 from deepfake_lit.settings.compose import compose, config_dir
-from deepfake_lit.training import run
+from deepfake_lit.studies import estimate
+from deepfake_lit.studies import plan as plans_module
+from deepfake_lit.studies import reproduce as module
+from deepfake_lit.studies.plan import ReproduceConfig, filled, plans, read_plan
+from deepfake_lit.studies.reproduce import reproduce
+from deepfake_lit.training.run import run as train
 
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
@@ -183,9 +184,9 @@ def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, 
     def run(cfg, data, wait):
         if cfg.name == "deepfake_net":
             raise RuntimeError("out of memory")
-        return run.run(cfg, data, wait)
+        return train(cfg, data, wait)
 
-    monkeypatch.setattr(module, "run_once", run)
+    monkeypatch.setattr(module, "run", run)
     further = [*small, f"output_dir={tmp_path}", "data.image_size=32"]
     cfg = ReproduceConfig("smoke", rows=["svm", "deepfake_net_2_staged"])
     reasons = {t.row: t.reason for t in reproduce("report_a", cfg, further).trials}
@@ -221,9 +222,9 @@ def test_what_was_finished_is_kept_when_the_next_time_is_interrupted(small, tmp_
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return run.run(*arguments, **named)
+        return train(*arguments, **named)
 
-    monkeypatch.setattr(module, "run_once", run_once)
+    monkeypatch.setattr(module, "run", run_once)
     with pytest.raises(KeyboardInterrupt):
         reproduce("report_b", cfg, further)
     after = json.loads(record.read_text())["trials"]
@@ -251,7 +252,7 @@ def test_the_time_that_is_left_is_of_the_epochs_that_are_left(small, tmp_path):
     plan = reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further)
     data = run.open_run_data(compose(plan.trials[0].overrides))
     trial = read_plan("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further).trials[0]
-    clock = module._Clock(plan, data)
+    clock = estimate.TimeLeft(plan, data)
     assert clock._share_left(trial) == 0.0
     folder = tmp_path / plan.trials[0].folders[0]
     (folder / "result.json").unlink()

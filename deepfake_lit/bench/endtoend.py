@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
-from deepfake_lit.bench.training import Clock
+from deepfake_lit.bench.training import StepTimes
 from deepfake_lit.core import hardware, system
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
@@ -93,7 +93,7 @@ def _end_to_end(cfg: BenchConfig) -> Row:
     same = torch.allclose(module.evaluation_batch(raw).images[:8], expected, atol=2.1 / 127.5)  # theirs rounds to bytes
 
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as silent:
-        ours, usual = Clock(), Clock()
+        ours, usual = StepTimes(), StepTimes()
         path = Path(folder)
         writer = CheckpointWriter(path, run.monitor, run.trainer.checkpoint_minutes)
         with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent), quiet_lightning():

@@ -15,7 +15,7 @@ from deepfake_lit.data.dataset import open_data
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
-from deepfake_lit.status import StatusConfig, look
+from deepfake_lit.studies.status import StatusConfig, look
 from deepfake_lit.training.run import run
 
 SIDE = 32  # pixels

@@ -26,7 +26,7 @@ from deepfake_lit.training.classifier import Classifier
 from deepfake_lit.training.interrupts import Interrupts
 from deepfake_lit.training.losses import soft_cross_entropy
 from deepfake_lit.training.optimizers import build_optimizer
-from deepfake_lit.training.steps import LEARNING, Training
+from deepfake_lit.training.steps import LEARNING, TrainingSteps
 from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
 STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # a repetition
@@ -54,10 +54,10 @@ def _step(experiment: str, cfg: BenchConfig) -> Row:
     data = images(cfg)
     machine = hardware.resolve(run.trainer.accelerator, run.trainer.precision, run.trainer.channels_last)
     plain = hardware.Hardware(machine.device, machine.name, machine.cores, "fp32", False)
-    sides = [Training(run, data, used) for used in (machine, plain)]
+    sides = [TrainingSteps(run, data, used) for used in (machine, plain)]
     repeated = STEPS[experiment]
 
-    def loss(side: Training, steps: int) -> float:
+    def loss(side: TrainingSteps, steps: int) -> float:
         return statistics.fmean(side.step(side.batches[i % LEARNING]) for i in range(steps))
 
     losses = [loss(side, LEARNING) for side in sides]
@@ -84,7 +84,7 @@ def _fed(cfg: BenchConfig) -> Row:
     run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
     data = images(cfg)
     machine = hardware.resolve(run.trainer.accelerator, run.trainer.precision, run.trainer.channels_last)
-    training = Training(run, data, machine)
+    training = TrainingSteps(run, data, machine)
     module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
     repeated = STEPS["deepfake_net"]
 
@@ -117,7 +117,7 @@ def matmul_peak(machine: hardware.Hardware) -> float:
     return 2 * side**3 / min(seconds)
 
 
-class Clock(pl.Callback):
+class StepTimes(pl.Callback):
     """When each step began."""
 
     def __init__(self):
@@ -149,7 +149,7 @@ def _overhead(cfg: BenchConfig) -> Row:
         return Classifier(net, run, data.class_names)
 
     def trained() -> tuple[float, Tensor]:
-        module, clock = classifier(), Clock()
+        module, clock = classifier(), StepTimes()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             writer = CheckpointWriter(path, run.monitor, run.trainer.checkpoint_minutes)
@@ -160,7 +160,7 @@ def _overhead(cfg: BenchConfig) -> Row:
         return clock.seconds, module.net[2].weight.detach()
 
     def bare() -> tuple[float, Tensor]:
-        module, clock = classifier(), Clock()
+        module, clock = classifier(), StepTimes()
         datamodule = ImageDataModule(data, run.data, run.augment, 0)
         optimizer = build_optimizer(run.optimizer, module.net)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(

@@ -10,7 +10,7 @@ from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
 from deepfake_lit.bench.training import matmul_peak
 from deepfake_lit.core import hardware, system
 from deepfake_lit.settings.compose import compose
-from deepfake_lit.training.steps import Training
+from deepfake_lit.training.steps import TrainingSteps
 
 COMPUTE = {"residual_cnn": (64, 256), "vgg16": (32, 256)}  # batch size on a CPU, on a GPU
 MEGABYTES = 51  # that a training step of DeepFakeNet at 128x128 moves for an image in bf16: it is bound by memory
@@ -44,17 +44,17 @@ def _memory(cfg: BenchConfig) -> Row:
     return Row("utilisation", case, seconds, ideal, ideal / seconds, True, cfg.repetitions, note)
 
 
-def _training(cfg: BenchConfig, experiment: str) -> tuple[Training, hardware.Hardware, int]:
+def _training(cfg: BenchConfig, experiment: str) -> tuple[TrainingSteps, hardware.Hardware, int]:
     system.keep_freed_memory()
     settings = [f"experiment={experiment}", f"data.root={cfg.data.root}"]
     machine = hardware.resolve(compose(settings).trainer.accelerator)
     if experiment in COMPUTE:
         settings.append(f"data.batch_size={COMPUTE[experiment][machine.device == 'cuda']}")
     run = compose(settings)
-    return Training(run, images(cfg), machine), machine, run.data.batch_size
+    return TrainingSteps(run, images(cfg), machine), machine, run.data.batch_size
 
 
-def _seconds(training: Training, cfg: BenchConfig) -> float:
+def _seconds(training: TrainingSteps, cfg: BenchConfig) -> float:
     """Of a step, the median; each waits for the device."""
     times = []
     for _ in range(max(cfg.repetitions, 3) + 1):

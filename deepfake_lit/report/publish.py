@@ -15,7 +15,7 @@ from deepfake_lit.report.rows import shown
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.state import failure
 from deepfake_lit.settings.identity import digest
-from deepfake_lit.sweep import runs_of, trials
+from deepfake_lit.studies.trials import runs_of, trials
 
 COPIED = ("predictions.npz", "history.csv")
 ABSOLUTE = r"(?<![\w./:-])/(?:[\w.@+-]+/)+"

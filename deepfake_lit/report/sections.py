@@ -11,7 +11,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, neighbours, read_reported, run_at, shown
 from deepfake_lit.settings.identity import digest, identity_of, to_dict
-from deepfake_lit.sweep import runs_of, settings_of, trials
+from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
 
 def sections(output: Path) -> list[Section]:

@@ -16,7 +16,7 @@ from deepfake_lit.training.optimizers import build_optimizer
 LEARNING = 6  # steps, over which both sides must learn alike
 
 
-class Training:
+class TrainingSteps:
     """A bare training loop of an experiment, on batches that are there already."""
 
     def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):

@@ -10,7 +10,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.results.state import state_of
 from deepfake_lit.settings.identity import identity_of
-from deepfake_lit.sweep import table
+from deepfake_lit.studies.trials import table
 
 
 @dataclass

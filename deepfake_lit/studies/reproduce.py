@@ -1,0 +1,76 @@
+"""The runs behind a report's tables: what is missing is trained, in order, and what there is is found again.
+
+Which runs there are stands in conf/reproduce/. What came of them is kept in `<output_dir>/reproduce/`, one file a
+report and scale, which the page is made from.
+"""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deepfake_lit.core import console
+from deepfake_lit.core.errors import Unfinished, UserError
+from deepfake_lit.core.files import read_json, write_json
+from deepfake_lit.core.processes import one_device
+from deepfake_lit.data.audit import alpha_finding
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.studies.estimate import TimeLeft
+from deepfake_lit.studies.plan import Plan, ReproduceConfig, filled, read_plan, without_references
+from deepfake_lit.training.run import open_run_data, run
+
+
+def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
+    """Run what is missing of a report's tables; a row that fails is recorded, and the others go on.
+
+    Raises:
+        UserError: no such report, scale or row, or the data cannot be used.
+    """
+    plan = read_plan(report, cfg, further)
+    one_device("reproduce")
+    checked = compose(without_references(plan.trials[0]))
+    data, plan.output_dir = open_run_data(checked), checked.output_dir
+    record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
+    kept = _kept(record, plan, data.hash)
+    others = [t for t in kept if (t["row"], t["seed"]) not in {(trial.row, trial.seed) for trial in plan.trials}]
+    alpha = alpha_finding(data)
+    clock = TimeLeft(plan, data)
+    for trial in plan.trials:
+        try:
+            overrides = [filled(o, trial, plan) for o in trial.overrides]
+            console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left(trial)}")
+            results = run(compose(overrides), data, wait=True)
+            folders = [os.path.relpath(result["folder"], plan.output_dir) for result in results]
+            trial.overrides, trial.folders = overrides, folders
+        except Unfinished:
+            raise
+        except UserError as error:
+            trial.reason = str(error)
+        except Exception as error:  # one row's failure must not end the others
+            trial.reason = f"{type(error).__name__}: {error}"
+        if trial.reason:
+            console.warn(f"{trial.row}, seed {trial.seed}, failed: {trial.reason}")
+        clock.done(trial)
+        trials = [*map(asdict, plan.trials), *others]
+        write_json(record, asdict(plan) | {"trials": trials, "data_hash": data.hash, "alpha": alpha})
+    return plan
+
+
+def _kept(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
+    """What has been kept of earlier times, as far as it was on the same images under the same further settings. What is
+    planned again has its runs from there until it is asked for."""
+    try:
+        before = read_json(record)
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        console.warn(f"{record} cannot be read ({error}) and is written anew")
+        return []
+    if before.get("data_hash") != data_hash or before.get("further") != plan.further:
+        return []
+    by_key = {(t["row"], t["seed"]): t for t in before["trials"]}
+    for trial in plan.trials:
+        earlier = by_key.get((trial.row, trial.seed))
+        if earlier and earlier["planned"] == trial.planned:
+            trial.folders = earlier["folders"]
+    return before["trials"]

@@ -1,0 +1,81 @@
+"""The trials of a sweep, by whatever launcher and in how many terminals, and the table that they make.
+
+A sweep needs no state of its own: a trial is a run, found again by its fingerprint. What is kept is which trials there
+were: one file each, with the overrides and the run's folder, in `<output_dir>/sweeps/<name>/trials/`.
+"""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from deepfake_lit.core import console
+from deepfake_lit.core.errors import Unfinished, UserError
+from deepfake_lit.core.files import atomic, write_json
+from deepfake_lit.results.state import Busy, failure
+from deepfake_lit.settings.compose import load
+from deepfake_lit.settings.identity import digest
+from deepfake_lit.studies.trials import table
+from deepfake_lit.training.run import open_run_data, run, run_folder
+
+
+def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
+    """The trial's accuracy; None where it failed, before or now, or another process is in it.
+
+    Args:
+        composed: the trial's configuration, not checked yet.
+        hydra_config: Hydra's own: the trial's number and overrides, and the sweep's folder.
+    """
+    number, overrides = hydra_config.job.num, list(hydra_config.overrides.task)
+    adaptive = hydra_config.runtime.choices["hydra/sweeper"] != "basic"  # what it tries next depends on this trial
+    entry = {"number": number, "overrides": overrides, "folder": None, "reason": None}
+    path = Path(hydra_config.sweep.dir) / "trials" / f"{digest(sorted(overrides))}.json"
+    try:
+        cfg = load(composed)
+        data = open_run_data(cfg)
+        network = None if cfg.model.kind == "none" else run_folder(cfg, data)
+        entry["folder"] = network and str(network)
+        write_json(path, entry)
+        if network and not cfg.retry_failed and (reason := failure(network)):
+            console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
+            return None
+        results = run(cfg, data, wait=adaptive)
+        result = results[-1]
+    except Busy:
+        return None
+    except Unfinished:
+        raise
+    except UserError as error:
+        entry["reason"] = str(error)
+    except Exception as error:  # what goes wrong in one trial must not end the others
+        entry["reason"] = f"{type(error).__name__}: {error}"
+    else:
+        entry["folder"], entry["folders"] = result["folder"], [each["folder"] for each in results]
+        write_json(path, entry)
+        return result["best"]["accuracy"]
+    console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")
+    write_json(path, entry)
+    return None
+
+
+def finish(folder: Path) -> list[dict[str, Any]]:
+    """Wait for trials that other processes are in, write `table.csv` and return its rows."""
+    rows = table(folder)
+    if any(row["state"] == "running" for row in rows):
+        with console.working("waiting for trials that other processes are in"):
+            while any(row["state"] == "running" for row in rows):
+                time.sleep(1)
+                rows = table(folder)
+    write_table(folder / "table.csv", rows)
+    return rows
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    flat = [{"trial": row["trial"], **row["settings"], **row} for row in rows]
+    names = [name for name in dict.fromkeys(name for row in flat for name in row) if name != "settings"]
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)

@@ -1,4 +1,4 @@
-from deepfake_lit.cli import main
+from deepfake_lit.cli.main import main
 
 if __name__ == "__main__":
     main()

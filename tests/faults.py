@@ -17,8 +17,8 @@ import torch
 import torch.utils.tensorboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import deepfake_lit.hydra_job  # noqa: F401 (what every run imports is imported once)
-from deepfake_lit.cli import main
+import deepfake_lit.cli.train  # noqa: F401 (what every run imports is imported once)
+from deepfake_lit.cli.main import main
 from deepfake_lit.core import files
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.results.files import read_predictions, read_result

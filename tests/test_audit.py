@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_lit.cli import COMMANDS
+from deepfake_lit.cli.main import COMMANDS
 from deepfake_lit.core.plots import radial_average
 from deepfake_lit.data.audit import audit, mean_log_spectra
 from deepfake_lit.data.dataset import open_data

@@ -11,10 +11,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from deepfake_lit import cli
 from deepfake_lit.baselines.build import build_pipeline
 from deepfake_lit.baselines.fit import Baselines, variants
 from deepfake_lit.baselines.saved import load_baseline
+from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import open_data
 from deepfake_lit.results.files import read_predictions, read_result
@@ -151,7 +151,7 @@ def test_identity_of_a_baseline(samples, tmp_path):
 def test_mistakes_are_one_line_before_any_data_is_read(tmp_path, capsys, overrides, message):
     command = ["train", "model=none", f"data.root={tmp_path / 'nothing here'}", *overrides]
     with pytest.raises(SystemExit) as exit:
-        cli.main(command)
+        main.main(command)
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert message in error
@@ -173,12 +173,12 @@ def test_predict_and_evaluate_take_baselines_and_networks_together(samples, tmp_
     network = run(compose([*NETWORK, f"data.root={samples}", f"output_dir={tmp_path}"]))[-1]
     members = [f"{svm['folder']}/model.skops", f"{network['folder']}/best.ckpt"]
     for files in (members[:1], members, members[::-1]):
-        cli.COMMANDS["evaluate"]([*files, f"data.root={samples}", f"output={tmp_path}/evaluation"])
+        COMMANDS["evaluate"]([*files, f"data.root={samples}", f"output={tmp_path}/evaluation"])
         report = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
         if len(files) == 1:
             for key in ("confusion", "accuracy", "log_loss"):  # the last by products of other shapes
                 np.testing.assert_allclose(report["plain"][key], svm["best"][key], rtol=1e-6)
-    cli.COMMANDS["predict"]([*members, f"images={samples}", f"output={tmp_path}/predictions"])
+    COMMANDS["predict"]([*members, f"images={samples}", f"output={tmp_path}/predictions"])
     assert len((tmp_path / "predictions" / "submission.csv").read_text().splitlines()) == 11
 
 

@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from deepfake_lit import cli
 from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Row, compared
+from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core import console
 
 
 def test_bench_compares_both_sides(samples, tmp_path, capsys):
     settings = [f"data.root={samples}", f"output={tmp_path}", "sizes=[1000]", "repetitions=1", "threads=1"]
-    assert not cli.COMMANDS["bench"](["knn", *settings])
+    assert not COMMANDS["bench"](["knn", *settings])
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["bench"], row["case"], row["same"]) for row in report["rows"]] == [
         ("knn", "100 images", True),  # no more than there are
@@ -30,7 +30,7 @@ def test_other_answers_make_the_exit_status_1(samples, tmp_path, monkeypatch):
         return 1.0, 0.1, np.array([side == "ours"])
 
     monkeypatch.setattr(baselines, "in_a_process", measured)
-    assert cli.COMMANDS["bench"](["svm", f"data.root={samples}", f"output={tmp_path}"]) == 1
+    assert COMMANDS["bench"](["svm", f"data.root={samples}", f"output={tmp_path}"]) == 1
 
 
 def test_a_slow_side_is_not_repeated(samples, tmp_path, monkeypatch):
@@ -42,13 +42,13 @@ def test_a_slow_side_is_not_repeated(samples, tmp_path, monkeypatch):
 
     monkeypatch.setattr(baselines, "in_a_process", measured)
     settings = [f"data.root={samples}", f"output={tmp_path}", "sizes=[50]"]
-    cli.COMMANDS["bench"](["svm", *settings])
+    COMMANDS["bench"](["svm", *settings])
     assert sides == ["ours", "reference", "ours", "ours"]
 
 
 def test_an_unknown_bench_is_one_line(samples, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
-        cli.main(["bench", "kn", f"data.root={samples}", f"output={tmp_path}"])
+        main.main(["bench", "kn", f"data.root={samples}", f"output={tmp_path}"])
     assert exit.value.code == 2
     assert "bench is 'kn'; it must be one of loader, step" in capsys.readouterr().err
 
@@ -104,7 +104,7 @@ def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypa
     monkeypatch.setattr("deepfake_lit.core.console.err", console.err)  # the overhead's is silent
     small = ["repetitions=1", "threads=1", "growth=[300,600]", "growth_runs=[2,4]"]
     settings = [f"data.root={samples}", f"output={tmp_path / 'bench'}", *small]
-    assert not cli.COMMANDS["bench"]([name, *settings])
+    assert not COMMANDS["bench"]([name, *settings])
     rows = json.loads((tmp_path / "bench" / "bench.json").read_text())["rows"]
     assert rows
     for row in rows:

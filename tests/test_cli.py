@@ -21,7 +21,7 @@ def python(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
 def test_help_and_configuration_need_no_torch():
     """What a user types first answers at once."""
     for command in ('["--help"]', '["train", "data.root=x", "--cfg", "job"]'):
-        code = f"import sys; from deepfake_lit.cli import main; main({command}); assert 'torch' not in sys.modules"
+        code = f"import sys; from deepfake_lit.cli.main import main; main({command}); assert 'torch' not in sys.modules"
         done = python("-c", code)
         assert done.returncode == 0, done.stderr
         assert done.stdout

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from deepfake_lit.cli import COMMANDS, main
+from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.compose import compose, config_dir, from_dict
 from deepfake_lit.settings.identity import fingerprint, to_dict

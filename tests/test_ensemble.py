@@ -245,7 +245,7 @@ def test_fitting_on_validation_uses_its_images_and_says_so(settings, members, ca
     data, machine = open_run_data(cfg), resolve()
     tables = ensemble.make_tables(cfg, data, ensemble.load_members(cfg, data, machine), machine, train=None)
     assert torch.equal(tables.fit, tables.validation)
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
 
     show.results(run(cfg))
     assert "the figures say nothing about new ones" in capsys.readouterr().out.replace("\n", " ")

@@ -15,7 +15,7 @@ import faults
 import pytest
 from faults import differences, ended
 
-from deepfake_lit import cli
+from deepfake_lit.cli.main import main
 from deepfake_lit.results.state import locked
 from deepfake_lit.studies.status import StatusConfig, look
 
@@ -252,7 +252,7 @@ def test_a_sweep_by_name_and_its_status(swept, tmp_path, capsys):
 
 def main_status(arguments: list[str]) -> int:
     with pytest.raises(SystemExit) as end:
-        cli.main(arguments)
+        main.main(arguments)
     return end.value.code
 
 

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from deepfake_lit.cli import COMMANDS
+from deepfake_lit.cli.main import COMMANDS
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.samples import write_samples
 from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
@@ -194,7 +194,7 @@ def test_an_exported_file_gives_the_checkpoints_probabilities(member, trained, s
 
 
 def test_settings_of_commands_are_checked(trained, samples, capsys):
-    from deepfake_lit.cli import main
+    from deepfake_lit.cli.main import main
 
     for arguments, message in (
         (["predict", trained[0][0], "imges=x"], "there is no setting imges; did you mean images?"),

@@ -11,7 +11,7 @@ import torch
 from made_up_runs import made_up
 from torch import nn
 
-from deepfake_lit.cli import main
+from deepfake_lit.cli.main import main
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.report.images import grad_cam
 from deepfake_lit.report.measure import measure, right

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepfake_lit.cli import main
+from deepfake_lit.cli.main import main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
@@ -18,6 +18,7 @@ from deepfake_lit.studies import plan as plans_module
 from deepfake_lit.studies import reproduce as module
 from deepfake_lit.studies.plan import ReproduceConfig, filled, plans, read_plan
 from deepfake_lit.studies.reproduce import reproduce
+from deepfake_lit.training.run import open_run_data
 from deepfake_lit.training.run import run as train
 
 
@@ -250,7 +251,7 @@ def test_the_time_is_announced_before_and_while(small, tmp_path, capsys):
 def test_the_time_that_is_left_is_of_the_epochs_that_are_left(small, tmp_path):
     further = [*small, f"output_dir={tmp_path}", "trainer.max_epochs=2"]
     plan = reproduce("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further)
-    data = run.open_run_data(compose(plan.trials[0].overrides))
+    data = open_run_data(compose(plan.trials[0].overrides))
     trial = read_plan("report_b", ReproduceConfig("smoke", seeds=[0], rows=["cnn"]), further).trials[0]
     clock = estimate.TimeLeft(plan, data)
     assert clock._share_left(trial) == 0.0

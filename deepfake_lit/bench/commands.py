@@ -34,7 +34,7 @@ FIRST_STEP = """\
 import os, sys
 from deepfake_lit.training.callbacks import DerivedRandomness
 DerivedRandomness.on_train_batch_end = lambda *_: os._exit(0)
-from deepfake_lit.cli import main
+from deepfake_lit.cli.main import main
 main(sys.argv[1:])
 """
 

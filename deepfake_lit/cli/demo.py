@@ -19,7 +19,7 @@ class DemoConfig:
 
 
 def demo(cfg: DemoConfig) -> None:
-    from deepfake_lit.cli import COMMANDS
+    from deepfake_lit.cli.commands import COMMANDS
     from deepfake_lit.settings.compose import compose
     from deepfake_lit.training.run import open_run_data, run_folder
 

@@ -29,7 +29,7 @@ def train(arguments: list[str]) -> int:
             return run_trial(composed, hydra_config)
         try:
             cfg = load(composed)
-            from deepfake_lit import show  # after the check: a typing error costs no import of torch
+            from deepfake_lit.cli import show  # after the check: a typing error costs no import of torch
             from deepfake_lit.core.processes import is_main_process
             from deepfake_lit.training.run import run
 
@@ -54,7 +54,7 @@ def train(arguments: list[str]) -> int:
     folder = BeforeSweep.over()
     if folder is None:
         return 0  # it was one run
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
     from deepfake_lit.studies.sweep import finish
 
     rows = finish(folder)

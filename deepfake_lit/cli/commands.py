@@ -1,109 +1,14 @@
 """The commands. Only what a command needs is imported, so that `--help` is quick."""
 
 import contextlib
-import inspect
-import os
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from deepfake_lit.settings.compose import compose
-
-USAGE = """\
-usage: deepfake-lit COMMAND [SETTING=VALUE ...]
-
-  demo        made-up images: from audit to the page of runs, minutes on a CPU
-  audit       what is in a data set, and what is wrong with it     audit data.root=PATH
-  train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
-  reproduce   all the tables of a report: runs what is missing     reproduce report_b scale=cpu data.root=PATH
-  report      a page of every run, sweep and report                report output_dir=outputs
-  status      runs and sweeps: done, running, interrupted, failed  status watch=2
-  evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
-  predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
-  export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
-  bench       speed against the plain way, as ratios               bench loader step data.root=PATH
-  samples     write a made-up data set                             samples FOLDER
-
-Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
-Those of another command: COMMAND --help.
-"""
-
-
-HELP = {"-h", "--help"}
-
-
-def main(argv: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
-        return
-    if arguments[0] == "--version":
-        from deepfake_lit import __version__
-
-        print(__version__)
-        return
-    command = COMMANDS.get(arguments[0])
-    if command is None:
-        print(f"deepfake-lit: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr, end="")
-        sys.exit(2)
-    if arguments[0] != "train" and HELP & set(arguments[1:]):
-        print(next(line for line in USAGE.splitlines() if line.split()[:1] == arguments[:1]))
-    sys.exit(_with_messages(command, arguments[1:]))
-
-
-def _with_messages(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Run a command; what the user can mend becomes a message and exit status 2, not a traceback."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from deepfake_lit.core.errors import UserError
-    from deepfake_lit.settings.compose import explain
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting by itself
-    status = 2
-    try:
-        return command(arguments) or 0
-    except UserError as error:
-        message, status = str(error), error.status
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        message = f"{error.filename}: {error.strerror}"
-    except OmegaConfBaseException as error:
-        message = explain(error)
-    except HydraException as error:
-        cause = error.__cause__
-        message = explain(cause) if isinstance(cause, OmegaConfBaseException) else str(error).strip()
-    print(f"deepfake-lit: {message}", file=sys.stderr)
-    return status
-
-
-def settings(arguments: list[str], schema: type):
-    """(plain arguments, settings): what has no `=`, or is an existing path, is a plain argument.
-
-    Where help is asked for, print the settings with their meaning and defaults, and leave.
-
-    Raises:
-        UserError: an unknown setting, a wrong type, or one that must be given and is not.
-    """
-    if HELP & set(arguments):
-        print(inspect.getsource(schema).partition(":\n")[2], end="")
-        raise SystemExit(0)
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from deepfake_lit.core.errors import UserError
-    from deepfake_lit.settings.compose import explain
-
-    plain = [a for a in arguments if "=" not in a or Path(a).exists()]
-    try:
-        given = OmegaConf.from_dotlist([a for a in arguments if a not in plain])
-        return plain, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
-    except OmegaConfBaseException as error:
-        raise UserError(explain(error, schema)) from None
+from deepfake_lit.cli.arguments import HELP, settings
 
 
 def train(arguments: list[str]) -> int:
-    from deepfake_lit.hydra_job import train
+    from deepfake_lit.cli.train import train
 
     return train(arguments)
 
@@ -148,8 +53,10 @@ def audit(arguments: list[str]) -> int:
         from deepfake_lit.settings.schema import DataConfig
 
         settings(arguments, DataConfig)
+    from deepfake_lit.settings.compose import compose
+
     cfg = compose(arguments)
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
     from deepfake_lit.data.audit import audit as examine
     from deepfake_lit.data.dataset import cache_dir
 
@@ -162,7 +69,7 @@ def evaluate(arguments: list[str]) -> None:
     from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
 
     checkpoints, cfg = settings(arguments, EvaluateConfig)
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
 
     show.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
 
@@ -171,7 +78,7 @@ def predict(arguments: list[str]) -> int:
     from deepfake_lit.prediction.predict import PredictConfig, predict
 
     checkpoints, cfg = settings(arguments, PredictConfig)
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
 
     return show.predictions(predict(checkpoints, cfg), Path(cfg.output))
 
@@ -192,7 +99,7 @@ def bench(arguments: list[str]) -> int:
     from deepfake_lit.bench.timing import BenchConfig
 
     names, cfg = settings(arguments, BenchConfig)
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
 
     rows = bench(names, cfg)
     show.bench(rows, Path(cfg.output))
@@ -205,7 +112,7 @@ def status(arguments: list[str]) -> None:
     cfg = settings(arguments, StatusConfig)[1]
     from rich.live import Live
 
-    from deepfake_lit import show
+    from deepfake_lit.cli import show
     from deepfake_lit.core.console import out
 
     def picture():
@@ -233,14 +140,7 @@ def samples(arguments: list[str]) -> None:
     print(f"made-up images: {folders[0]}")
 
 
-def demo(arguments: list[str]) -> None:
-    from deepfake_lit.demo import DemoConfig, demo
-
-    demo(settings(arguments, DemoConfig)[1])
-
-
 COMMANDS = {
-    "demo": demo,
     "audit": audit,
     "train": train,
     "reproduce": reproduce,

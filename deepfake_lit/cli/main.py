@@ -1,0 +1,80 @@
+"""The command line: which command is meant, and how what goes wrong is said."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from deepfake_lit.cli import commands
+from deepfake_lit.cli.arguments import HELP, settings
+
+USAGE = """\
+usage: deepfake-lit COMMAND [SETTING=VALUE ...]
+
+  demo        made-up images: from audit to the page of runs, minutes on a CPU
+  audit       what is in a data set, and what is wrong with it     audit data.root=PATH
+  train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
+  reproduce   all the tables of a report: runs what is missing     reproduce report_b scale=cpu data.root=PATH
+  report      a page of every run, sweep and report                report output_dir=outputs
+  status      runs and sweeps: done, running, interrupted, failed  status watch=2
+  evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
+  predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
+  export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
+  bench       speed against the plain way, as ratios               bench loader step data.root=PATH
+  samples     write a made-up data set                             samples FOLDER
+
+Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
+Those of another command: COMMAND --help.
+"""
+
+
+def demo(arguments: list[str]) -> None:
+    from deepfake_lit.cli.demo import DemoConfig, demo
+
+    demo(settings(arguments, DemoConfig)[1])
+
+
+COMMANDS = {"demo": demo, **commands.COMMANDS}
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    if arguments[0] == "--version":
+        from deepfake_lit import __version__
+
+        print(__version__)
+        return
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        print(f"deepfake-lit: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr, end="")
+        sys.exit(2)
+    if arguments[0] != "train" and HELP & set(arguments[1:]):
+        print(next(line for line in USAGE.splitlines() if line.split()[:1] == arguments[:1]))
+    sys.exit(_with_messages(command, arguments[1:]))
+
+
+def _with_messages(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    """Run a command; what the user can mend becomes a message and exit status 2, not a traceback."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.compose import explain
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting by itself
+    status = 2
+    try:
+        return command(arguments) or 0
+    except UserError as error:
+        message, status = str(error), error.status
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        message = f"{error.filename}: {error.strerror}"
+    except OmegaConfBaseException as error:
+        message = explain(error)
+    except HydraException as error:
+        cause = error.__cause__
+        message = explain(cause) if isinstance(cause, OmegaConfBaseException) else str(error).strip()
+    print(f"deepfake-lit: {message}", file=sys.stderr)
+    return status

@@ -13,7 +13,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-faults: $(VENV)/installed
-	FAULTS=200 $(BIN)/python -m pytest -s tests/test_faults.py
+	FAULTS=200 $(BIN)/python -m pytest -s tests/training/test_faults.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

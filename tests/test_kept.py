@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_data import noise, write_healthy
+from helpers.tiny_data import noise, write_healthy
 
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.prediction.predictor import Predictor

@@ -15,7 +15,7 @@ from deepfake_lit.data.augment import augment
 from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.schema import AugmentConfig
 
-PRESETS = sorted((Path(__file__).resolve().parents[1] / "conf" / "augment").glob("*.yaml"))
+PRESETS = sorted((Path(__file__).resolve().parents[2] / "conf" / "augment").glob("*.yaml"))
 GEOMETRY = dict(
     hflip=0.5, vflip=0.5, rotation=20, translate=0.1, scale=[0.8, 1.2], shear=10, perspective=0.4, perspective_p=0.5
 )

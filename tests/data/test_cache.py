@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from helpers.tiny_data import SIDE, encode, noise, put, zipped
 from PIL import Image
-from tiny_data import SIDE, encode, noise, put, zipped
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data import pool as decoding

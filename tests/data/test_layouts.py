@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_data import class_folders, edit, encode, noise, put, write_healthy, zipped
+from helpers.tiny_data import class_folders, edit, encode, noise, put, write_healthy, zipped
 
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.dataset import open_data

@@ -11,9 +11,9 @@ import signal
 import time
 from pathlib import Path
 
-import faults
 import pytest
-from faults import differences, ended
+from helpers import faults
+from helpers.faults import differences, ended
 
 from deepfake_lit.cli.main import main
 from deepfake_lit.results.state import locked
@@ -252,7 +252,7 @@ def test_a_sweep_by_name_and_its_status(swept, tmp_path, capsys):
 
 def main_status(arguments: list[str]) -> int:
     with pytest.raises(SystemExit) as end:
-        main.main(arguments)
+        main(arguments)
     return end.value.code
 
 

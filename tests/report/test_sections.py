@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_runs import made_up
+from helpers.made_up_runs import made_up
 from torch import nn
 
 from deepfake_lit.cli.main import main

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import faults
 import pytest
-from faults import ended
+from helpers import faults
+from helpers.faults import ended
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher

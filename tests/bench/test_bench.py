@@ -10,6 +10,7 @@ from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, tr
 from deepfake_lit.bench.timing import BenchConfig, Row, compared
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core import console
+from deepfake_lit.training import steps
 
 
 def test_bench_compares_both_sides(samples, tmp_path, capsys):
@@ -48,7 +49,7 @@ def test_a_slow_side_is_not_repeated(samples, tmp_path, monkeypatch):
 
 def test_an_unknown_bench_is_one_line(samples, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
-        main.main(["bench", "kn", f"data.root={samples}", f"output={tmp_path}"])
+        main(["bench", "kn", f"data.root={samples}", f"output={tmp_path}"])
     assert exit.value.code == 2
     assert "bench is 'kn'; it must be one of loader, step" in capsys.readouterr().err
 
@@ -93,7 +94,8 @@ def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypa
         monkeypatch.setattr(place, "in_a_process", lambda cfg, function, *arguments: function(*arguments))
     monkeypatch.setattr(loader, "cores", lambda: 1)
     monkeypatch.setattr(training, "STEPS", {"deepfake_net": 1})
-    monkeypatch.setattr(training, "LEARNING", 2)
+    for place in (training, steps):
+        monkeypatch.setattr(place, "LEARNING", 2)
     monkeypatch.setattr(endtoend, "STEPS", 3)
     monkeypatch.setattr(training, "TRIVIAL_STEPS", 20)
     monkeypatch.setattr(utilisation, "COMPUTE", {"deepfake_net": (4, 4)})

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_runs import N, made_up, record
+from helpers.made_up_runs import N, made_up, record
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.report.measure import measure

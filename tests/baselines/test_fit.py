@@ -151,7 +151,7 @@ def test_identity_of_a_baseline(samples, tmp_path):
 def test_mistakes_are_one_line_before_any_data_is_read(tmp_path, capsys, overrides, message):
     command = ["train", "model=none", f"data.root={tmp_path / 'nothing here'}", *overrides]
     with pytest.raises(SystemExit) as exit:
-        main.main(command)
+        main(command)
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert message in error

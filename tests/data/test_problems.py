@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from tiny_data import (
+from helpers.tiny_data import (
     SIDE,
     chain,
     class_folders,
@@ -29,6 +28,7 @@ from tiny_data import (
     write_csvs,
     write_healthy,
 )
+from PIL import Image
 
 from deepfake_lit.data.dataset import ImageData, open_data
 from deepfake_lit.data.problems import DataError

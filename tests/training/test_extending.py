@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults import differences
+from helpers.faults import differences
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule

@@ -211,7 +211,7 @@ def test_settings_of_commands_are_checked(trained, samples, capsys):
 
 def test_no_unpickling_in_the_package():
     """Every torch.load and np.load says that its file is data."""
-    source = Path(__file__).parents[1] / "deepfake_lit"
+    source = Path(__file__).parents[2] / "deepfake_lit"
     calls = subprocess.run(["grep", "-rnE", r"(torch|np)\.load\(", source], capture_output=True, text=True).stdout
     assert calls.count("\n") >= 3
     for line in calls.splitlines():

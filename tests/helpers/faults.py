@@ -51,7 +51,7 @@ def start(
         every_step: checkpoints after every step, not only at epoch ends.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faults"])
+    context.set_forkserver_preload(["helpers.faults"])
     process = context.Process(target=_run, args=(str(output), overrides, fuse, number, every_step, sweep))
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # else the server of Python 3.11 does not find this module

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-from faults import differences
 from filelock import FileLock
+from helpers.faults import differences
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.compose import compose

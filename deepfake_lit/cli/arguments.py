@@ -1,6 +1,7 @@
 """What was typed, as a command's checked settings."""
 
 import inspect
+import re
 from pathlib import Path
 
 HELP = {"-h", "--help"}
@@ -15,7 +16,8 @@ def settings(arguments: list[str], schema: type):
         UserError: an unknown setting, a wrong type, or one that must be given and is not.
     """
     if HELP & set(arguments):
-        print(inspect.getsource(schema).partition(":\n")[2], end="")
+        source = inspect.getsource(schema).partition(":\n")[2]
+        print(re.sub(r"setting\((.*?)(?:, \w+=[^,()]+)*\)", r"\1", source), end="")
         raise SystemExit(0)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException

@@ -34,7 +34,7 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
     if cfg.rot90:
         images = _turned(images, keys, cfg.rot90)
     if cfg.crop:
-        images = _shifted(images, keys, cfg.crop, bool(cfg.crop_shared))
+        images = _shifted(images, keys, cfg.crop, cfg.crop_shared)
     matrices = _matrices(keys, cfg, *images.shape[-2:])
     for name, axis in (("hflip", 0), ("vflip", 1)):
         if not (p := getattr(cfg, name)):

@@ -35,7 +35,7 @@ def build_model(config, in_channels: int, num_classes: int) -> nn.Module:
             c.learned,
             c.pooling,
             c.texture,
-            c.padding is not False,
+            c.padding,
             c.clip,
         )
         return WhiteningCNN(in_channels, num_classes, *settings)

@@ -22,6 +22,7 @@ from deepfake_lit.report.rows import Section, Table, command_line
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.results.provenance import code_version, now
+from deepfake_lit.settings.identity import READS
 from deepfake_lit.settings.schema import DataConfig
 
 DRAWN = 12  # rows at most in a plot
@@ -126,7 +127,7 @@ def _images(cfg: ReportConfig, measured: list[dict[str, list[Measured]]]) -> Ima
     if root is None:
         return None
     named = next((s for s in settings if "layout" in s), {})
-    kept = ("layout", "tolerate", "num_classes", "class_names", "validation_fraction", "decode_size", "cache_dir")
+    kept = [name.removeprefix("data.") for name in (*READS, "data.cache_dir")]
     data_cfg = DataConfig(root=root, **{key: named[key] for key in kept if key in named})
     try:
         data = open_data(data_cfg, cache_dir(data_cfg, cfg.output_dir))

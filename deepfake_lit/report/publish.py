@@ -14,9 +14,11 @@ from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.state import failure
-from deepfake_lit.settings.identity import digest
+from deepfake_lit.settings.identity import digest, of_role
+from deepfake_lit.settings.schema import Config
 from deepfake_lit.studies.trials import runs_of, trials
 
+NEUTRAL = {name.rpartition(".")[2]: None for name in of_role("place")} | {"output_dir": Config().output_dir}
 COPIED = ("predictions.npz", "history.csv")
 ABSOLUTE = r"(?<![\w./:-])/(?:[\w.@+-]+/)+"
 
@@ -90,8 +92,7 @@ def without_paths(tree: Any, source: Path) -> Any:
     """A result or a record without where the images and outputs lie: runs are named from their output folder, all other
     absolute paths by their last part."""
     if isinstance(tree, dict):
-        neutral = {"root": None, "cache_dir": None, "output_dir": "outputs"}
-        return {key: neutral[key] if key in neutral else without_paths(value, source) for key, value in tree.items()}
+        return {key: NEUTRAL[key] if key in NEUTRAL else without_paths(value, source) for key, value in tree.items()}
     if isinstance(tree, list):
         return [without_paths(value, source) for value in tree]
     if not isinstance(tree, str):

@@ -11,8 +11,9 @@ import yaml
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.state import state_of
+from deepfake_lit.settings.identity import of_role, setting_of
 
-HIDDEN = ("data.root", "data.cache_dir", "output_dir", "trainer.progress_bar", "trainer.threads")  # where, not what
+HIDDEN = of_role("place", "work")
 REPORTED = Path(__file__).parent / "reported"
 
 
@@ -107,7 +108,7 @@ def neighbours(result: dict[str, Any]) -> int | None:
 
 def shown(overrides: list[str]) -> list[str]:
     """But for where things lie."""
-    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in HIDDEN]
+    return [o for o in overrides if setting_of(o) not in HIDDEN]
 
 
 def command_line(overrides: list[str], command: str = "train") -> str:

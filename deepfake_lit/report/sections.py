@@ -10,7 +10,7 @@ from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, neighbours, read_reported, run_at, shown
-from deepfake_lit.settings.identity import digest, identity_of, to_dict
+from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
 
@@ -159,7 +159,7 @@ def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> st
     """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
     from deepfake_lit.settings.compose import compose
 
-    own = [o for o in shown(overrides) if o.lstrip("+").partition("=")[0] not in (*swept, "sweep")]
+    own = [o for o in shown(overrides) if setting_of(o) not in (*swept, "sweep")]
     try:
         wanted = _without_seed(to_dict(compose([*own, "data.root=."])))
     except (UserError, HydraException, OmegaConfBaseException):  # settings that there are no longer

@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 import deepfake_lit
 from deepfake_lit.core.errors import UserError, did_you_mean, one_of
 from deepfake_lit.settings.checks import check
+from deepfake_lit.settings.identity import without_nulls
 from deepfake_lit.settings.kinds import KINDS
 from deepfake_lit.settings.schema import (
     AugmentConfig,
@@ -106,6 +107,6 @@ def from_dict(tree: dict[str, Any]) -> Config:
     try:
         if "${" in json.dumps(tree):
             raise UserError("a stored configuration must not hold interpolations (${...})")
-        return load(OmegaConf.create(tree))
+        return load(OmegaConf.create(without_nulls(tree)))
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"a stored configuration is damaged: {error}") from None

@@ -3,32 +3,62 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from deepfake_lit.settings.schema import ADDED_LATER, NOT_IDENTITY, Config
+from deepfake_lit.settings.kinds import KINDS
+from deepfake_lit.settings.schema import Config
 
 LENGTH_FREE = ("constant", "plateau")  # schedules whose learning rates do not depend on the number of epochs
 
 
+def _settings() -> Iterator[tuple[str, dataclasses.Field]]:
+    """Every setting of a run by its dotted name; of groups with several kinds those of every kind."""
+    for top in dataclasses.fields(Config):
+        groups = KINDS.get(top.name) or ([top.type] if dataclasses.is_dataclass(top.type) else [])
+        for cls in groups:
+            yield from ((f"{top.name}.{f.name}", f) for f in dataclasses.fields(cls))
+        if not groups:
+            yield top.name, top
+
+
+ROLE = {name: field.metadata.get("role", "identity") for name, field in _settings()}
+ADDED_LATER = {name: field.default for name, field in _settings() if field.metadata.get("since")}
+READS = [name for name, field in _settings() if field.metadata.get("reads")]
+NOT_IDENTITY = {name for name, role in ROLE.items() if role != "identity"}
+
+
+def of_role(*roles: str) -> set[str]:
+    """Return the dotted names of the settings that have one of the roles of `roles.ROLES`."""
+    return {name for name, role in ROLE.items() if role in roles}
+
+
+def setting_of(override: str) -> str:
+    """Return the dotted name that an override is about, as `seed` of `+seed=0`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def to_dict(cfg: Config) -> dict[str, Any]:
-    """The configuration as plain dicts, lists and scalars, as checkpoints and results store it."""
+    """Return the configuration as plain dicts, lists and scalars, as checkpoints and results store it."""
     return dataclasses.asdict(cfg)
 
 
 def identity(cfg: Config) -> dict[str, Any]:
-    """Every setting that can change a result, as a flat dict of dotted names."""
+    """Return every setting that can change a result, as a flat dict of dotted names."""
     return identity_of(to_dict(cfg))
 
 
 def identity_of(tree: dict[str, Any]) -> dict[str, Any]:
-    """`identity` of a configuration as `to_dict` gives it and results store it. `from_dict` takes a thousand times as
-    long, which is too long for a list of many runs."""
+    """Return the identity of a configuration as `to_dict` gives it and results store it.
+
+    `from_dict` takes a thousand times as long, which is too long for a list of many runs.
+    """
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, node: Any) -> None:
         for key, value in node.items():
             name = f"{prefix}{key}"
-            if name in NOT_IDENTITY or (name in ADDED_LATER and value is None):
+            if name in NOT_IDENTITY or (name in ADDED_LATER and value in (None, ADDED_LATER[name])):
                 continue
             if isinstance(value, dict) and not prefix:
                 walk(f"{name}.", value)
@@ -41,11 +71,22 @@ def identity_of(tree: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def without_nulls(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration without the nulls of settings that were added later and are not null today."""
+
+    def of(prefix: str, node: dict[str, Any]) -> dict[str, Any]:
+        stale = {key for key, value in node.items() if value is None and ADDED_LATER.get(f"{prefix}{key}") is not None}
+        return {key: value for key, value in node.items() if key not in stale}
+
+    return {key: of(f"{key}.", value) if isinstance(value, dict) else value for key, value in tree.items()}
+
+
 def fingerprint(cfg: Config, data_hash: str) -> str:
-    """16 hexadecimal digits that two runs share exactly when they must give the same result."""
+    """Return 16 hexadecimal digits that two runs share exactly when they must give the same result."""
     return digest(identity(cfg), data_hash)
 
 
 def digest(*parts: Any) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over plain values."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

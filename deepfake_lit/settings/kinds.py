@@ -1,15 +1,17 @@
 """The settings of models, optimizers and schedulers: one dataclass a kind, chosen by the group's `kind`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from omegaconf import MISSING
+
+from deepfake_lit.settings.roles import setting
 
 
 @dataclass
 class DeepFakeNetConfig:
     kind: str = "deepfake_net"
     width: float = 1.0
-    dropout: list[float] = field(default_factory=lambda: [0.25, 0.3, 0.4])  # after each of the three blocks
+    dropout: list[float] = setting([0.25, 0.3, 0.4])  # after each of the three blocks
 
 
 @dataclass
@@ -37,9 +39,10 @@ class WhiteningCNNConfig:
     pooling: str = "avg"  # avg | avg_max
     # beside the pooled features, of models/texture.py: gram (second moments of the first feature map, 2,080 numbers at
     # width 1) | residuals (second moments of noise residuals, 465 of RGB) | spectrum (mean log-spectrum of blocks, 192)
-    texture: str | None = None
-    padding: bool | None = None  # false: no zeros around the image before the whitening filters; null: with them
-    clip: float | None = None  # the most that a whitened response, of deviation 1, counts; null: no limit
+    texture: str | None = setting(None, since="2026-11-25")
+    padding: bool = setting(True, since="2026-11-25")  # with zeros around the image before the whitening filters
+    # the most that a whitened response, of deviation 1, counts; null: no limit
+    clip: float | None = setting(None, since="2026-11-25")
 
 
 @dataclass
@@ -55,7 +58,8 @@ class EnsembleConfig:
     """Trained members, frozen, and one answer made of theirs."""
 
     kind: str = "ensemble"
-    members: list[str] = MISSING  # checkpoints of networks, baselines' model.skops; RUN/epoch-*.ckpt stands for several
+    # checkpoints of networks, baselines' model.skops; RUN/epoch-*.ckpt stands for several
+    members: list[str] = setting(MISSING, role="weights")
     weights: list[str] | None = None  # digests of the members' weights, which the run fills in: another file is refused
     combine: str = "head"  # head (trained, on all logits) | mean | weighted_mean (of probabilities) | vote
     # what a head or the weights of a mean are fitted on: train (the images that the members know by heart) |
@@ -86,7 +90,7 @@ class SGDConfig:
 class AdamConfig:
     kind: str = "adam"
     lr: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    betas: list[float] = setting([0.9, 0.999])
     weight_decay: float = 0.0
 
 
@@ -94,9 +98,9 @@ class AdamConfig:
 class AdamWConfig:
     kind: str = "adamw"
     lr: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    betas: list[float] = setting([0.9, 0.999])
     weight_decay: float = 1e-2
-    matrices_only: bool | None = None  # weight decay on weights of two and more dimensions alone; null: on all
+    matrices_only: bool = setting(False, since="2026-11-25")  # weight decay on weights of two and more dimensions alone
 
 
 @dataclass
@@ -138,7 +142,7 @@ class OneCycleConfig:
     warmup: float = 0.1  # share of all steps
     div_factor: float = 25.0
     final_div_factor: float = 1e4
-    cycle_momentum: bool | None = None  # false: the optimizer's own, all along; null: turned
+    cycle_momentum: bool = setting(True, since="2026-11-25")  # false: the optimizer's own, all along
 
 
 @dataclass

@@ -8,33 +8,39 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from deepfake_lit.settings.roles import setting
+
 
 @dataclass
 class DataConfig:
-    root: str = MISSING  # folder or .zip with the images
-    layout: str = "auto"  # auto | kaggle (CSVs beside folders) | folders (a folder per class)
+    root: str = setting(MISSING, role="place")  # folder or .zip with the images
+    # auto | kaggle (CSVs beside folders) | folders (a folder per class)
+    layout: str = setting("auto", role="reading", reads=True)
     channels: str = "rgb"  # rgb | rgba | gray
     image_size: int | None = None  # side of the network's input in pixels; null: as the files are
-    decode_size: int | None = None  # resize every file to this side when it is decoded; null: all must be equal
-    num_classes: int | None = None  # null: from the data
-    class_names: list[str] | None = None  # null: from the folders, or "0", "1", ...
-    validation_fraction: float = 0.1  # layout "folders" without a train folder: the share held out, by image id
+    # resize every file to this side when it is decoded; null: all must be equal
+    decode_size: int | None = setting(None, reads=True)
+    num_classes: int | None = setting(None, reads=True)  # null: from the data
+    class_names: list[str] | None = setting(None, reads=True)  # null: from the folders, or "0", "1", ...
+    # layout "folders" without a train folder: the share held out, by image id
+    validation_fraction: float = setting(0.1, reads=True)
     # cross-validation within the training split: it is divided into so many folds, with every class alike in each, and
     # fold number `fold` (from 0) takes the validation split's place
-    folds: int | None = None
-    fold: int | None = None
-    mean: list[float] = field(default_factory=lambda: [0.5])  # of pixels in [0, 1]; one value or one a channel
-    std: list[float] = field(default_factory=lambda: [0.5])
+    folds: int | None = setting(None, since="2026-11-25")
+    fold: int | None = setting(None, since="2026-11-25")
+    mean: list[float] = setting([0.5])  # of pixels in [0, 1]; one value or one a channel
+    std: list[float] = setting([0.5])
     batch_size: int = 32
     eval_batch_size: int = 250
     class_sampling: list[float] | None = None  # weight of each class in a weighted sampler; null: every image once
-    tolerate: list[str] = field(default_factory=list)  # kinds of problem that warn instead of stopping the run
-    cache_dir: str | None = None  # decoded images; null: <output_dir>/cache
-    workers: int = 0  # processes that gather batches; 0: the training process itself
+    # kinds of problem that warn instead of stopping the run
+    tolerate: list[str] = setting([], role="reading", reads=True)
+    cache_dir: str | None = setting(None, role="place")  # decoded images; null: <output_dir>/cache
+    workers: int = setting(0, role="work")  # processes that gather batches; 0: the training process itself
     # keep decoded images on the device and gather batches there; null: on a GPU where they take at most a quarter of
     # its memory
-    on_device: bool | None = None
-    decode_workers: int | None = None  # processes that decode files; null: one a core
+    on_device: bool | None = setting(None, role="work")
+    decode_workers: int | None = setting(None, role="work")  # processes that decode files; null: one a core
 
 
 @dataclass
@@ -45,7 +51,7 @@ class AugmentConfig:
     vflip: float = 0.0
     rotation: float = 0.0  # degrees, uniform in +-
     translate: float = 0.0  # share of the side, uniform in +-
-    scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    scale: list[float] = setting([1.0, 1.0])
     shear: float = 0.0  # degrees, uniform in +-
     perspective: float = 0.0  # distortion scale in [0, 1]
     perspective_p: float = 0.5
@@ -57,27 +63,30 @@ class AugmentConfig:
     hue: float = 0.0
     blur_p: float = 0.0
     blur_kernel: int = 3
-    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
+    blur_sigma: list[float] = setting([0.1, 2.0])
     randaugment_ops: int = 0
     randaugment_magnitude: int = 9  # of 0..30
     cutout_p: float = 0.0  # a square in the centre of the image
     cutout_size: int = 30  # pixels of the network's input
     erasing_p: float = 0.0  # a rectangle anywhere
-    erasing_area: list[float] = field(default_factory=lambda: [0.02, 0.2])
-    erasing_ratio: list[float] = field(default_factory=lambda: [0.3, 3.3])
+    erasing_area: list[float] = setting([0.02, 0.2])
+    erasing_ratio: list[float] = setting([0.3, 3.3])
     occlusion_fill: float = 0.0  # of cut-out and erasing, pixel value in [0, 1]
     cutmix_p: float = 0.0
     cutmix_alpha: float = 1.0
-    cutmix_within_class: bool | None = None  # true: with the next image of the same class, so that labels stay whole
+    # with the next image of the same class, so that labels stay whole
+    cutmix_within_class: bool = setting(False, since="2026-11-25")
     mixup_p: float = 0.0
     mixup_alpha: float = 0.2
-    mix_epochs: int | None = None  # CutMix and MixUp in the first so many epochs alone; null: in all
-    crop: int | None = None  # pixels at most that an image is shifted by, its border mirrored
-    crop_shared: bool | None = None  # true: one shift a batch; null: one an image
-    rot90: float | None = None  # probability of a quarter, half or three-quarter turn
+    # CutMix and MixUp in the first so many epochs alone; null: in all
+    mix_epochs: int | None = setting(None, since="2026-11-26")
+    # pixels at most that an image is shifted by, its border mirrored
+    crop: int | None = setting(None, since="2026-11-25")
+    crop_shared: bool = setting(False, since="2026-11-25")  # one shift a batch in place of one an image
+    rot90: float | None = setting(None, since="2026-11-25")  # probability of a quarter, half or three-quarter turn
     # side, in pixels of the network's input, of a window anywhere in the image that is trained on in its place,
     # before all other augmentation; evaluation sees the whole image
-    window: int | None = None
+    window: int | None = setting(None, since="2026-11-25")
 
 
 @dataclass
@@ -85,9 +94,9 @@ class BaselineConfig:
     """A pipeline of scikit-learn on features of the images, as the files are and without augmentation."""
 
     # feature -> its settings, side by side in this order; deepfake_lit/baselines/features.py
-    features: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] = setting({})
     # class of scikit-learn, or KNN, SVM, Standardise -> its parameters, one after the other
-    steps: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, Any] = setting({})
     save: bool = True  # the fitted pipeline, as model.skops, for `predict` and `evaluate`
     memory_gib: float = 8.0  # of an SVM's kernel matrix and what is needed to make it
 
@@ -101,7 +110,7 @@ class LossConfig:
 @dataclass
 class TrainerConfig:
     max_epochs: int = 10
-    accelerator: str = "auto"
+    accelerator: str = setting("auto", role="work")
     devices: Any = "auto"  # how many, or which; auto: one. The batch size is that of one device
     num_nodes: int = 1
     strategy: str = "auto"
@@ -112,37 +121,40 @@ class TrainerConfig:
     accumulate_grad_batches: int = 1
     limit_train_batches: Any = 1.0  # a number of batches (int) or a share of an epoch (float), as in Lightning
     limit_val_batches: Any = 1.0
-    checkpoint_minutes: float = 10.0  # from one last.ckpt to the next within an epoch
-    log_every_n_steps: int = 50
-    progress_bar: bool = True
-    threads: int | None = None  # CPU threads of one process; null: torch's choice
-    early_stopping: int | None = None  # epochs in a row without a better value of `monitor` that end the training
+    checkpoint_minutes: float = setting(10.0, role="work")  # from one last.ckpt to the next within an epoch
+    log_every_n_steps: int = setting(50, role="work")
+    progress_bar: bool = setting(True, role="work")
+    threads: int | None = setting(None, role="work")  # CPU threads of one process; null: torch's choice
+    # epochs in a row without a better value of `monitor` that end the training
+    early_stopping: int | None = setting(None, since="2026-11-25")
     # decay of an exponential moving average of weights and batch-norm statistics, which is then what is validated and
     # kept; the k-th step's is at most (1 + k) / (10 + k), so that the first weights are soon forgotten
-    ema: float | None = None
+    ema: float | None = setting(None, since="2026-11-25")
     # share of the epochs after which weights are averaged, one set an epoch, all alike (stochastic weight averaging);
     # the batch-norm statistics of the average are measured anew on training images
-    swa: float | None = None
-    keep_epochs: int | None = None  # so many of the best epochs leave their weights, as epoch-NNN.ckpt
+    swa: float | None = setting(None, since="2026-11-25")
+    # so many of the best epochs leave their weights, as epoch-NNN.ckpt
+    keep_epochs: int | None = setting(None, since="2026-11-25")
 
 
 @dataclass
 class EvaluateConfig:
-    views: list[str] = field(default_factory=lambda: ["identity", "hflip"])  # of test-time augmentation
+    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation
 
 
 @dataclass
 class Config:
-    name: str = "default"  # of the experiment; the folder that its runs stand in
+    name: str = setting("default", role="apart")  # of the experiment; the folder that its runs stand in
     seed: int = 0
-    output_dir: str = "outputs"
+    output_dir: str = setting("outputs", role="place")
     monitor: str = "val/accuracy"  # what best.ckpt is selected on
     # fingerprint of a run of the same name to go on from, for more epochs; null: from the start. A constant or plateau
     # schedule makes that the run of so many epochs; the others are planned anew, and the result is one of its own
-    extends: str | None = None
+    extends: str | None = setting(None, since="2026-11-25")
     # checkpoint whose weights the network starts with; nothing else is taken from it. To go on with a run, repeat it
-    init_from: str | None = None
-    init_weights: str | None = None  # digest of those weights, which the run fills in: another file is refused
+    init_from: str | None = setting(None, role="weights")
+    # digest of those weights, which the run fills in: another file is refused
+    init_weights: str | None = setting(None, since="2026-11-25")
     data: DataConfig = field(default_factory=DataConfig)
     model: Any = MISSING
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -152,53 +164,5 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     # classical estimators, fitted when the run starts; each is a run of its own, by this name
-    baselines: dict[str, Any] = field(default_factory=dict)  # name -> BaselineConfig
-    retry_failed: bool = False  # of a sweep: try the trials again that failed before
-
-
-# Settings that came after runs had been made: left out of the fingerprint while they are null, so that those runs keep
-# theirs.
-ADDED_LATER = {
-    "extends",
-    "init_weights",
-    "data.folds",
-    "data.fold",
-    "augment.crop",
-    "augment.crop_shared",
-    "augment.rot90",
-    "augment.window",
-    "augment.cutmix_within_class",
-    "augment.mix_epochs",
-    "model.texture",
-    "model.padding",
-    "model.clip",
-    "optimizer.matrices_only",
-    "scheduler.cycle_momentum",
-    "trainer.early_stopping",
-    "trainer.ema",
-    "trainer.swa",
-    "trainer.keep_epochs",
-}
-
-# Settings that cannot change a result: where things lie, and how the work is shown or divided. The data themselves
-# enter the fingerprint by their content's hash, other runs' checkpoints by that of their weights.
-NOT_IDENTITY = {
-    "name",
-    "output_dir",
-    "baselines",
-    "retry_failed",
-    "init_from",
-    "model.members",
-    "data.root",
-    "data.layout",
-    "data.tolerate",
-    "data.cache_dir",
-    "data.workers",
-    "data.decode_workers",
-    "data.on_device",
-    "trainer.accelerator",
-    "trainer.checkpoint_minutes",
-    "trainer.log_every_n_steps",
-    "trainer.progress_bar",
-    "trainer.threads",
-}
+    baselines: dict[str, Any] = setting({}, role="apart")  # name -> BaselineConfig
+    retry_failed: bool = setting(False, role="work")  # of a sweep: try the trials again that failed before

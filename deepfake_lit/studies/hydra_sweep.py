@@ -9,8 +9,7 @@ from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import open_dict
 
-from deepfake_lit.settings.identity import digest
-from deepfake_lit.settings.schema import NOT_IDENTITY
+from deepfake_lit.settings.identity import NOT_IDENTITY, digest, of_role, setting_of
 
 
 class BeforeSweep(Callback):
@@ -79,8 +78,8 @@ def _exit(message: str) -> NoReturn:
 
 def sweep_name(arguments: list[str], conf: Path) -> str:
     """A folder's name that the same sweep gets again: its choice in conf/sweep, that file, and what else was set."""
-    ignored = NOT_IDENTITY - {"init_from", "model.members"} | {"hydra/launcher"}
-    settings = [a for a in sorted(arguments) if "=" in a and a.lstrip("+~").partition("=")[0] not in ignored]
+    ignored = NOT_IDENTITY - of_role("weights") | {"hydra/launcher"}
+    settings = [a for a in sorted(arguments) if "=" in a and setting_of(a) not in ignored]
     settings = [a for a in settings if not a.startswith(("-", "hydra.launcher."))]
     chosen = [a.partition("=")[2] for a in settings if a.startswith("+sweep=")]
     files = [conf / "sweep" / f"{name}.yaml" for name in chosen]

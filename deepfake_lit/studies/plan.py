@@ -9,7 +9,7 @@ import yaml
 
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.compose import config_dir
-from deepfake_lit.settings.schema import NOT_IDENTITY
+from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # to another row's checkpoint or pipeline, of all seeds
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
@@ -104,7 +104,7 @@ def _of_all_seeds(overrides: list[str]) -> bool:
 
 def _lasting(overrides: list[str]) -> list[str]:
     """But for where things lie and how the work is shown or divided."""
-    return [o for o in overrides if o.lstrip("+").partition("=")[0] not in NOT_IDENTITY]
+    return [o for o in overrides if setting_of(o) not in NOT_IDENTITY]
 
 
 def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:

@@ -30,7 +30,7 @@ from deepfake_lit.prediction.inference import split_batches
 from deepfake_lit.prediction.trained import Trained, load_trained
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import from_dict
-from deepfake_lit.settings.identity import digest
+from deepfake_lit.settings.identity import digest, of_role
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.lineage import check_unseen
 
@@ -139,10 +139,8 @@ def _trained_on(
     one_device("model.fit_on=out_of_fold")
     one = from_dict(meta["config"])
     one.output_dir, one.extends, one.baselines = cfg.output_dir, None, {}
-    for name in ("root", "layout", "tolerate", "cache_dir", "workers", "decode_workers", "on_device"):
-        setattr(one.data, name, copy.copy(getattr(cfg.data, name)))
-    for name in ("accelerator", "threads", "progress_bar"):
-        setattr(one.trainer, name, getattr(cfg.trainer, name))
+    for group, name in (dotted.split(".") for dotted in of_role("place", "reading", "work") if "." in dotted):
+        setattr(getattr(one, group), name, copy.copy(getattr(getattr(cfg, group), name)))
     one.trainer.early_stopping = None
     one.data.folds, one.data.fold = cfg.model.folds, fold
     if one.init_from is not None and meta["init_from"]["data_hash"] == part.hash:

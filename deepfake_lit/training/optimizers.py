@@ -50,7 +50,7 @@ def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> 
             pct_start=warmup,
             div_factor=cfg.div_factor,
             final_div_factor=cfg.final_div_factor,
-            cycle_momentum=cfg.cycle_momentum is not False,
+            cycle_momentum=cfg.cycle_momentum,
         )
         return {"scheduler": scheduler, "interval": "step"}
     warmup = round(cfg.warmup * total_steps)

@@ -10,8 +10,7 @@ import yaml
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.compose import compose, config_dir, from_dict
-from deepfake_lit.settings.identity import fingerprint, to_dict
-from deepfake_lit.settings.schema import NOT_IDENTITY
+from deepfake_lit.settings.identity import NOT_IDENTITY, fingerprint, to_dict
 
 FILES = sorted(p.relative_to(config_dir()).with_suffix("") for p in config_dir().glob("*/*.yaml"))
 FILES = [f for f in FILES if f.parent.name != "reproduce"]  # no part of a run's configuration: test_reproduce

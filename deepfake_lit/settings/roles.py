@@ -1,0 +1,31 @@
+"""What part a setting has in a run, said where the setting is declared."""
+
+import copy
+from dataclasses import field
+from typing import Any
+
+ROLES = {
+    "identity": "it can change the result, and is part of the fingerprint",
+    "place": "where things lie",
+    "work": "how the work is divided or shown",
+    "reading": "how image files are read; the hash of the data stands for it",
+    "weights": "other runs' files; digests of their weights stand for it",
+    "apart": "the run's name, or runs of their own",
+}
+
+
+def setting(default: Any, *, role: str = "identity", since: str | None = None, reads: bool = False) -> Any:
+    """Declare a field of a settings dataclass.
+
+    Args:
+        default: its value where nothing is set; a list or dict is copied for every instance.
+        role: one of `ROLES`. Only "identity" enters the fingerprint.
+        since: the day on which it was added, where runs had been made before. While it has its default (or null, as
+            those runs have it) it is left out of the fingerprint, so that they keep theirs.
+        reads: whether it decides what is read of a data set, so that whoever opens the same one again needs it.
+    """
+    assert role in ROLES, role
+    metadata = {"role": role, "since": since, "reads": reads}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)

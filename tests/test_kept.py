@@ -15,7 +15,7 @@ from helpers.tiny_data import noise, write_healthy
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.results.files import read_result
+from deepfake_lit.results.result import read_result
 from deepfake_lit.settings.compose import compose, from_dict
 from deepfake_lit.settings.identity import digest, identity, identity_of
 from deepfake_lit.training.run import open_run_data, run, run_folder
@@ -98,10 +98,10 @@ def test_a_run_of_before_is_gone_on_with(tmp_path):
     shutil.copytree(KEPT / "stopped", folder)
     run(cfg)
     after = read_result(folder)
-    assert [row["epoch"] for row in after["history"]] == [0, 1, 2]
-    assert after["history"][:2] == json.loads(json.dumps(_stopped_rows()))
-    assert after["best_epoch"] == before["best_epoch"]
-    assert after["history"][2]["train/loss"] == pytest.approx(before["history"][2]["train/loss"], rel=1e-3)
+    assert [row["epoch"] for row in after.history] == [0, 1, 2]
+    assert after.history[:2] == json.loads(json.dumps(_stopped_rows()))
+    assert after.best_epoch == before["best_epoch"]
+    assert after.history[2]["train/loss"] == pytest.approx(before["history"][2]["train/loss"], rel=1e-3)
 
 
 def _stopped_rows() -> list[dict[str, float]]:

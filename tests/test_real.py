@@ -28,9 +28,9 @@ def test_the_images_are_what_the_reports_say(real_images, tmp_path):
 def test_every_experiment_trains_and_predicts(experiment, real_images, tmp_path):
     slim = ["model.width=0.125", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1"]
     settings = [f"experiment={experiment}", f"data.root={real_images}", f"output_dir={tmp_path}", *slim]
-    result = run(compose(settings))[-1]
-    assert result["best"]["images"] == 100
-    checkpoint = str(Path(result["folder"]) / "last.ckpt")
+    result = run(compose(settings)).main
+    assert result.best["images"] == 100
+    checkpoint = str(Path(result.folder) / "last.ckpt")
     found = predict([checkpoint], PredictConfig(images=str(real_images / "validation"), output=str(tmp_path / "p")))
     assert found.probabilities.shape == (100, 5)
     assert found.unreadable == []

@@ -19,9 +19,9 @@ from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.dataset import ImageData
-from deepfake_lit.results.files import read_result, write_result
-from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.provenance import now, origin
+from deepfake_lit.results.result import Result, read_result, write_result
 from deepfake_lit.results.state import locked, recorded_failure
 from deepfake_lit.settings.identity import digest
 from deepfake_lit.settings.schema import BaselineConfig, Config
@@ -36,7 +36,7 @@ class Baselines(Callback):
     result for each, from one search.
 
     Attributes:
-        results: what the baselines' `result.json` hold, each with `folder`, once they have run.
+        results: the baselines', once they have run.
     """
 
     def __init__(self, cfg: Config):
@@ -45,7 +45,7 @@ class Baselines(Callback):
             UserError: a feature, estimator or setting that does not exist.
         """
         self.cfg = cfg
-        self.results: list[dict[str, Any]] = []
+        self.results: list[Result] = []
         self._machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
         for baseline in cfg.baselines.values():
             check_features(baseline.features)
@@ -57,7 +57,7 @@ class Baselines(Callback):
             self.run(trainer.datamodule.data)
         trainer.strategy.barrier("baselines")
 
-    def run(self, data: ImageData) -> list[dict[str, Any]]:
+    def run(self, data: ImageData) -> list[Result]:
         self.results = [r for name, baseline in self.cfg.baselines.items() for r in self._run(name, baseline, data)]
         return self.results
 
@@ -65,7 +65,7 @@ class Baselines(Callback):
         seed = derive(self.cfg.seed, "estimator")
         return build_pipeline(baseline.steps, seed, self._machine.device, baseline.memory_gib)
 
-    def _run(self, name: str, baseline: BaselineConfig, data: ImageData) -> list[dict[str, Any]]:
+    def _run(self, name: str, baseline: BaselineConfig, data: ImageData) -> list[Result]:
         several = variants(baseline)
         identities = [self._identity(variant) for variant in several]
         folders = [Path(self.cfg.output_dir) / "runs" / name / digest(i, data.hash) for i in identities]
@@ -75,7 +75,7 @@ class Baselines(Callback):
             if not all(read_result(folder) for folder in folders):
                 with recorded_failure(folders[0]):
                     self._fit(name, several, identities, folders, data)
-            return [{**read_result(folder), "folder": str(folder)} for folder in folders]
+            return [read_result(folder) for folder in folders]
 
     def _fit(self, name: str, several, identities, folders: list[Path], data: ImageData) -> None:
         train, validation = data.splits["train"], data.splits["validation"]
@@ -98,28 +98,27 @@ class Baselines(Callback):
             save_baseline(folders[-1] / "model.skops", pipeline, first.features, self.cfg.data, data)
         for identity, folder, p in zip(identities, folders, answers, strict=True):
             p = p.astype(np.float32)
-            figures = evaluate(torch.from_numpy(p), torch.from_numpy(validation.labels))
-            result = {
-                "name": name,
-                "fingerprint": folder.name,
-                "config": {"baseline": identity["baseline"], "data": {"channels": channels}},
-                "seed": self.cfg.seed,
+            figures = figures_of(p, validation.labels)
+            result = Result(
+                kind="baseline",
+                name=name,
+                fingerprint=folder.name,
+                config={"baseline": identity["baseline"], "data": {"channels": channels}},
+                seed=self.cfg.seed,
                 **origin(data),
-                "hardware": self._machine.to_dict() | {"threads": torch.get_num_threads(), "processes": 1},
-                "features": count,
-                "random": is_random(pipeline),
-                "finished": now(),
-                "wall_seconds": features + fitting + predicting,
-                "seconds": {"features": features, "fitting": fitting, "predicting": predicting},
-                "images_per_second": len(train) / (features + fitting),
-                "selected_on": None,  # there is one state, fitted without a look at the validation images
-                "best_epoch": None,
-                "history": [],
-                "best": figures,
-                "last": figures,
-            }
+                hardware=self._machine.to_dict() | {"threads": torch.get_num_threads(), "processes": 1},
+                features=count,
+                random=is_random(pipeline),
+                finished=now(),
+                wall_seconds=features + fitting + predicting,
+                seconds={"features": features, "fitting": fitting, "predicting": predicting},
+                images_per_second=len(train) / (features + fitting),
+                best=figures,
+                last=figures,
+                folder=str(folder),
+            )
             arrays = {"ids": np.array(validation.ids), "labels": validation.labels}
-            write_result(folder, result, arrays | {"probabilities": p, "probabilities_last": p})
+            write_result(result, arrays | {"probabilities": p, "probabilities_last": p})
 
     def _identity(self, baseline: BaselineConfig) -> dict[str, Any]:
         """Every setting that can change a baseline's result. Order counts: of features in a row, of steps in time."""

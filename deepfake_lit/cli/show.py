@@ -9,7 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
+from deepfake_lit.core.metrics import METRICS, PER_CLASS
 from deepfake_lit.data.problems import SHOWN
+from deepfake_lit.results.result import Result, Results
 from deepfake_lit.settings.choices import PROBLEMS
 
 
@@ -29,34 +31,33 @@ def _counted(counts: dict[str, int]) -> str:
     return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{key} ({n:,})" for key, n in counts.items())
 
 
-def results(results: list[dict[str, Any]]) -> None:
+def results(results: Results) -> None:
     """Of one run: its baselines, then its network."""
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for each in results:
-        if each["selected_on"] is None:
-            by_name.setdefault(each["name"], []).append(each)
+    by_name: dict[str, list[Result]] = {}
+    for each in results.baselines:
+        by_name.setdefault(each.name, []).append(each)
     for several in by_name.values():
         if len(several) == 1:
             _baseline(several[0])
         else:
             _neighbours(several)
-    if results[-1]["selected_on"] is not None:
-        _network(results[-1])
+    if results.network:
+        _network(results.network)
 
 
-def _network(result: dict[str, Any]) -> None:
+def _network(result: Result) -> None:
     names = {"best": "best epoch", "best_tta": "best epoch, TTA", "last": "last epoch", "last_tta": "last epoch, TTA"}
-    machine = result["hardware"]
-    out.print(f"{result['name']} (seed {result['seed']}): validation accuracy")
+    machine = result.hardware
+    out.print(f"{result.name} (seed {result.seed}): validation accuracy")
     for key, name in names.items():
-        out.print(f"  {name:16} {_accuracy(result[key])}")
-    if "members" in result:
+        out.print(f"  {name:16} {_accuracy(getattr(result, key))}")
+    if result.members:
         _members(result)
     out.print(
-        f"  {result['images_per_second']:.0f} training images/s on {machine['name']} "
-        f"({machine['device']}, {machine['precision']}), {result['wall_seconds'] / 60:.1f} minutes"
+        f"  {result.images_per_second:.0f} training images/s on {machine['name']} "
+        f"({machine['device']}, {machine['precision']}), {result.wall_seconds / 60:.1f} minutes"
     )
-    out.print(f"  {result['folder']}", markup=False)
+    out.print(f"  {result.folder}", markup=False)
 
 
 FITTED_ON = {
@@ -67,11 +68,11 @@ FITTED_ON = {
 }
 
 
-def _members(result: dict[str, Any]) -> None:
-    model = result["config"]["model"]
+def _members(result: Result) -> None:
+    model = result.config["model"]
     title = f"{model['combine']}, {FITTED_ON[model['fit_on']]}; against each member, last epoch without TTA"
     table = _table(title, "member", "accuracy", "gain", "95 % over images", "images", "McNemar's p")
-    for member in result["members"]:
+    for member in result.members:
         gain = member["gain"]
         interval = "{:+.4f} to {:+.4f}".format(*gain["interval"])
         figures = (f"{member['accuracy']:.4f}", f"{gain['difference']:+.4f}", interval)
@@ -80,35 +81,32 @@ def _members(result: dict[str, Any]) -> None:
     out.print(table)
 
 
-def _baseline(result: dict[str, Any]) -> None:
-    figures, class_names = result["best"], result["data"]["class_names"]
-    out.print(_per_class(f"{result['name']}: validation, {figures['images']:,} images", figures, class_names))
+def _baseline(result: Result) -> None:
+    figures, class_names = result.best, result.data["class_names"]
+    out.print(_per_class(f"{result.name}: validation, {figures['images']:,} images", figures, class_names))
     out.print(f"accuracy {_accuracy(figures)}, {_right(figures)} right; confusion matrix, rows true:")
     for row in figures["confusion"]:
         out.print("  " + " ".join(f"{n:5d}" for n in row))
     _where(result)
 
 
-def _neighbours(results: list[dict[str, Any]]) -> None:
+def _neighbours(results: list[Result]) -> None:
     """One baseline with several numbers of neighbours, from one search."""
-    title = f"{results[0]['name']}: validation, {results[0]['best']['images']:,} images"
+    title = f"{results[0].name}: validation, {results[0].best['images']:,} images"
     table = _table(title, "k", "right", "accuracy", "confusion matrix, row by true class")
     for each in results:
-        figures = each["best"]
-        steps = dict(map(tuple, each["config"]["baseline"]["steps"]))
+        figures = each.best
         rows = " ".join(f"[{' '.join(map(str, row))}]" for row in figures["confusion"])
-        table.add_row(
-            str(steps["KNN"]["n_neighbors"]), str(_right(figures)), f"{figures['accuracy']:.4f}", escape(rows)
-        )
+        table.add_row(str(each.neighbours), str(_right(figures)), f"{figures['accuracy']:.4f}", escape(rows))
     out.print(table)
     _where(results[-1])
 
 
-def _where(result: dict[str, Any]) -> None:
-    seconds, machine = result["seconds"], result["hardware"]
+def _where(result: Result) -> None:
+    seconds, machine = result.seconds, result.hardware
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-    out.print(f"{parts}; {result['features']:,} features an image, {machine['name']} ({machine['device']})")
-    out.print(f"{result['folder']}\n", markup=False)
+    out.print(f"{parts}; {result.features:,} features an image, {machine['name']} ({machine['device']})")
+    out.print(f"{result.folder}\n", markup=False)
 
 
 def _right(figures: dict[str, Any]) -> int:
@@ -116,11 +114,10 @@ def _right(figures: dict[str, Any]) -> int:
 
 
 def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:
-    table = _table(title, "class", "precision", "recall", "F1")
-    keys = ("precision_of", "recall_of", "f1_of")
+    table = _table(title, "class", *(metric.label for metric in PER_CLASS.values()))
     for i, name in enumerate(class_names):
-        table.add_row(name, *(f"{figures[key][i]:.6f}" for key in keys))
-    table.add_row("macro", *(f"{sum(figures[key]) / len(class_names):.6f}" for key in keys))
+        table.add_row(name, *(f"{figures[key][i]:.6f}" for key in PER_CLASS))
+    table.add_row("macro", *(f"{sum(figures[key]) / len(class_names):.6f}" for key in PER_CLASS))
     return table
 
 
@@ -167,10 +164,13 @@ def _sweep_by_class(rows: list[dict[str, Any]], names: list[str]) -> None:
     classes = [key.removeprefix("recall_") for key in max(rows, key=len) if key.startswith("recall_")]
     if not classes:
         return
-    table = _table("best epoch, recall / precision by class", "trial", *names, *classes)
+    shown = {metric.column: metric.label for metric in METRICS.values() if metric.column}
+    title = "best epoch: recall / precision by class, and over all classes"
+    table = _table(title, "trial", *names, *classes, *shown.values())
     for row in rows:
         if row["state"] == "done":
-            figures = (f"{row[f'recall_{name}']:.3f} / {row[f'precision_{name}']:.3f}" for name in classes)
+            figures = [f"{row[f'recall_{name}']:.3f} / {row[f'precision_{name}']:.3f}" for name in classes]
+            figures += ["" if row[column] is None else f"{row[column]:.4f}" for column in shown]
             table.add_row(str(row["trial"]), *map(escape, row["settings"].values()), *figures)
     out.print(table)
 
@@ -180,7 +180,7 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
     out.print(_per_class(f"{report['data']['split']}, {plain['images']:,} images", plain, report["class_names"]))
     out.print(f"accuracy            {_accuracy(plain)}")
     out.print(f"accuracy with TTA   {_accuracy(report['tta'])}   views: {', '.join(report['views'])}")
-    out.print(f"macro F1 {plain['f1']:.4f}, calibration error {plain['calibration_error']:.4f}")
+    out.print(", ".join(f"{metric.label} {plain[name]:.4f}" for name, metric in METRICS.items() if metric.column))
     out.print(f"written to {output}: evaluation.json predictions.npz confusion.png", markup=False)
 
 

@@ -39,7 +39,7 @@ def train(arguments: list[str]) -> int:
             return None
         if is_main_process():
             show.results(results)
-        return results[-1]["best"]["accuracy"]
+        return results.main.best["accuracy"]
 
     sys.argv = ["deepfake-lit train", *_arranged(arguments)]  # what Hydra parses
     try:

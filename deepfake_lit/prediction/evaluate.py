@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.core.files import atomic, write_json
+from deepfake_lit.core.files import write_json
 from deepfake_lit.data.dataset import cache_dir, open_data
 from deepfake_lit.prediction.predictor import Predictor
-from deepfake_lit.results.metrics import evaluate as figures_of
+from deepfake_lit.results.figures import figures_of
+from deepfake_lit.results.files import write_predictions
 from deepfake_lit.settings.checks import check_views
 from deepfake_lit.settings.schema import DataConfig
 
@@ -51,20 +51,19 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
 
     split = data.splits[cfg.split]
     plain, tta = predictor.on_split(split, cfg.views, cfg.batch_size)
-    labels = torch.from_numpy(split.labels)
     report = {
         "checkpoints": list(checkpoints),
         "data": {"root": data.root, "hash": data.hash, "split": cfg.split},
         "class_names": predictor.class_names,
         "views": list(cfg.views),
         "hardware": predictor.hardware.to_dict(),
-        "plain": figures_of(plain, labels),
-        "tta": figures_of(tta, labels),
+        "plain": figures_of(plain.numpy(), split.labels),
+        "tta": figures_of(tta.numpy(), split.labels),
     }
     write_json(output / "evaluation.json", report)
     arrays = {"ids": np.array(split.ids), "labels": split.labels}
-    with atomic(output / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, **arrays, probabilities=plain.numpy(), probabilities_tta=tta.numpy())
+    arrays |= {"probabilities": plain.numpy(), "probabilities_tta": tta.numpy()}
+    write_predictions(output / "predictions.npz", arrays)
     accuracy = report["plain"]["accuracy"]
     title = f"{cfg.split}, {len(split):,} images: {accuracy:.2%}"
     plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)

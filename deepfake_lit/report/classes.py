@@ -4,15 +4,16 @@ from typing import Any
 
 import numpy as np
 
+from deepfake_lit.core.metrics import PER_CLASS
 from deepfake_lit.report import figures
-from deepfake_lit.report.measure import Measured, distinct, which
+from deepfake_lit.report.measure import Measured, distinct
 
 
 def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
     """Confusion matrix and figures of each class, the mean of the seeds after the last epoch, beside the reported."""
-    key, runs = which(m.row, "last"), distinct(m.row.done)
-    results = [run.result.get(key, run.result["last"]) for run in runs]
-    class_names = runs[0].result["data"]["class_names"]
+    runs = distinct(m.row.done)
+    results = [run.result.figures("last", m.row.view) for run in runs]
+    class_names = runs[0].result.data["class_names"]
     confusion = reported.get("confusion", {}).get(m.row.key)
     figures_of = reported.get("per_class", {}).get(m.row.key)
     if len(class_names) != len(confusion or figures_of or class_names):
@@ -20,7 +21,7 @@ def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
     if figures_of is None and confusion is not None:
         figures_of = _from_confusion(np.array(confusion))
     counts = np.mean([r["confusion"] for r in results], 0)
-    own = np.stack([np.mean([r[f"{name}_of"] for r in results], 0) for name in ("precision", "recall", "f1")], 1)
+    own = np.stack([np.mean([r[name] for r in results], 0) for name in PER_CLASS], 1)
     return {
         "label": m.row.label,
         "seeds": len(results),

@@ -88,7 +88,7 @@ def _legend_below(figure: Figure) -> None:
 
 def epochs_of(m: Measured) -> int:
     """That all of a row's runs have."""
-    return min((len(run.result["history"]) for run in m.row.done if run.result["history"]), default=0)
+    return min((len(run.result.history) for run in m.row.done if run.result.history), default=0)
 
 
 @in_style
@@ -102,7 +102,7 @@ def learning_curves(rows: list[Measured]) -> str | None:
         return None
     figure, axes = _axes(xlabel="epoch of this training", ylabel="validation accuracy")
     for m in rows:
-        histories = [[r["val/accuracy"] for r in run.result["history"]] for run in m.row.done if run.result["history"]]
+        histories = [[r["val/accuracy"] for r in run.result.history] for run in m.row.done if run.result.history]
         length = epochs_of(m)
         values = np.array([h[:length] for h in histories])
         epochs = np.arange(1, length + 1)
@@ -238,8 +238,7 @@ def differences(rows: list[Measured], reference: str) -> str | None:
 def recalls(measured: Measured, reported: list[float] | None, class_names: list[str]) -> str:
     """Recall of each class beside the reported one: the mean, from the lowest to the highest of the seeds; of one run
     with Wilson's 95 % interval over the images."""
-    key = which(measured.row, "last")
-    results = [run.result.get(key, run.result["last"]) for run in distinct(measured.row.done)]
+    results = [run.result.figures("last", measured.row.view) for run in distinct(measured.row.done)]
     values = np.array([result["recall_of"] for result in results])
     figure, axes = _axes(xlabel="class", ylabel="recall", ylim=(0, 1.02))
     places = np.arange(len(class_names))

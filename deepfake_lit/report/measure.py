@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.rows import Row, Run, Table
 from deepfake_lit.report.verdict import claimed, judge
+from deepfake_lit.results.result import Result
 from deepfake_lit.results.statistics import Mean, SeedNoise, holm, mean_over, newcombe, paired, pooled_noise
 
 
@@ -33,8 +35,7 @@ class Measured:
     seeds: int = 0
     accuracy: Mean | None = None  # of the last epoch: nothing was selected on the images that it is measured on
     best: float | None = None  # of the best epoch, selected on them
-    f1: float | None = None
-    calibration: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)  # those that have a column, after the last epoch
     seconds: float | None = None
     images_per_second: float | None = None
     hardware: list[str] = field(default_factory=list)
@@ -136,22 +137,20 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
         found.problems.append(str(error))
         return found
     results = [run.result for run, _ in done]
-    figures = [result.get(which(row, "last"), result["last"]) for result in results]
-    found.best = _mean(result.get(which(row, "best"), result["best"])["accuracy"] for result in results)
-    found.f1 = _mean(f["f1"] for f in figures)
-    found.calibration = _mean(f["calibration_error"] for f in figures)
-    is_ensemble = any(result["config"].get("model", {}).get("kind") == "ensemble" for result in results)
+    found.best = _mean(result.figures("best", row.view)["accuracy"] for result in results)
+    found.metrics = {name: _of_all(results, name, row.view) for name, metric in METRICS.items() if metric.column}
     # An ensemble's time and speed are of its head on logits; what it takes is its members' time.
-    if not is_ensemble and all("wall_seconds" in result and "images_per_second" in result for result in results):
-        found.seconds = _mean(result["wall_seconds"] for result in results)
-        found.images_per_second = _mean(result["images_per_second"] for result in results)
-    found.hardware = sorted({f"{r['hardware']['name']} ({r['hardware']['precision']})" for r in results})
-    found.commits = sorted({_commit(result["code"]) for result in results})
-    found.data = sorted({result["data"]["hash"] for result in results})
+    timed = [r for r in results if r.kind != "ensemble" and None not in (r.wall_seconds, r.images_per_second)]
+    if len(timed) == len(results):
+        found.seconds = _mean(result.wall_seconds for result in results)
+        found.images_per_second = _mean(result.images_per_second for result in results)
+    found.hardware = sorted({f"{r.hardware['name']} ({r.hardware['precision']})" for r in results})
+    found.commits = sorted({_commit(result.code) for result in results})
+    found.data = sorted({result.data["hash"] for result in results})
     for values, what in ((found.hardware, "machines"), (found.commits, "commits"), (found.data, "data sets")):
         if len(values) > 1:
             found.problems.append(f"runs of several {what}")
-    if any(result["config"].get("model", {}).get("fit_on") == "validation" for result in results):
+    if any(result.config.get("model", {}).get("fit_on") == "validation" for result in results):
         found.problems.append("fitted on the very images that it is measured on")
     return found
 
@@ -159,6 +158,14 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
 def _commit(code: dict[str, Any]) -> str:
     name = code["commit"][:7] if code.get("commit") else f"version {code['version']}"
     return f"{name}, modified" if code.get("modified") else name
+
+
+def _of_all(results: list[Result], metric: str, view: str) -> float | None:
+    """The mean of a metric over runs; None where one of them is older than it and has no predictions left."""
+    try:
+        return _mean(result.value(metric, "last", view) for result in results)
+    except UserError:
+        return None
 
 
 def _mean(values) -> float:

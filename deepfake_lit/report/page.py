@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 from deepfake_lit.core.console import duration, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
+from deepfake_lit.core.metrics import METRICS, Metric
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
@@ -61,6 +62,7 @@ def report(cfg: ReportConfig) -> Path:
         "made": now(),
         "code": code_version(),
         "scales": SCALES,
+        "metrics": {name: metric for name, metric in METRICS.items() if metric.column},
         "sections": [_section(s, m, data, cfg.images) for s, m in zip(found, measured, strict=True)],
         "ranks": _ranks(found, measured),
         "spectra": images.spectra(data) if data and cfg.images else None,
@@ -73,7 +75,13 @@ def report(cfg: ReportConfig) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "points": _points, "duration": duration, "short": _short}
+    environment.filters |= {
+        "percent": _percent,
+        "points": _points,
+        "duration": duration,
+        "short": _short,
+        "figure": _figure,
+    }
     environment.filters |= {"range": _range}
     environment.tests["alarming"] = alarming
     for name in ("index.html", "report.md"):
@@ -89,6 +97,10 @@ def report(cfg: ReportConfig) -> Path:
 
 def _percent(value: float | None, digits: int = 1) -> str:
     return "" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _figure(value: float | None, metric: Metric) -> str:
+    return _percent(value) if metric.percent or value is None else f"{value:.4f}"
 
 
 def _points(value: float | None) -> str:
@@ -117,11 +129,11 @@ def _short(p: float) -> str:
 def _images(cfg: ReportConfig, measured: list[dict[str, list[Measured]]]) -> ImageData | None:
     """The data set that most runs were on, where it is at hand and unchanged."""
     done = [run for tables in measured for rows in tables.values() for m in rows for run in m.row.done]
-    hashes = Counter(run.result["data"]["hash"] for run in done)
+    hashes = Counter(run.result.data["hash"] for run in done)
     if not hashes:
         return None
     wanted = hashes.most_common(1)[0][0]
-    settings = [r.result["config"]["data"] for r in done if r.result["data"]["hash"] == wanted]
+    settings = [r.result.config["data"] for r in done if r.result.data["hash"] == wanted]
     roots = [cfg.data_root, *(s.get("root") for s in settings)]
     root = next((root for root in roots if root and Path(root).exists()), None)
     if root is None:
@@ -175,17 +187,13 @@ def _section(
     }
     if main is None:
         return found
-    class_names = main.row.done[0].result["data"]["class_names"]
+    class_names = main.row.done[0].result.data["class_names"]
     split = data.splits["validation"] if data and show else None
     if split and set(main.row.done[0].predictions["ids"].tolist()) != set(split.ids):
         split = None  # its run was on a fold of the training images
     try:
         found["confused"] = images.most_confused(main, class_names, split)
-        if (
-            split is not None
-            and main.done_by_network
-            and main.row.done[-1].result["config"]["model"]["kind"] != "ensemble"
-        ):
+        if split is not None and main.row.done[-1].result.kind == "network":
             found["cams"] = images.grad_cams(main, class_names, split)
     except (UserError, ValueError) as error:  # ValueError: the runs are on other images
         warn(f"{section.title}: some pictures are missing: {error}")
@@ -200,10 +208,10 @@ def _data(every: list[Measured]) -> str:
         return ""
     texts = []
     for r in results:
-        fold = r["config"].get("data", {}).get("fold")
+        fold = r.config.get("data", {}).get("fold")
         which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
-        names = ", ".join(r["data"]["class_names"])
-        texts.append(f"{r['best']['images']:,} {which} of the classes {names} (data {r['data']['hash'][:8]})")
+        names = ", ".join(r.data["class_names"])
+        texts.append(f"{r.best['images']:,} {which} of the classes {names} (data {r.data['hash'][:8]})")
     return "Measured on " + "; and on ".join(dict.fromkeys(texts))
 
 

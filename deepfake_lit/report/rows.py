@@ -10,6 +10,7 @@ import yaml
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.result import Result
 from deepfake_lit.results.state import state_of
 from deepfake_lit.settings.identity import of_role, setting_of
 
@@ -24,7 +25,7 @@ class Run:
     seed: int | None
     state: str  # done | running | interrupted | failed | missing | damaged
     folder: str | None = None
-    result: dict[str, Any] | None = None
+    result: Result | None = None
     reason: str | None = None
     overrides: list[str] = field(default_factory=list)
 
@@ -42,11 +43,11 @@ class Run:
     @property
     def is_random(self) -> bool:
         """Whether another seed would give another result."""
-        return not self.is_baseline or bool(self.result.get("random"))
+        return not self.is_baseline or bool(self.result.random)
 
     @property
     def is_baseline(self) -> bool:
-        return self.result is not None and self.result["selected_on"] is None
+        return self.result is not None and self.result.kind == "baseline"
 
 
 @dataclass
@@ -98,12 +99,6 @@ def run_at(folder: str, seed: int | None, overrides: tuple[str, ...] = ()) -> Ru
     if state == "interrupted" and not Path(folder).exists():
         state = "missing"
     return Run(seed, state, folder, result, reason, list(overrides))
-
-
-def neighbours(result: dict[str, Any]) -> int | None:
-    """k of a KNN's result."""
-    steps = result["config"].get("baseline", {}).get("steps", [])
-    return next((values.get("n_neighbors") for name, values in steps if name == "KNN" and values), None)
 
 
 def shown(overrides: list[str]) -> list[str]:

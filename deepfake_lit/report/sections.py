@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
-from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, neighbours, read_reported, run_at, shown
+from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, read_reported, run_at, shown
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
@@ -44,7 +44,7 @@ def section_of_rest(output: Path, seen: set[str | None]) -> Section | None:
         run = run_at(str(folder), None)
         own = _settings(run)
         key = folder.parent.name, digest(own) if own else folder.name
-        run = Run(run.result and run.result["seed"], run.state, run.folder, run.result, run.reason)
+        run = Run(run.result and run.result.seed, run.state, run.folder, run.result, run.reason)
         groups.setdefault(key, []).append(run)
         settings[key] = own
     rows = [Row("/".join(key), _label(key, settings), runs) for key, runs in groups.items()]
@@ -56,8 +56,8 @@ def _settings(run: Run) -> dict[str, Any]:
     if run.result is None:
         return {}
     if run.is_baseline:
-        return {"k": k} if (k := neighbours(run.result)) else {}
-    own = identity_of(run.result["config"]) if "scheduler" in run.result["config"] else {}
+        return {"k": k} if (k := run.result.neighbours) else {}
+    own = identity_of(run.result.config) if "scheduler" in run.result.config else {}
     own.pop("seed", None)
     return own
 
@@ -111,7 +111,7 @@ def _run_of(output: Path, trial: dict[str, Any], row: str) -> Run:
     if not k:
         return found[-1]
     for run in found:
-        if run.result and run.result["name"] == name and neighbours(run.result) == int(k):
+        if run.result and run.result.name == name and run.result.neighbours == int(k):
             return run
     return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
 
@@ -137,7 +137,7 @@ def section_of_sweep(folder: Path) -> Section | None:
             row = rows.setdefault(name, Row(name, name, []))
             row.runs.append(run)
             row.x = _number(values.get(names[0])) if len(names) == 1 and len(several) == 1 else None
-    if len(rows) == 1 and any("last_tta" in run.result for run in next(iter(rows.values())).done):
+    if len(rows) == 1 and any(run.result.last_tta for run in next(iter(rows.values())).done):
         (row,) = rows.values()
         rows["tta"] = Row("tta", "with test-time augmentation", row.runs, view="tta")
     axis = None
@@ -165,7 +165,7 @@ def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> st
     except (UserError, HydraException, OmegaConfBaseException):  # settings that there are no longer
         return None
     for key, row in rows.items():
-        configs = [run.result["config"] for run in row.done if "scheduler" in run.result["config"]]
+        configs = [run.result.config for run in row.done if "scheduler" in run.result.config]
         if configs and all(_without_seed(config) == wanted for config in configs):
             return key
     return None
@@ -179,8 +179,8 @@ def _without_seed(config: dict[str, Any]) -> str:
 def _which_baseline(run: Run) -> str:
     if not run.is_baseline:
         return ""
-    k = neighbours(run.result)
-    return f"{run.result['name']}, k = {k}" if k else run.result["name"]
+    k = run.result.neighbours
+    return f"{run.result.name}, k = {k}" if k else run.result.name
 
 
 def _number(text: str | None) -> float | None:

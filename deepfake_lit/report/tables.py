@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from deepfake_lit.core.files import atomic
+from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.measure import Measured
 
 
@@ -28,8 +29,7 @@ def write_csv(path: Path, rows: list[Measured]) -> None:
                 "difference_seeds": d and d.seeds,
                 "verdict": d and d.verdict,
                 "reason": d and d.reason,
-                "macro_f1": m.f1,
-                "calibration_error": m.calibration,
+                **{metric.column: m.metrics.get(name) for name, metric in METRICS.items() if metric.column},
                 "seconds": m.seconds,
                 "images_per_second": m.images_per_second,
                 "hardware": "; ".join(m.hardware),

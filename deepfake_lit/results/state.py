@@ -5,14 +5,13 @@ import errno
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from deepfake_lit.core.errors import Unfinished, UserError
 from deepfake_lit.core.files import read_json, remove_partial, write_json
-from deepfake_lit.results.files import read_result
 from deepfake_lit.results.provenance import now
+from deepfake_lit.results.result import Result, read_result
 
 UNWRITABLE = {  # what can be mended from outside, and how
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
@@ -75,7 +74,7 @@ def failure(folder: Path) -> str | None:
         return f"failure.json cannot be read: {error}"
 
 
-def state_of(folder: Path) -> tuple[str, dict[str, Any] | None, str | None]:
+def state_of(folder: Path) -> tuple[str, Result | None, str | None]:
     """What a run is at: done, running, failed or interrupted; its result if done; the reason if it failed.
 
     Raises:

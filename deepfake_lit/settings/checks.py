@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from deepfake_lit.core.errors import UserError, one_of
+from deepfake_lit.core.metrics import MONITORS
 from deepfake_lit.settings.choices import CHANNELS, PROBLEMS, UNTRAINED, VIEWS
 from deepfake_lit.settings.schema import AugmentConfig, Config
 
@@ -100,7 +101,7 @@ def check(cfg: Config) -> None:
         ("scheduler.monitor", getattr(cfg.scheduler, "monitor", None)),
     ):
         if value is not None:
-            one_of(name, value, ("val/accuracy", "val/f1", "val/loss", "val/calibration_error"))
+            one_of(name, value, MONITORS)
     check_views(cfg.evaluate.views)
 
 

@@ -60,8 +60,3 @@ PROBLEMS = {
     "same_pixels": ProblemKind("images of one split that have the same pixels", "all are kept"),
     "leaked_pixels": ProblemKind("images of different splits that have the same pixels", "all are kept"),
 }
-
-
-def metric_mode(metric: str) -> str:
-    """Whether the best value of a logged metric is its largest or its smallest: "max" or "min"."""
-    return "min" if metric.endswith(("loss", "calibration_error")) else "max"

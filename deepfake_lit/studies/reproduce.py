@@ -39,8 +39,8 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         try:
             overrides = [filled(o, trial, plan) for o in trial.overrides]
             console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left(trial)}")
-            results = run(compose(overrides), data, wait=True)
-            folders = [os.path.relpath(result["folder"], plan.output_dir) for result in results]
+            results = run(compose(overrides), data, wait=True).every
+            folders = [os.path.relpath(result.folder, plan.output_dir) for result in results]
             trial.overrides, trial.folders = overrides, folders
         except Unfinished:
             raise

@@ -58,13 +58,13 @@ def _read(folder: Path, found: RunStatus) -> None:
     found.state, result, reason = state_of(folder)
     found.reason = reason or ""
     if result:
-        found.accuracy = result["best"]["accuracy"]
-    tree = result["config"] if result else _started_with(folder)
+        found.accuracy = result.best["accuracy"]
+    tree = result.config if result else _started_with(folder)
     if "trainer" not in tree:  # a baseline, or a run that ended as it began
         return
     found.settings, found.max_epochs = identity_of(tree), int(tree["trainer"]["max_epochs"])
     if result:
-        found.epochs = len(result["history"])
+        found.epochs = len(result.history)
     elif (folder / "history.csv").exists():
         with open(folder / "history.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

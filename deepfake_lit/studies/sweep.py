@@ -42,7 +42,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
             console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
             return None
         results = run(cfg, data, wait=adaptive)
-        result = results[-1]
+        result = results.main
     except Busy:
         return None
     except Unfinished:
@@ -52,9 +52,9 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     except Exception as error:  # what goes wrong in one trial must not end the others
         entry["reason"] = f"{type(error).__name__}: {error}"
     else:
-        entry["folder"], entry["folders"] = result["folder"], [each["folder"] for each in results]
+        entry["folder"], entry["folders"] = result.folder, [each.folder for each in results.every]
         write_json(path, entry)
-        return result["best"]["accuracy"]
+        return result.best["accuracy"]
     console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")
     write_json(path, entry)
     return None

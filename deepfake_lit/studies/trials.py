@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.metrics import METRICS
+from deepfake_lit.results.result import Result
 from deepfake_lit.results.state import state_of
 
 PER_CLASS = ("recall", "precision")
@@ -58,10 +60,19 @@ def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
     except UserError as error:
         return {"state": "failed", "reason": str(error)}
     if result:
-        low, high = result["best"]["interval"]
-        best, names = result["best"], result["data"]["class_names"]
-        found = {"best": best["accuracy"], "low": low, "high": high, "last": result["last"]["accuracy"]}
+        best, names = result.best, result.data["class_names"]
+        low, high = best["interval"]
+        found = {"best": best["accuracy"], "low": low, "high": high, "last": result.last["accuracy"]}
         for figure in PER_CLASS:
             found |= {f"{figure}_{name}": v for name, v in zip(names, best[f"{figure}_of"], strict=True)}
+        found |= {metric.column: _best(result, name) for name, metric in METRICS.items() if metric.column}
         return {"state": state} | found | {"folder": entry["folder"]}
     return {"state": state} | ({"reason": reason} if reason else {})
+
+
+def _best(result: Result, metric: str) -> float | None:
+    """A metric of the best epoch; None where it is younger than the run, whose predictions are gone."""
+    try:
+        return result.value(metric, "best")
+    except UserError:
+        return None

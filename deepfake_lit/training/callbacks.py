@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
@@ -64,7 +65,8 @@ class History(Checkpoint):
             "seconds": time.monotonic() - self._started,
             "images_per_second": self._images * trainer.world_size / max(self._trained - self._started, 1e-9),
         }
-        row |= {name: value.item() for name, value in trainer.callback_metrics.items()}
+        # Lightning keeps float32: 0.9 in place of 0.8999999761581421
+        row |= {name: float(str(np.float32(value.item()))) for name, value in trainer.callback_metrics.items()}
         self.rows = [*self.rows, row]
         if trainer.is_global_zero:
             self.write()

@@ -9,9 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from deepfake_lit.core.metrics import better
 from deepfake_lit.core.processes import any_process
 from deepfake_lit.prediction.checkpoint import BEST, LAST
-from deepfake_lit.settings.choices import metric_mode
 from deepfake_lit.training.averaging import Average
 
 
@@ -98,11 +98,10 @@ class CheckpointWriter(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         value = trainer.callback_metrics[self.monitor].item()
-        better = value > self.best_value if metric_mode(self.monitor) == "max" else value < self.best_value
-        self._pending, self._improved = True, better or math.isnan(self.best_value)
+        sign = -1 if better(self.monitor) == "max" else 1
+        self._pending, self._improved = True, sign * value < sign * self.best_value or math.isnan(self.best_value)
         if self._improved:
             self.best_value, self.best_epoch = value, trainer.current_epoch
-        sign = -1 if metric_mode(self.monitor) == "max" else 1
         ranked = sorted([*self.kept, (value, trainer.current_epoch)], key=lambda each: (sign * each[0], each[1]))
         self.kept = ranked[: self.keep]
         self._stop_if_no_better(trainer, trainer.current_epoch)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from deepfake_lit.core.metrics import LOGGED, PER_CLASS
 from deepfake_lit.data.datamodule import Batch
-from deepfake_lit.results.metrics import classification_metrics
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.losses import soft_cross_entropy
 from deepfake_lit.training.optimizers import build_optimizer, build_scheduler
@@ -18,8 +18,8 @@ class Classifier(pl.LightningModule):
     """A network, or an ensemble's combination of logits, under the configuration's loss, optimizer and scheduler.
 
     Logs once an epoch: train/loss (of the augmented, mixed batches), train/accuracy (against the first label of mixed
-    images), val/loss (without class weights or smoothing, comparable between configurations), val/accuracy, val/f1,
-    val/calibration_error and val/recall_<class>.
+    images), val/loss (without class weights or smoothing, comparable between configurations), the metrics of `LOGGED`
+    and val/recall_<class>.
 
     Args:
         net: images (B, C, H, W), or of an ensemble its members' logits (B, M, K), to logits (B, K). Weights that take
@@ -44,7 +44,7 @@ class Classifier(pl.LightningModule):
         # Of the epoch so far: losses, images that were right, images; read once an epoch.
         self.train_sums = torch.zeros(3)
         self.val_loss = MeanMetric()
-        self.val_metrics = classification_metrics(len(class_names))
+        self._answers: list[tuple[Tensor, Tensor]] = []  # of a validation so far: probabilities, labels
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -75,14 +75,15 @@ class Classifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.net(batch.images).float()
         self.val_loss.update(soft_cross_entropy(logits, batch.targets), len(batch.labels))
-        self.val_metrics.update(logits, batch.labels)
+        self._answers.append((torch.softmax(logits, 1), batch.labels))
 
     def on_validation_epoch_end(self) -> None:
-        computed = self.val_metrics.compute()
-        values = {f"val/{name}": computed[name] for name in ("accuracy", "f1", "calibration_error")}
-        values |= {f"val/recall_{name}": r for name, r in zip(self.class_names, computed["recall_of"], strict=True)}
+        probabilities, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._answers, strict=True))
+        values = {f"val/{name}": metric.compute(probabilities, labels) for name, metric in LOGGED.items()}
+        recalls = PER_CLASS["recall_of"].compute(probabilities, labels)
+        values |= {f"val/recall_{name}": recall for name, recall in zip(self.class_names, recalls, strict=True)}
         self.log_dict(values | {"val/loss": self.val_loss.compute()})
-        self.val_metrics.reset()
+        self._answers.clear()
         self.val_loss.reset()
 
     def configure_optimizers(self):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
 
-from deepfake_lit.settings.choices import metric_mode
+from deepfake_lit.core.metrics import better
 
 
 def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
@@ -37,8 +37,7 @@ def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Opti
 def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
     """Lightning's description of a scheduler: plateau once an epoch on what it watches, the others every step."""
     if cfg.kind == "plateau":
-        mode = metric_mode(cfg.monitor)
-        scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=cfg.factor, patience=cfg.patience)
+        scheduler = ReduceLROnPlateau(optimizer, mode=better(cfg.monitor), factor=cfg.factor, patience=cfg.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
     if cfg.kind == "onecycle":
         # torch divides by zero where the warm-up is exactly one step long

@@ -17,9 +17,9 @@ from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
 from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.prediction.predictor import Predictor
-from deepfake_lit.results.files import read_result, write_result
-from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.provenance import now, origin
+from deepfake_lit.results.result import ARRAYS, Result, Results, read_result, write_result
 from deepfake_lit.results.state import locked, recorded_failure
 from deepfake_lit.settings.identity import fingerprint, to_dict
 from deepfake_lit.settings.schema import Config
@@ -35,7 +35,7 @@ from deepfake_lit.training.resume import PlannedAnew, checkpoint_to_resume, put_
 from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
 
-def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[dict[str, Any]]:
+def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Results:
     """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`, the baselines' beside it.
 
     The same configuration on the same data is the same run: a finished one is returned at once, an unfinished one
@@ -45,10 +45,6 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
         data: what `open_run_data` gives, if that is open already.
         wait: for another process that is in this run to leave it; else that is an error.
 
-    Returns:
-        The content of every `result.json`, and `folder`, where it lies: of the baselines, then of the network if
-        there is one.
-
     Raises:
         UserError: the data or the configuration cannot be used, or another process is in this run.
     """
@@ -57,7 +53,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
     data = data or open_run_data(cfg)
     system.keep_freed_memory()
     if cfg.model.kind == "none":
-        return baselines.run(data)
+        return Results(baselines.run(data))
     folder = _folder(cfg, data)
     with locked(folder, wait) if is_main_process() else contextlib.nullcontext():
         result = read_result(folder)
@@ -68,11 +64,11 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> list[
         else:
             with recorded_failure(folder):
                 result = _train_and_evaluate(cfg, data, folder, baselines)
-    return [*baselines.results, {**result, "folder": str(folder)}]
+    return Results(baselines.results, result)
 
 
 def _run_alone(cfg: Config, data: ImageData) -> Path:
-    return Path(run(cfg, data, wait=True)[-1]["folder"])
+    return Path(run(cfg, data, wait=True).main.folder)
 
 
 def open_run_data(cfg: Config) -> ImageData:
@@ -88,7 +84,7 @@ def _folder(cfg: Config, data: ImageData) -> Path:
     return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
 
 
-def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> dict[str, Any]:
+def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
     machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
     if is_main_process():
         write_json(folder / "run.json", {"config": to_dict(cfg), "started": now()})
@@ -106,37 +102,32 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         alone = Predictor.load([str(folder / f"{which}.ckpt")], machine)
         both = alone.on_split(split, cfg.evaluate.views, cfg.data.eval_batch_size)
         for name, p in zip((which, f"{which}_tta"), both, strict=True):
-            figures[name] = evaluate(p, torch.from_numpy(split.labels))
             predictions[name] = p.numpy()
+            figures[name] = figures_of(predictions[name], split.labels)
 
-    result = {
-        "name": cfg.name,
-        "fingerprint": folder.name,
-        "config": to_dict(cfg),
-        "seed": cfg.seed,
+    result = Result(
+        kind="ensemble" if cfg.model.kind == "ensemble" else "network",
+        name=cfg.name,
+        fingerprint=folder.name,
+        config=to_dict(cfg),
+        seed=cfg.seed,
         **origin(data),
-        "hardware": machine.to_dict() | {"threads": torch.get_num_threads(), "processes": trainer.world_size},
-        "parameters": sum(p.numel() for p in module.net.parameters()),
-        "finished": now(),
-        "wall_seconds": sum(row["seconds"] for row in history.rows),
-        "images_per_second": float(np.median([row["images_per_second"] for row in history.rows])),
-        "selected_on": cfg.monitor,
-        "best_epoch": writer.best_epoch,  # counted from 0
-        "history": history.rows,
-        "checkpoints": {"written": writer.written, "seconds": writer.seconds},
+        hardware=machine.to_dict() | {"threads": torch.get_num_threads(), "processes": trainer.world_size},
+        parameters=sum(p.numel() for p in module.net.parameters()),
+        finished=now(),
+        wall_seconds=sum(row["seconds"] for row in history.rows),
+        images_per_second=float(np.median([row["images_per_second"] for row in history.rows])),
+        selected_on=cfg.monitor,
+        best_epoch=writer.best_epoch,
+        history=history.rows,
+        checkpoints={"written": writer.written, "seconds": writer.seconds},
+        folder=str(folder),
         **_made_of(cfg, trainer.datamodule, predictions["last"]),
         **figures,
-    }
-    arrays = {
-        "ids": np.array(split.ids),
-        "labels": split.labels,
-        "probabilities": predictions["best"],
-        "probabilities_tta": predictions["best_tta"],
-        "probabilities_last": predictions["last"],
-        "probabilities_last_tta": predictions["last_tta"],
-    }
+    )
+    arrays = {ARRAYS[which]: p for which, p in predictions.items()}
     if trainer.is_global_zero:
-        write_result(folder, result, arrays)
+        write_result(result, {"ids": np.array(split.ids), "labels": split.labels} | arrays)
         (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left that could go on from it
     return result
 

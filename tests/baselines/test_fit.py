@@ -17,7 +17,8 @@ from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import open_data
-from deepfake_lit.results.files import read_predictions, read_result
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.result import read_result
 from deepfake_lit.settings.compose import compose, config_dir
 from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.settings.schema import BaselineConfig
@@ -28,7 +29,7 @@ NETWORK = ["model=deepfake_net", "model.width=0.1", "trainer.max_epochs=1", "tra
 
 
 def alone(samples: Path, output: Path, *overrides: str) -> list[dict]:
-    return run(compose(["model=none", f"data.root={samples}", f"output_dir={output}", *overrides]))
+    return run(compose(["model=none", f"data.root={samples}", f"output_dir={output}", *overrides])).baselines
 
 
 def small(name: str) -> list[str]:
@@ -44,16 +45,16 @@ def small(name: str) -> list[str]:
 def test_every_baseline_leaves_a_result_like_a_network(samples, tmp_path, name):
     results = alone(samples, tmp_path, f"baseline={name}", *small(name))
     for result in results:
-        folder = Path(result["folder"])
+        folder = Path(result.folder)
         assert folder.parent == tmp_path / "runs" / name
         stored = read_result(folder)
-        assert {**stored, "folder": str(folder)} == result
+        assert stored == result
         arrays = read_predictions(folder / "predictions.npz")
         assert arrays["probabilities"].shape == (50, 5)
         np.testing.assert_allclose(arrays["probabilities"].sum(1), 1, atol=1e-5)
         right = (arrays["probabilities"].argmax(1) == arrays["labels"]).mean()
-        assert right == pytest.approx(stored["best"]["accuracy"]) == pytest.approx(stored["last"]["accuracy"])
-    model = Path(results[-1]["folder"]) / "model.skops"
+        assert right == pytest.approx(stored.best["accuracy"]) == pytest.approx(stored.last["accuracy"])
+    model = Path(results[-1].folder) / "model.skops"
     assert model.exists() == compose(["model=none", f"baseline={name}", f"data.root={samples}"]).baselines[name].save
     if model.exists():  # the file predicts what the run predicted
         data = open_data(compose([f"data.root={samples}"]).data, tmp_path / "cache")
@@ -71,17 +72,17 @@ def test_every_k_comes_from_one_search_and_is_scikit_learns(samples, tmp_path, m
     monkeypatch.setattr(KNN, "kneighbors", lambda *a: searches.append(a) or search(*a))
     results = alone(samples, tmp_path, "baseline=knn")
     assert len(searches) == 1
-    assert len({r["fingerprint"] for r in results}) == 5
+    assert len({r.fingerprint for r in results}) == 5
     data = open_data(compose([f"data.root={samples}"]).data, tmp_path / "cache")
     train, validation = data.splits["train"], data.splits["validation"]
     X, Q = (split.pixels[split.rows].reshape(len(split), -1) / 255 for split in (train, validation))
     for k, result in zip((3, 5, 7, 9, 11), results, strict=True):
         reference = KNeighborsClassifier(k, algorithm="brute").fit(X, train.labels)
-        found = read_predictions(Path(result["folder"]) / "predictions.npz")["probabilities"]
+        found = read_predictions(Path(result.folder) / "predictions.npz")["probabilities"]
         np.testing.assert_allclose(found, reference.predict_proba(Q), atol=1e-6)
-        assert result["config"]["baseline"]["steps"] == [["KNN", {"n_neighbors": k}]]
+        assert result.config["baseline"]["steps"] == [["KNN", {"n_neighbors": k}]]
     one = alone(samples, tmp_path, "baseline=knn", "baselines.knn.steps.KNN.n_neighbors=5")
-    assert [r["fingerprint"] for r in one] == [results[1]["fingerprint"]]
+    assert [r.fingerprint for r in one] == [results[1].fingerprint]
     assert len(searches) == 1  # that run was finished before
 
 
@@ -89,12 +90,12 @@ def test_a_baseline_beside_a_network_is_the_same_run_as_alone(samples, tmp_path)
     first, *_ = alone(samples, tmp_path, "baseline=histogram_svm")
     settings = [*NETWORK, f"data.root={samples}", f"output_dir={tmp_path}"]
     beside = run(compose([*settings, "baseline=[histogram_svm,knn]"]))
-    assert [r["name"] for r in beside] == ["histogram_svm", *["knn"] * 5, "default"]
-    assert beside[0] == first
+    assert [r.name for r in beside.every] == ["histogram_svm", *["knn"] * 5, "default"]
+    assert beside.baselines[0] == first
     # baselines do not make another run of the network, and one that is finished can be given more of them
     again = run(compose([*settings, "baseline=pca_knn", *small("pca_knn")]))
-    assert [r["name"] for r in again] == ["pca_knn", "default"]
-    assert all(again[-1][key] == value for key, value in beside[-1].items())
+    assert [r.name for r in again.every] == ["pca_knn", "default"]
+    assert again.network == beside.network
 
 
 def test_a_baseline_is_fitted_when_the_fit_starts(samples, tmp_path):
@@ -108,7 +109,7 @@ def test_a_baseline_is_fitted_when_the_fit_starts(samples, tmp_path):
         datamodule = type("D", (), {"data": data})
 
     baselines.on_fit_start(Trainer, None)
-    assert [r["name"] for r in baselines.results] == ["histogram_svm"]
+    assert [r.name for r in baselines.results] == ["histogram_svm"]
 
 
 def test_identity_of_a_baseline(samples, tmp_path):
@@ -170,14 +171,14 @@ def test_an_estimator_inside_another_gets_device_memory_and_seed():
 
 def test_predict_and_evaluate_take_baselines_and_networks_together(samples, tmp_path, capsys):
     svm, *_ = alone(samples, tmp_path, "baseline=residual_svm")
-    network = run(compose([*NETWORK, f"data.root={samples}", f"output_dir={tmp_path}"]))[-1]
-    members = [f"{svm['folder']}/model.skops", f"{network['folder']}/best.ckpt"]
+    network = run(compose([*NETWORK, f"data.root={samples}", f"output_dir={tmp_path}"])).main
+    members = [f"{svm.folder}/model.skops", f"{network.folder}/best.ckpt"]
     for files in (members[:1], members, members[::-1]):
         COMMANDS["evaluate"]([*files, f"data.root={samples}", f"output={tmp_path}/evaluation"])
         report = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
         if len(files) == 1:
             for key in ("confusion", "accuracy", "log_loss"):  # the last by products of other shapes
-                np.testing.assert_allclose(report["plain"][key], svm["best"][key], rtol=1e-6)
+                np.testing.assert_allclose(report["plain"][key], svm.best[key], rtol=1e-6)
     COMMANDS["predict"]([*members, f"images={samples}", f"output={tmp_path}/predictions"])
     assert len((tmp_path / "predictions" / "submission.csv").read_text().splitlines()) == 11
 

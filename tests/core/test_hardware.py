@@ -35,7 +35,7 @@ def test_defaults_follow_the_machine(device, has_bf16, settings, precision, chan
 def test_bf16_and_channels_last_train_on_any_cpu(samples, tmp_path):
     """Slow without the instructions, but the path that machines with them take by default."""
     settings = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=1"]
-    result = run(compose([*settings, "trainer.precision=bf16", "augment.hflip=0.5"]))[-1]
-    stored = json.loads((Path(result["folder"]) / "result.json").read_text())
+    result = run(compose([*settings, "trainer.precision=bf16", "augment.hflip=0.5"])).main
+    stored = json.loads((Path(result.folder) / "result.json").read_text())
     assert (stored["hardware"]["precision"], stored["hardware"]["channels_last"]) == ("bf16", True)
     assert 0 < stored["last"]["log_loss"] < 5

@@ -70,12 +70,12 @@ def test_impossible_folds_are_refused(overrides, message):
 
 def test_a_run_on_a_fold_answers_for_its_images_and_is_a_run_of_its_own(settings, tmp_path):
     overrides = [*settings, f"output_dir={tmp_path}", "trainer.max_epochs=1"]
-    results = [run(compose([*overrides, "data.folds=2", f"data.fold={fold}"]))[-1] for fold in (0, 1)]
+    results = [run(compose([*overrides, "data.folds=2", f"data.fold={fold}"])).main for fold in (0, 1)]
     data = opened(settings, tmp_path)
-    answered = [set(read_predictions(f"{r['folder']}/predictions.npz")["ids"].tolist()) for r in results]
+    answered = [set(read_predictions(f"{r.folder}/predictions.npz")["ids"].tolist()) for r in results]
     assert answered[0] | answered[1] == set(data.splits["train"].ids)
     assert not answered[0] & answered[1]
-    assert results[0]["fingerprint"] != results[1]["fingerprint"]
+    assert results[0].fingerprint != results[1].fingerprint
     assert dataclasses.asdict(compose(overrides).data)["folds"] is None
 
 
@@ -83,16 +83,16 @@ def test_a_baseline_on_a_fold_is_a_run_of_its_own(settings, tmp_path):
     overrides = [*settings, f"output_dir={tmp_path}", "model=none", "baseline=logistic_regression"]
     overrides = [o for o in overrides if not o.startswith("model.")]
     cases = ([], ["data.folds=2", "data.fold=0"], ["data.folds=2", "data.fold=1"])
-    assert len({run(compose([*overrides, *case]))[-1]["folder"] for case in cases}) == 3
+    assert len({run(compose([*overrides, *case])).main.folder for case in cases}) == 3
 
 
 def test_a_start_that_knows_the_fold_is_refused(settings, tmp_path):
     overrides = [*settings, f"output_dir={tmp_path}", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
-    whole = run(compose(overrides))[-1]["folder"]
-    own = run(compose([*overrides, "data.folds=2", "data.fold=1"]))[-1]["folder"]
+    whole = run(compose(overrides)).main.folder
+    own = run(compose([*overrides, "data.folds=2", "data.fold=1"])).main.folder
     later = [*overrides, "data.folds=2", "data.fold=1", "name=later"]
     with pytest.raises(UserError, match=r"knows images of data\.fold=1"):
         run(compose([*later, f"init_from={whole}/last.ckpt"]))
-    second = run(compose([*later, f"init_from={own}/last.ckpt"]))[-1]["folder"]
+    second = run(compose([*later, f"init_from={own}/last.ckpt"])).main.folder
     with pytest.raises(UserError, match=r"knows images of data\.fold=0"):
         run(compose([*overrides, "data.folds=2", "data.fold=0", f"init_from={second}/last.ckpt"]))

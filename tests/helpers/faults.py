@@ -21,7 +21,8 @@ import deepfake_lit.cli.train  # noqa: F401 (what every run imports is imported 
 from deepfake_lit.cli.main import main
 from deepfake_lit.core import files
 from deepfake_lit.prediction.checkpoint import read_checkpoint
-from deepfake_lit.results.files import read_predictions, read_result
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.result import read_result
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.callbacks import DerivedRandomness
 from deepfake_lit.training.checkpointing import CheckpointWriter
@@ -148,9 +149,11 @@ def differences(folder: Path, other: Path) -> list[str]:
     if a.keys() != b.keys() or not all(np.array_equal(a[key], b[key]) for key in a):
         found.append("predictions")
     a, b = map(read_result, (folder, other))
-    found += [key for key in ("best", "best_tta", "last", "last_tta", "best_epoch") if a[key] != b[key]]
+    found += [
+        key for key in ("best", "best_tta", "last", "last_tta", "best_epoch") if getattr(a, key) != getattr(b, key)
+    ]
     timing = ("seconds", "images_per_second")
-    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in tree["history"]] for tree in (a, b))
+    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in tree.history] for tree in (a, b))
     if a != b:
         found.append("history")
     a, b = (EventAccumulator(str(f / "tensorboard")).Reload() for f in (folder, other))

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from deepfake_lit.results.files import write_result
-from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.figures import figures_of
+from deepfake_lit.results.result import Result, write_result
 
 N = 1250
 LABELS = np.arange(N) % 5
@@ -18,7 +17,7 @@ def made_up(folder: Path, accuracy: float, seed: int, name: str = "net", **chang
     random = np.random.default_rng(int(accuracy * 1e6) + seed)
     answers = np.where(random.random(N) < accuracy, LABELS, (LABELS + 1 + random.integers(0, 4, N)) % 5)
     p = (0.8 * np.eye(5)[answers] + 0.04).astype(np.float32)
-    figures = evaluate(torch.from_numpy(p), torch.from_numpy(LABELS))
+    figures = figures_of(p, LABELS)
     history = [{"epoch": i, "val/accuracy": accuracy * (i + 1) / 3, "seconds": 1.0} for i in range(3)]
     result = {
         "name": name,
@@ -35,8 +34,11 @@ def made_up(folder: Path, accuracy: float, seed: int, name: str = "net", **chang
         **dict.fromkeys(("best", "last", "best_tta", "last_tta"), figures),
         **changes,
     }
+    kind = "baseline" if result["selected_on"] is None else "network"
     arrays = {"ids": np.array([f"i{n}" for n in range(N)]), "labels": LABELS, "probabilities": p}
-    write_result(folder, result, arrays | {"probabilities_last": p, "probabilities_last_tta": p})
+    write_result(
+        Result(kind=kind, folder=str(folder), **result), arrays | {"probabilities_last": p, "probabilities_last_tta": p}
+    )
     return str(folder)
 
 

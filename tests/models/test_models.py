@@ -145,7 +145,7 @@ def test_a_constant_plane_is_no_trouble():
 def test_a_run_takes_its_front_end_from_training_images_and_its_checkpoint_keeps_it(settings, tmp_path):
     overrides = [s for s in settings if not s.startswith("augment.")]
     cfg = compose([*overrides, "experiment=whitening_cnn", "trainer.max_epochs=1", f"output_dir={tmp_path}"])
-    folder = run(cfg)[-1]["folder"]
+    folder = run(cfg).main.folder
     data = open_run_data(cfg)
     images = list(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(1000))
     assert sum(map(len, images)) == len(data.splits["train"])  # fewer than 1,000

@@ -16,7 +16,8 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.prediction.checkpoint import ENTRY
 from deepfake_lit.prediction.predictor import load_member
 from deepfake_lit.prediction.trained import load_trained
-from deepfake_lit.results.files import REQUIRED, read_predictions, read_result
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.result import REQUIRED, read_result
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.studies.status import StatusConfig, look
 from deepfake_lit.training.lineage import lineage_of, pinned
@@ -37,7 +38,7 @@ class Malicious:
 def finished(settings, tmp_path_factory):
     """A finished run's configuration, its folder, and its last checkpoint."""
     cfg = compose([*settings, f"output_dir={tmp_path_factory.mktemp('finished')}", "trainer.limit_train_batches=2"])
-    folder = Path(run(cfg)[-1]["folder"])
+    folder = Path(run(cfg).main.folder)
     return cfg, folder, torch.load(folder / "last.ckpt", weights_only=True)
 
 

@@ -28,9 +28,9 @@ def trained(samples, tmp_path_factory):
     """Checkpoints of two members that differ in network, channels and input size, and the first one's result."""
     output = tmp_path_factory.mktemp("trained")
     common = [f"data.root={samples}", f"output_dir={output}", "trainer.max_epochs=1", "model.width=0.125"]
-    first = run(compose(common))[-1]
-    second = run(compose([*common, "model=residual_cnn", "data.channels=rgba", "data.image_size=40"]))[-1]
-    return [str(Path(r["folder"]) / "best.ckpt") for r in (first, second)], first
+    first = run(compose(common)).main
+    second = run(compose([*common, "model=residual_cnn", "data.channels=rgba", "data.image_size=40"])).main
+    return [str(Path(r.folder) / "best.ckpt") for r in (first, second)], first
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -59,7 +59,7 @@ def test_predict_gives_what_training_stored(trained, samples, tmp_path):
     """Decoding, preprocessing and views from the checkpoint alone repeat the run's own evaluation."""
     (checkpoint, _), result = trained
     found = predict([checkpoint], on(samples / "validation", tmp_path, views=["identity"]))
-    stored = read_predictions(Path(result["folder"]) / "predictions.npz")
+    stored = read_predictions(Path(result.folder) / "predictions.npz")
     by_id = dict(zip(stored["ids"], stored["probabilities"], strict=True))
     np.testing.assert_allclose(found.probabilities, [by_id[i] for i in found.ids], atol=1e-5)
     with_tta = predict([checkpoint], on(samples / "validation", tmp_path))
@@ -70,8 +70,8 @@ def test_predict_gives_what_training_stored(trained, samples, tmp_path):
 def test_a_result_is_what_its_epoch_was_selected_for(trained):
     """To the last digit: prediction is the validation's arithmetic."""
     checkpoints, result = trained
-    epoch = result["history"][result["best_epoch"]]
-    assert result["best"]["accuracy"] == pytest.approx(epoch["val/accuracy"], abs=1e-6)
+    epoch = result.history[result.best_epoch]
+    assert result.best["accuracy"] == pytest.approx(epoch["val/accuracy"], abs=1e-6)
     stored = read_predictions(Path(checkpoints[0]).with_name("predictions.npz"))
     right = stored["probabilities"][np.arange(len(stored["labels"])), stored["labels"]]
     assert -np.log(right).mean() == pytest.approx(epoch["val/loss"], rel=1e-5)
@@ -160,9 +160,9 @@ def test_what_cannot_be_predicted(trained, samples, tmp_path):
 def test_members_must_know_the_same_classes(trained, tmp_path):
     write_samples(tmp_path / "images", train=50, validation=25, image_size=32)
     settings = [f"data.root={tmp_path / 'images'}", f"output_dir={tmp_path}", "data.class_names=[a,b,c,d,e]"]
-    other = run(compose([*settings, "trainer.max_epochs=1", "model.width=0.125"]))[-1]
+    other = run(compose([*settings, "trainer.max_epochs=1", "model.width=0.125"])).main
     with pytest.raises(UserError, match="cannot predict together"):
-        predict([trained[0][0], str(Path(other["folder"]) / "best.ckpt")], on(tmp_path / "images", tmp_path))
+        predict([trained[0][0], str(Path(other.folder) / "best.ckpt")], on(tmp_path / "images", tmp_path))
 
 
 def test_evaluate_repeats_the_runs_figures(trained, samples, tmp_path):
@@ -170,8 +170,8 @@ def test_evaluate_repeats_the_runs_figures(trained, samples, tmp_path):
     cfg = EvaluateConfig(output=str(tmp_path / "evaluation"))
     cfg.data.root = str(samples)
     report = evaluate([checkpoint], cfg)
-    assert report["plain"]["confusion"] == result["best"]["confusion"]
-    assert report["tta"]["accuracy"] == result["best_tta"]["accuracy"]
+    assert report["plain"]["confusion"] == result.best["confusion"]
+    assert report["tta"]["accuracy"] == result.best_tta["accuracy"]
     assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text()) == report
     assert Image.open(tmp_path / "evaluation" / "confusion.png").size[0] > 300
     cfg.split = "test"

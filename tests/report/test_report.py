@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers.made_up_runs import N, made_up, record
 
 from deepfake_lit.core.errors import UserError
@@ -18,8 +17,8 @@ from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.report.verdict import judge
-from deepfake_lit.results.files import write_result
-from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.figures import figures_of
+from deepfake_lit.results.result import read_result, write_result
 from deepfake_lit.results.statistics import Mean, mean_over
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run
@@ -305,12 +304,12 @@ def test_other_classes_than_the_report_s_and_odd_names_are_no_trouble(tmp_path):
             arrays["labels"] % 3,
             arrays["probabilities_last"][:, :3] / arrays["probabilities_last"][:, :3].sum(1, keepdims=True),
         )
-        figures = evaluate(torch.from_numpy(p), torch.from_numpy(labels))
-        result = json.loads((folder / "result.json").read_text())
-        result |= dict.fromkeys(("best", "last", "best_tta", "last_tta"), figures)
-        result["data"]["class_names"] = ["$\\foo$", "b", "c"]
-        del result["wall_seconds"]
-        write_result(folder, result, {"ids": arrays["ids"], "labels": labels, "probabilities_last": p})
+        figures = figures_of(p, labels)
+        result = read_result(folder)
+        result.best = result.last = result.best_tta = result.last_tta = figures
+        result.data["class_names"] = ["$\\foo$", "b", "c"]
+        result.wall_seconds = None
+        write_result(result, {"ids": arrays["ids"], "labels": labels, "probabilities_last": p})
     assert "reported<br>rows true" not in report(ReportConfig(str(tmp_path), images=False)).read_text()
     assert measured(path, "channels")["RGBA"].accuracy is not None
 

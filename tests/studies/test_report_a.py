@@ -53,14 +53,14 @@ def test_the_plateau_watches_validation_accuracy_and_takes_the_largest_for_the_b
 
 def test_a_stage_steps_the_parameters_of_its_own_network(small, tmp_path):
     """One of the report's stages stepped an optimizer that held another model's parameters: nothing was trained."""
-    first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"]))[-1]
-    start = Path(first["folder"]) / "best.ckpt"
+    first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"])).main
+    start = Path(first.folder) / "best.ckpt"
     cfg = compose([*small, "experiment=deepfake_net_2_staged", f"init_from={start}", "trainer.max_epochs=1"])
     module = build_classifier(cfg, open_run_data(cfg), resolve())
     held = {id(p) for group in build_optimizer(cfg.optimizer, module.net).param_groups for p in group["params"]}
     assert held == {id(p) for p in module.net.parameters()}
     before = load_trained(start).net.state_dict()
-    after = load_trained(Path(run(cfg)[-1]["folder"]) / "last.ckpt").net.state_dict()
+    after = load_trained(Path(run(cfg).main.folder) / "last.ckpt").net.state_dict()
     moved = [not torch.equal(before[name], after[name]) for name, _ in module.net.named_parameters()]
     assert all(moved)
 
@@ -108,10 +108,10 @@ def test_the_ensemble_s_head_is_report_a_s():
 
 
 def test_a_staged_run_keeps_nothing_of_the_first_one_s_optimizer(small):
-    first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"]))[-1]
-    start = Path(first["folder"]) / "best.ckpt"
+    first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"])).main
+    start = Path(first.folder) / "best.ckpt"
     staged = run(compose([*small, "experiment=deepfake_net_2_staged", f"init_from={start}", "trainer.max_epochs=1"]))[
         -1
     ]
-    state = read_checkpoint(Path(staged["folder"]) / "last.ckpt")["optimizer_states"][0]
+    state = read_checkpoint(Path(staged.folder) / "last.ckpt")["optimizer_states"][0]
     assert {float(s["step"]) for s in state["state"].values()} == {4.0}  # Adam's, of this stage's four steps alone

@@ -32,12 +32,12 @@ def members(settings, tmp_path_factory):
     """Checkpoints of two networks of different kind, channel mode and input size, a baseline, and their folder."""
     output = tmp_path_factory.mktemp("members")
     base = [*settings, f"output_dir={output}"]
-    small = run(compose([*base, "name=small"]))[-1]
+    small = run(compose([*base, "name=small"])).main
     others = [*base, "name=large", "model=residual_cnn", "data.channels=rgba", "data.image_size=40", "seed=1"]
     others = [o for o in others if not o.startswith("trainer.max_epochs")] + ["trainer.max_epochs=1"]
     svm = "+baselines.svm={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
     fitted, large = run(compose([*others, svm]))
-    return [f"{small['folder']}/best.ckpt", f"{large['folder']}/last.ckpt", f"{fitted['folder']}/model.skops"], output
+    return [f"{small.folder}/best.ckpt", f"{large.folder}/last.ckpt", f"{fitted.folder}/model.skops"], output
 
 
 def configured(settings, members, *overrides, of=(0, 1)):
@@ -77,9 +77,9 @@ def test_training_moves_the_head_and_nothing_of_the_members(settings, members, m
             (module.net.combiner.training, any(m.training for m in module.net.members.modules()))
         ),
     )
-    result = run(configured(settings, members, "seed=3"))[-1]
+    result = run(configured(settings, members, "seed=3")).main
     assert set(modes) == {(True, False)}
-    kept = read_checkpoint(Path(result["folder"]) / "last.ckpt")
+    kept = read_checkpoint(Path(result.folder) / "last.ckpt")
     for number, path in enumerate(members[0][:2]):
         own = read_checkpoint(Path(path))["state_dict"]
         prefix = f"net.members.{number}."
@@ -124,11 +124,11 @@ def test_a_weighted_mean_learns_who_knows_more():
 @pytest.mark.parametrize("combine", ["mean", "vote", "weighted_mean", "head"])
 def test_an_ensemble_needs_no_file_of_its_members(combine, settings, members, tmp_path):
     cfg = configured(settings, members, f"model.combine={combine}", of=(0, 1, 2))
-    result = run(cfg)[-1]
-    stored = read_predictions(Path(result["folder"]) / "predictions.npz")
+    result = run(cfg).main
+    stored = read_predictions(Path(result.folder) / "predictions.npz")
     alone = tmp_path / "ensemble.ckpt"
-    shutil.move(Path(result["folder"]) / "best.ckpt", alone)
-    shutil.rmtree(result["folder"])
+    shutil.move(Path(result.folder) / "best.ckpt", alone)
+    shutil.rmtree(result.folder)
     hidden = [Path(path).rename(path + ".hidden") for path in members[0]]
     try:
         split = open_run_data(cfg).splits["validation"]
@@ -142,23 +142,23 @@ def test_an_ensemble_needs_no_file_of_its_members(combine, settings, members, tm
 
 def test_a_mean_is_what_predicting_with_all_checkpoints_gives(settings, members):
     cfg = configured(settings, members, "model.combine=mean", of=(0, 1, 2))
-    result = run(cfg)[-1]
+    result = run(cfg).main
     split = open_run_data(cfg).splits["validation"]
     together = Predictor.load(members[0], resolve()).on_split(split, ["identity"], 20)[0]
-    stored = read_predictions(Path(result["folder"]) / "predictions.npz")["probabilities"]
+    stored = read_predictions(Path(result.folder) / "predictions.npz")["probabilities"]
     np.testing.assert_allclose(stored, together.numpy(), atol=1e-5)
-    assert len(result["history"]) == 1  # nothing is fitted
+    assert len(result.history) == 1  # nothing is fitted
     twice = configured(settings, members, "model.combine=mean", "model.fit_on=out_of_fold", of=(0, 1, 2))
-    assert run(twice)[-1]["folder"] == result["folder"]
+    assert run(twice).main.folder == result.folder
 
 
 def test_gains_are_paired_with_every_member(settings, members):
     cfg = configured(settings, members, of=(0, 1))
-    result = run(cfg)[-1]
-    found = read_predictions(Path(result["folder"]) / "predictions.npz")
+    result = run(cfg).main
+    found = read_predictions(Path(result.folder) / "predictions.npz")
     right = found["probabilities_last"].argmax(1) == found["labels"]
     split = open_run_data(cfg).splits["validation"]
-    for path, member in zip(members[0], result["members"], strict=False):
+    for path, member in zip(members[0], result.members, strict=False):
         own = Predictor.load([path], resolve()).on_split(split, ["identity"], 50)[0].argmax(1).numpy() == split.labels
         assert member["accuracy"] == pytest.approx(own.mean())
         assert member["gain"]["difference"] == pytest.approx(right.mean() - own.mean())
@@ -171,7 +171,7 @@ def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settin
     cfg = configured(settings, members, "model.fit_on=out_of_fold", "model.folds=2", of=(0, 1))
     data, machine = open_run_data(cfg), resolve()
     loaded = ensemble.load_members(cfg, data, machine)
-    tables = ensemble.make_tables(cfg, data, loaded, machine, lambda one, part: Path(run(one, part)[-1]["folder"]))
+    tables = ensemble.make_tables(cfg, data, loaded, machine, lambda one, part: Path(run(one, part).main.folder))
     train = data.splits["train"]
     assert tables.fit.shape == (100, 2, 5)
     folds = fold_of([fact.pixel_hash for fact in train.facts], train.labels, 2)
@@ -187,15 +187,15 @@ def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settin
                 by_fold[trained.config.data.fold] = rows
         assert by_fold.keys() == {0, 1}
         assert all(set(rows) == set(np.flatnonzero(folds == fold).tolist()) for fold, rows in by_fold.items())
-    result = run(cfg)[-1]
-    assert result["config"]["model"]["fit_on"] == "out_of_fold"
+    result = run(cfg).main
+    assert result.config["model"]["fit_on"] == "out_of_fold"
 
 
 def test_a_later_stage_is_trained_on_folds_from_its_first_stage_on(settings, members):
     """Else its fold's network would start with weights that have seen the held-out images."""
     paths, output = members
-    staged = run(compose([*settings, f"output_dir={output}", "name=staged", f"init_from={paths[0]}"]))[-1]
-    later = ([f"{staged['folder']}/last.ckpt", paths[0]], output)
+    staged = run(compose([*settings, f"output_dir={output}", "name=staged", f"init_from={paths[0]}"])).main
+    later = ([f"{staged.folder}/last.ckpt", paths[0]], output)
     run(configured(settings, later, "model.fit_on=out_of_fold", "model.folds=2"))
     found = [load_trained(p / "last.ckpt") for p in (output / "runs" / "staged").iterdir()]
     for trained in [t for t in found if t.config.data.folds]:
@@ -207,9 +207,9 @@ def test_baselines_beside_an_ensemble_are_fitted_on_training_images(settings, me
     svm = "+baselines.beside={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
     for overrides in (["model.combine=mean"], ["model.fit_on=validation"]):
         fitted, whole = run(configured(settings, members, *overrides, svm))
-        alone = run(compose([*configured_alone(settings, members), svm.replace("beside", "beside_nothing")]))[-1]
-        assert fitted["best"] == alone["best"]
-        assert whole["data"]["images"]["train"] == 100
+        alone = run(compose([*configured_alone(settings, members), svm.replace("beside", "beside_nothing")])).main
+        assert fitted.best == alone.best
+        assert whole.data["images"]["train"] == 100
 
 
 def configured_alone(settings, members):
@@ -253,17 +253,17 @@ def test_fitting_on_validation_uses_its_images_and_says_so(settings, members, ca
 
 def test_patterns_name_the_kept_epochs(settings, tmp_path):
     output = [*settings, f"output_dir={tmp_path}"]
-    result = run(compose([*output, "trainer.max_epochs=4", "trainer.keep_epochs=3"]))[-1]
-    kept = sorted(Path(result["folder"]).glob("epoch-*.ckpt"))
-    ranked = sorted(result["history"], key=lambda row: (-row["val/accuracy"], row["epoch"]))
+    result = run(compose([*output, "trainer.max_epochs=4", "trainer.keep_epochs=3"])).main
+    kept = sorted(Path(result.folder).glob("epoch-*.ckpt"))
+    ranked = sorted(result.history, key=lambda row: (-row["val/accuracy"], row["epoch"]))
     assert [p.name for p in kept] == sorted(f"epoch-{row['epoch']:03d}.ckpt" for row in ranked[:3])
     split = open_run_data(compose(output)).splits["validation"]
     for path in kept:  # each holds the weights of its own epoch
         p = Predictor.load([str(path)], resolve()).on_split(split, ["identity"], 50)[0]
-        row = result["history"][int(path.stem.removeprefix("epoch-"))]
+        row = result.history[int(path.stem.removeprefix("epoch-"))]
         assert (p.argmax(1).numpy() == split.labels).mean() == pytest.approx(row["val/accuracy"])
-    vote = configured(settings, ([f"{result['folder']}/epoch-*.ckpt"], tmp_path), "model.combine=vote", of=(0,))
-    assert len(run(vote)[-1]["members"]) == 3
+    vote = configured(settings, ([f"{result.folder}/epoch-*.ckpt"], tmp_path), "model.combine=vote", of=(0,))
+    assert len(run(vote).main.members) == 3
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,8 @@ def test_impossible_ensembles_are_refused(overrides, message, settings, members)
 
 
 def test_an_ensemble_is_no_member_and_no_start(settings, members):
-    result = run(configured(settings, members))[-1]
-    nested = ([f"{result['folder']}/best.ckpt", members[0][0]], members[1])
+    result = run(configured(settings, members)).main
+    nested = ([f"{result.folder}/best.ckpt", members[0][0]], members[1])
     with pytest.raises(UserError, match="is an ensemble; a single network is wanted here"):
         run(configured(settings, nested))
 

@@ -35,16 +35,16 @@ class Killed(BaseException):
 @pytest.mark.parametrize("kind", ["plateau", "constant"])
 def test_more_epochs_of_a_schedule_without_a_length_are_the_longer_run(kind, settings, tmp_path):
     overrides = [*settings, *SCHEDULES[kind]]
-    short = run(compose([*overrides, f"output_dir={tmp_path / 'a'}", "trainer.max_epochs=2"]))[-1]
-    more = ["trainer.max_epochs=4", f"extends='{short['fingerprint']}'"]
-    longer = run(compose([*overrides, f"output_dir={tmp_path / 'a'}", *more]))[-1]
-    whole = run(compose([*overrides, f"output_dir={tmp_path / 'b'}", "trainer.max_epochs=4"]))[-1]
-    assert longer["fingerprint"] == whole["fingerprint"]
+    short = run(compose([*overrides, f"output_dir={tmp_path / 'a'}", "trainer.max_epochs=2"])).main
+    more = ["trainer.max_epochs=4", f"extends='{short.fingerprint}'"]
+    longer = run(compose([*overrides, f"output_dir={tmp_path / 'a'}", *more])).main
+    whole = run(compose([*overrides, f"output_dir={tmp_path / 'b'}", "trainer.max_epochs=4"])).main
+    assert longer.fingerprint == whole.fingerprint
     for name in ("best.ckpt", "last.ckpt"):
-        a, b = (read_checkpoint(Path(result["folder"]) / name)["state_dict"] for result in (longer, whole))
+        a, b = (read_checkpoint(Path(result.folder) / name)["state_dict"] for result in (longer, whole))
         assert all(torch.equal(a[key], b[key]) for key in a)
     timing = ("seconds", "images_per_second")
-    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in r["history"]] for r in (longer, whole))
+    a, b = ([{k: v for k, v in row.items() if k not in timing} for row in r.history] for r in (longer, whole))
     assert a == b
 
 
@@ -54,16 +54,16 @@ def test_more_epochs_of_a_planned_schedule_follow_the_new_plan(kind, settings, t
     overrides = [*settings, *SCHEDULES[kind]]
 
     def learning_rates(name: str, *more: str) -> tuple[dict, list[float]]:
-        result = run(compose([*overrides, f"output_dir={tmp_path / name}", *more]))[-1]
-        return result, [row["lr"] for row in result["history"]]
+        result = run(compose([*overrides, f"output_dir={tmp_path / name}", *more])).main
+        return result, [row["lr"] for row in result.history]
 
     short, _ = learning_rates("a", "trainer.max_epochs=2")
     _, planned = learning_rates("b", "trainer.max_epochs=5")
-    more = ["trainer.max_epochs=5", f"extends='{short['fingerprint']}'"]
+    more = ["trainer.max_epochs=5", f"extends='{short.fingerprint}'"]
     longer, rates = learning_rates("a", *more)
     assert rates[2:] == pytest.approx(planned[2:])
     assert "the schedule is planned anew for 20 steps" in capsys.readouterr().err.replace("\n", " ")
-    assert longer["fingerprint"] not in (short["fingerprint"], fingerprint(compose([*overrides]), ""))
+    assert longer.fingerprint not in (short.fingerprint, fingerprint(compose([*overrides]), ""))
 
     learning_rates("c", "trainer.max_epochs=2")
     with monkeypatch.context() as patch:
@@ -72,7 +72,7 @@ def test_more_epochs_of_a_planned_schedule_follow_the_new_plan(kind, settings, t
         with pytest.raises(Killed):
             learning_rates("c", *more)
     again, _ = learning_rates("c", *more)
-    assert differences(Path(again["folder"]), Path(longer["folder"])) == []
+    assert differences(Path(again.folder), Path(longer.folder)) == []
 
 
 def kill_at(epoch: int, batch: int):
@@ -85,8 +85,8 @@ def kill_at(epoch: int, batch: int):
 
 def test_extending_is_refused_with_the_differences(settings, tmp_path):
     overrides = [*settings, f"output_dir={tmp_path}"]
-    short = run(compose(overrides))[-1]
-    extends = f"extends='{short['fingerprint']}'"
+    short = run(compose(overrides)).main
+    extends = f"extends='{short.fingerprint}'"
     with pytest.raises(UserError, match=r"differs in optimizer.lr \(0.001, 0.01\)$"):
         run(compose([*overrides, extends, "trainer.max_epochs=3", "optimizer.lr=0.01"]))
     with pytest.raises(UserError, match=r"is of 2 epochs; trainer\.max_epochs must be more, not 2"):
@@ -112,9 +112,9 @@ def test_early_stopping_ends_after_so_many_epochs_without_a_better_value(setting
         "scheduler=constant",
         "optimizer.lr=1e-9",
     ]
-    whole = run(compose([*overrides, f"output_dir={tmp_path / 'a'}"]))[-1]
-    assert whole["best_epoch"] == 0  # nothing is learned
-    assert [row["epoch"] for row in whole["history"]] == [0, 1, 2]
+    whole = run(compose([*overrides, f"output_dir={tmp_path / 'a'}"])).main
+    assert whole.best_epoch == 0  # nothing is learned
+    assert [row["epoch"] for row in whole.history] == [0, 1, 2]
 
     def kill(*_):
         raise Killed
@@ -123,8 +123,8 @@ def test_early_stopping_ends_after_so_many_epochs_without_a_better_value(setting
         patch.setattr("deepfake_lit.training.run.write_result", kill)
         with pytest.raises(Killed):
             run(compose([*overrides, f"output_dir={tmp_path / 'b'}"]))
-    again = run(compose([*overrides, f"output_dir={tmp_path / 'b'}"]))[-1]
-    assert differences(Path(again["folder"]), Path(whole["folder"])) == []
+    again = run(compose([*overrides, f"output_dir={tmp_path / 'b'}"])).main
+    assert differences(Path(again.folder), Path(whole.folder)) == []
 
 
 def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_path, monkeypatch):
@@ -142,8 +142,8 @@ def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_pa
 
     monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", average)
     cfg = compose([*settings, "trainer.ema=0.9", "trainer.precision=fp32", f"output_dir={tmp_path}"])
-    result = run(cfg)[-1]
-    folder = Path(result["folder"])
+    result = run(cfg).main
+    folder = Path(result.folder)
     found = load_trained(folder / "last.ckpt").net.state_dict()
     assert updates == 8
     for name, value in expected.items():
@@ -154,7 +154,7 @@ def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_pa
     with open(folder / "history.csv", newline="") as file:
         logged = [float(row["val/accuracy"]) for row in csv.DictReader(file)]
     predictions = read_predictions(folder / "predictions.npz")
-    for which, epoch in (("probabilities", result["best_epoch"]), ("probabilities_last", -1)):
+    for which, epoch in (("probabilities", result.best_epoch), ("probabilities_last", -1)):
         accuracy = (predictions[which].argmax(1) == predictions["labels"]).mean()
         assert accuracy == pytest.approx(logged[epoch], abs=1e-6)
 
@@ -170,7 +170,7 @@ def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(settings, tm
     monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", keep)
     overrides = ["trainer.swa=0.5", "trainer.max_epochs=6", "trainer.precision=fp32", "model.dropout=[0,0,0]"]
     cfg = compose([*settings, *overrides, f"output_dir={tmp_path}"])
-    folder = Path(run(cfg)[-1]["folder"])
+    folder = Path(run(cfg).main.folder)
     net = load_trained(folder / "last.ckpt").net
     found = {k: v.clone() for k, v in net.state_dict().items()}
     for name in dict(net.named_parameters()):
@@ -188,20 +188,20 @@ def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(settings, tm
 
 def test_an_extended_run_keeps_the_epochs_that_were_kept(settings, tmp_path):
     overrides = [*settings, "scheduler=constant", "trainer.keep_epochs=2"]
-    whole = run(compose([*overrides, "trainer.max_epochs=4", f"output_dir={tmp_path / 'whole'}"]))[-1]
-    first = run(compose([*overrides, "trainer.max_epochs=2", f"output_dir={tmp_path / 'two'}"]))[-1]
-    extends = f"extends={first['fingerprint']}"
-    later = run(compose([*overrides, "trainer.max_epochs=4", extends, f"output_dir={tmp_path / 'two'}"]))[-1]
-    found = differences(Path(later["folder"]), Path(whole["folder"]))
+    whole = run(compose([*overrides, "trainer.max_epochs=4", f"output_dir={tmp_path / 'whole'}"])).main
+    first = run(compose([*overrides, "trainer.max_epochs=2", f"output_dir={tmp_path / 'two'}"])).main
+    extends = f"extends={first.fingerprint}"
+    later = run(compose([*overrides, "trainer.max_epochs=4", extends, f"output_dir={tmp_path / 'two'}"])).main
+    found = differences(Path(later.folder), Path(whole.folder))
     assert [text for text in found if "TensorBoard" not in text] == []  # its own begins where it goes on
-    assert len(list(Path(later["folder"]).glob("epoch-*.ckpt"))) == 2
+    assert len(list(Path(later.folder).glob("epoch-*.ckpt"))) == 2
 
 
 def test_until_it_starts_the_average_is_the_trained_weights(settings, tmp_path):
     """And what is validated meanwhile is what a run without it validates."""
     overrides = ["trainer.max_epochs=4", "scheduler=constant"]
-    plain = run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))[-1]["history"]
-    averaged = run(compose([*settings, *overrides, "trainer.swa=0.5", f"output_dir={tmp_path}"]))[-1]["history"]
+    plain = run(compose([*settings, *overrides, f"output_dir={tmp_path}"])).main.history
+    averaged = run(compose([*settings, *overrides, "trainer.swa=0.5", f"output_dir={tmp_path}"])).main.history
     assert [row["val/loss"] for row in averaged[:3]] == [row["val/loss"] for row in plain[:3]]
     assert averaged[3]["val/loss"] != plain[3]["val/loss"]
     assert averaged[3]["train/loss"] == plain[3]["train/loss"]

@@ -60,14 +60,14 @@ def test_a_killed_run_ends_as_one_that_was_not(overrides, epoch, batch, every_st
     def cfg(name):
         return compose([*settings, *overrides, f"output_dir={tmp_path / name}"])
 
-    whole = run(cfg("whole"))[-1]
+    whole = run(cfg("whole")).main
     with monkeypatch.context() as patch:
         kill_at(patch, epoch, batch, every_step)
         with pytest.raises(Killed):
             run(cfg("killed"))
-    resumed = run(cfg("killed"))[-1]
-    assert differences(Path(resumed["folder"]), Path(whole["folder"])) == []
-    assert [row["epoch"] for row in resumed["history"]] == [0, 1, 2, 3]
+    resumed = run(cfg("killed")).main
+    assert differences(Path(resumed.folder), Path(whole.folder)) == []
+    assert [row["epoch"] for row in resumed.history] == [0, 1, 2, 3]
 
 
 def test_a_checkpoint_within_an_epoch_goes_on_from_its_step(settings, tmp_path, monkeypatch, capsys):
@@ -90,7 +90,7 @@ def test_a_checkpoint_within_an_epoch_goes_on_from_its_step(settings, tmp_path, 
 
 def test_an_unreadable_last_checkpoint_is_put_aside(settings, tmp_path, capsys):
     cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
-    folder = Path(run(cfg)[-1]["folder"])
+    folder = Path(run(cfg).main.folder)
     (folder / "result.json").unlink()
     (folder / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
     run(cfg)
@@ -109,6 +109,6 @@ def test_a_file_system_without_locks_is_named(settings, tmp_path, monkeypatch):
 
 def test_two_processes_cannot_be_in_one_run(settings, tmp_path):
     cfg = compose([*settings, f"output_dir={tmp_path}", "trainer.limit_train_batches=1"])
-    folder = Path(run(cfg)[-1]["folder"])
+    folder = Path(run(cfg).main.folder)
     with FileLock(folder / ".lock"), pytest.raises(UserError, match="another process"):
         run(cfg)

@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.prediction.trained import load_trained
-from deepfake_lit.results.files import read_predictions, read_result
-from deepfake_lit.results.metrics import evaluate
+from deepfake_lit.results.figures import figures_of
+from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.result import read_result
 from deepfake_lit.results.statistics import wilson_interval
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.kinds import CosineConfig, OneCycleConfig, PlateauConfig, SGDConfig
@@ -28,11 +29,11 @@ from deepfake_lit.training.run import run
 def finished(settings, tmp_path_factory):
     output = tmp_path_factory.mktemp("finished")
     cfg = compose([*settings, f"output_dir={output}", "augment.cutmix_p=0.5", "loss.label_smoothing=0.1"])
-    return cfg, run(cfg)[-1]
+    return cfg, run(cfg).main
 
 
 def _folder(result) -> Path:
-    return Path(result["folder"])
+    return Path(result.folder)
 
 
 def weights(checkpoint):
@@ -50,7 +51,7 @@ def test_what_a_run_leaves(finished):
     files = {"result.json", "predictions.npz", "history.csv", "run.json", "tensorboard"}
     assert names == files | {"best.ckpt", "last.ckpt"}
     stored = json.loads((folder / "result.json").read_text())
-    assert stored == {k: v for k, v in result.items() if k != "folder"} | {"schema": 1}
+    assert read_result(folder) == result
     assert {"config", "fingerprint", "code", "versions", "hardware", "seed", "data", "wall_seconds"} <= stored.keys()
     assert stored["hardware"]["precision"] in ("fp32", "bf16")
     assert list(folder.glob("tensorboard/events*"))
@@ -66,7 +67,7 @@ def test_training_figures_are_means_over_the_images_of_an_epoch(settings, tmp_pa
         "deepfake_lit.training.classifier.sums_of",
         lambda logits, loss, labels: seen.append((logits.argmax(1) == labels, loss)) or sums_of(logits, loss, labels),
     )
-    (first, _) = run(compose([*settings, f"output_dir={tmp_path}", "data.batch_size=30"]))[-1]["history"]
+    (first, _) = run(compose([*settings, f"output_dir={tmp_path}", "data.batch_size=30"])).main.history
     assert [len(right) for right, _ in seen] == [30, 30, 30, 10] * 2
     assert first["train/accuracy"] == pytest.approx(torch.cat([right for right, _ in seen[:4]]).float().mean().item())
     losses = sum(loss.item() * len(right) for right, loss in seen[:4])
@@ -80,12 +81,12 @@ def test_predictions_and_figures_belong_together(finished):
     np.testing.assert_allclose(arrays["probabilities"].sum(1), 1, rtol=1e-5)
     for key, which in (("probabilities", "best"), ("probabilities_last", "last"), ("probabilities_tta", "best_tta")):
         accuracy = (arrays[key].argmax(1) == arrays["labels"]).mean()
-        assert result[which]["accuracy"] == pytest.approx(accuracy)
-        assert np.trace(result[which]["confusion"]) == round(accuracy * 50)
-    assert result["last"]["log_loss"] == pytest.approx(result["history"][-1]["val/loss"], rel=1e-4)
-    best = max(result["history"], key=lambda row: row["val/accuracy"])  # the first of equals
-    assert result["best"]["log_loss"] == pytest.approx(best["val/loss"], rel=1e-4)
-    assert result["best_epoch"] == best["epoch"]
+        assert getattr(result, which)["accuracy"] == pytest.approx(accuracy)
+        assert np.trace(getattr(result, which)["confusion"]) == round(accuracy * 50)
+    assert result.last["log_loss"] == pytest.approx(result.history[-1]["val/loss"], rel=1e-4)
+    best = max(result.history, key=lambda row: row["val/accuracy"])  # the first of equals
+    assert result.best["log_loss"] == pytest.approx(best["val/loss"], rel=1e-4)
+    assert result.best_epoch == best["epoch"]
 
 
 def test_a_checkpoint_is_enough_to_predict_with(finished):
@@ -94,23 +95,22 @@ def test_a_checkpoint_is_enough_to_predict_with(finished):
     assert trained.class_names == ["0", "1", "2", "3", "4"]
     assert trained.image_size == (32, 32)
     assert trained.config == cfg
-    assert trained.meta["data_hash"] == result["data"]["hash"]
+    assert trained.meta["data_hash"] == result.data["hash"]
     assert not trained.net.training
 
 
 def test_the_same_run_again_returns_at_once(finished, monkeypatch):
     cfg, result = finished
     monkeypatch.setattr("deepfake_lit.training.run._train_and_evaluate", lambda *_: pytest.fail("trained again"))
-    again = run(cfg)[-1]
-    assert {k: v for k, v in again.items() if k != "schema"} == result
+    assert run(cfg).main == result
 
 
 def test_seed_0_is_a_seed_and_seeds_differ(settings, tmp_path):
-    first = [run(compose([*settings, "seed=0", f"output_dir={tmp_path / str(i)}"]))[-1] for i in (0, 1)]
-    other = run(compose([*settings, "seed=1", f"output_dir={tmp_path / '0'}"]))[-1]
+    first = [run(compose([*settings, "seed=0", f"output_dir={tmp_path / str(i)}"])).main for i in (0, 1)]
+    other = run(compose([*settings, "seed=1", f"output_dir={tmp_path / '0'}"])).main
     assert same(*(weights(_folder(r) / "last.ckpt") for r in first))
     assert not same(weights(_folder(first[0]) / "last.ckpt"), weights(_folder(other) / "last.ckpt"))
-    assert first[0]["fingerprint"] != other["fingerprint"]
+    assert first[0].fingerprint != other.fingerprint
 
 
 def test_a_failure_is_recorded_and_a_success_removes_it(settings, tmp_path, monkeypatch):
@@ -211,15 +211,15 @@ def test_plateau_steps_in_a_run(settings, tmp_path):
     overrides = ["scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=1", "optimizer.lr=1e-6"]
     overrides += ["trainer.max_epochs=5", "trainer.limit_train_batches=1", "model.dropout=[0,0,0]", "augment.hflip=0"]
     overrides += ["data.batch_size=100", "optimizer=sgd"]
-    result = run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))[-1]
-    rates = [row["lr"] for row in result["history"]]
+    result = run(compose([*settings, *overrides, f"output_dir={tmp_path}"])).main
+    rates = [row["lr"] for row in result.history]
     assert rates[0] == 1e-6
     assert rates[-1] <= 5e-7
 
 
 def test_evaluate_on_a_known_case():
     p = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
-    figures = evaluate(p, torch.tensor([0, 1, 1, 0]))
+    figures = figures_of(p.numpy(), np.array([0, 1, 1, 0]))
     assert figures["accuracy"] == 0.75
     assert figures["confusion"] == [[2, 0], [1, 1]]
     assert figures["precision_of"] == pytest.approx([2 / 3, 1.0])
@@ -238,6 +238,6 @@ def test_wilson_interval_against_scipy():
 @pytest.mark.parametrize("clip", ["null", "0.5"])
 def test_optimizers_are_fused_unless_gradients_are_clipped(clip, settings, tmp_path):
     overrides = ["optimizer=adam", "trainer.precision=bf16", "trainer.max_epochs=1", f"trainer.gradient_clip={clip}"]
-    folder = _folder(run(compose([*settings, *overrides, f"output_dir={tmp_path}"]))[-1])
+    folder = _folder(run(compose([*settings, *overrides, f"output_dir={tmp_path}"])).main)
     (group,) = read_checkpoint(folder / "last.ckpt")["optimizer_states"][0]["param_groups"]
     assert group["fused"] is (clip == "null")

@@ -19,12 +19,12 @@ from deepfake_lit.training.run import open_run_data, run, run_folder
 def first(settings, tmp_path_factory):
     """A finished first stage: its result, and the folder that everything lies in."""
     output = tmp_path_factory.mktemp("staged")
-    return run(compose([*settings, f"output_dir={output}", "name=first"]))[-1], output
+    return run(compose([*settings, f"output_dir={output}", "name=first"])).main, output
 
 
 def second(settings, first, *overrides):
     result, output = first
-    start = f"init_from={result['folder']}/best.ckpt"
+    start = f"init_from={result.folder}/best.ckpt"
     return compose([*settings, f"output_dir={output}", "name=second", start, "optimizer.lr=1e-4", *overrides])
 
 
@@ -39,27 +39,27 @@ def test_weights_and_statistics_are_taken_and_nothing_else(settings, first):
     assert own.keys() == given.keys()
     assert any(k.endswith("running_mean") for k in own)
     assert all(torch.equal(own[k], given[k]) for k in own)
-    result = run(cfg)[-1]
-    history = result["history"]
+    result = run(cfg).main
+    history = result.history
     assert history[0]["step"] == 4  # counted from the start: 100 images in batches of 25
     assert history[0]["lr"] < 1e-4  # the schedule is this stage's
 
 
 def test_the_result_and_the_checkpoint_say_where_it_started(settings, first):
-    result, source = run(second(settings, first))[-1], first[0]
-    lineage = result["init_from"]
-    assert (lineage["name"], lineage["fingerprint"], lineage["seed"]) == ("first", source["fingerprint"], 0)
-    assert lineage["epochs"] == source["best_epoch"] + 1
-    assert lineage["data_hash"] == source["data"]["hash"]
-    assert lineage["config"] == source["config"]
+    result, source = run(second(settings, first)).main, first[0]
+    lineage = result.init_from
+    assert (lineage["name"], lineage["fingerprint"], lineage["seed"]) == ("first", source.fingerprint, 0)
+    assert lineage["epochs"] == source.best_epoch + 1
+    assert lineage["data_hash"] == source.data["hash"]
+    assert lineage["config"] == source.config
     assert lineage["init_from"] is None
-    assert result["config"]["init_weights"] == lineage["weights"]
-    third = second(settings, first, "name=third", f"init_from={result['folder']}/last.ckpt")
-    chain = run(third)[-1]["init_from"]
+    assert result.config["init_weights"] == lineage["weights"]
+    third = second(settings, first, "name=third", f"init_from={result.folder}/last.ckpt")
+    chain = run(third).main.init_from
     assert chain["name"] == "second"
     assert chain["init_from"]["name"] == "first"
     kept = load_trained(run_folder(third, open_run_data(third)) / "best.ckpt").meta["init_from"]
-    assert kept["init_from"]["fingerprint"] == source["fingerprint"]
+    assert kept["init_from"]["fingerprint"] == source.fingerprint
 
 
 def test_it_is_the_weights_that_count_not_where_they_lie(settings, first, tmp_path):
@@ -69,10 +69,10 @@ def test_it_is_the_weights_that_count_not_where_they_lie(settings, first, tmp_pa
     data = open_run_data(cfg)
     moved = second(settings, first, f"init_from={copy}")
     assert run_folder(moved, data) == run_folder(cfg, data)
-    last = second(settings, first, f"init_from={first[0]['folder']}/last.ckpt")
+    last = second(settings, first, f"init_from={first[0].folder}/last.ckpt")
     plain = second(settings, first, "init_from=null")
     folders = {run_folder(c, data) for c in (cfg, last, plain)}
-    assert len(folders) == 3 or first[0]["best_epoch"] == 1  # the last epoch may be the best
+    assert len(folders) == 3 or first[0].best_epoch == 1  # the last epoch may be the best
 
 
 def test_other_weights_than_it_was_run_with_are_refused(settings, first):

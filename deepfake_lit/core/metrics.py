@@ -1,0 +1,98 @@
+"""The metrics of a classification: one table that results, sweeps, pages and the terminal are made from.
+
+A new metric is a function and a line in `METRICS`. It is then logged, selected on and shown where the others are, and
+runs that are older than it get it from their stored predictions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BINS = 15  # of the calibration error
+LEAST = 1e-12  # probability that log loss counts with at least
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is named, computed and shown.
+
+    Attributes:
+        compute: takes probabilities float (N, K) and labels int64 (N,), and returns one number, or one a class.
+        better: "max" or "min".
+        column: in CSV tables; None: it has no column of its own on pages and in tables.
+        percent: whether pages show it in percent; the terminal shows four digits.
+    """
+
+    label: str
+    compute: Callable[[np.ndarray, np.ndarray], Any]
+    better: str = "max"
+    column: str | None = None
+    percent: bool = True
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of the images that are right."""
+    return float((probabilities.argmax(1) == labels).mean())
+
+
+def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean F1 of the classes that are there or were answered."""
+    from sklearn.metrics import f1_score
+
+    classes = range(probabilities.shape[1])
+    return float(f1_score(labels, probabilities.argmax(1), labels=classes, average="macro", zero_division=np.nan))
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the expected calibration error of the top probability (Guo et al. 2017, arXiv 1706.04599)."""
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    p = torch.from_numpy(probabilities)
+    return multiclass_calibration_error(p, torch.from_numpy(labels), p.shape[1], n_bins=BINS).item()
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean negative logarithm of the true class's probability, in nats."""
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(true, LEAST)).mean())
+
+
+def _of_classes(which: int) -> Callable[[np.ndarray, np.ndarray], list[float]]:
+    def compute(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
+        from sklearn.metrics import precision_recall_fscore_support
+
+        classes = range(probabilities.shape[1])
+        found = precision_recall_fscore_support(labels, probabilities.argmax(1), labels=classes, zero_division=0)
+        return found[which].tolist()
+
+    return compute
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", accuracy),
+    "f1": Metric("macro F1", macro_f1, column="macro_f1"),
+    "calibration_error": Metric("calibration error", calibration_error, "min", column="calibration_error"),
+    "log_loss": Metric("log loss", log_loss, "min", percent=False),
+}
+PER_CLASS = {
+    "precision_of": Metric("precision", _of_classes(0)),
+    "recall_of": Metric("recall", _of_classes(1)),
+    "f1_of": Metric("F1", _of_classes(2)),
+}
+# what a training logs of each validation; val/loss is the log loss, as the mean over batches
+LOGGED = {name: metric for name, metric in METRICS.items() if name != "log_loss"}
+MONITORS = ("val/loss", *(f"val/{name}" for name in LOGGED))
+
+
+def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[list[int]]:
+    """Return how many images of each class (rows) were taken for each class (columns)."""
+    k = probabilities.shape[1]
+    return np.bincount(labels * k + probabilities.argmax(1), minlength=k * k).reshape(k, k).tolist()
+
+
+def better(monitor: str) -> str:
+    """Return "max" or "min", whichever value of one of `MONITORS` is the best."""
+    return "min" if monitor == "val/loss" else METRICS[monitor.removeprefix("val/")].better

@@ -1,5 +1,9 @@
 """A fitted baseline as a file that holds data only, for `predict`, `evaluate` and ensembles."""
 
+import hashlib
+import io
+import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +28,15 @@ from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.schema import DataConfig
 
 # Beside what skops itself trusts. Not among them: trees, whose node indices a stranger could point outside of memory.
+SMALLEST = 1e-6  # probability of a class, whose logarithm stands for a logit
+META = "deepfake_lit.json"  # file in the archive that says what was fitted, for those who need no more
 TRUSTED = {f"{cls.__module__}.{cls.__qualname__}" for cls in OWN.values()}
 TRUSTED |= {"sklearn.calibration._CalibratedClassifier", "sklearn.calibration._TemperatureScaling"}
 
 
 @dataclass
 class SavedBaseline:
-    """A member of a `Predictor`: a fitted pipeline with all that prediction needs."""
+    """A fitted pipeline with all that prediction needs: a member of a `Predictor` or an ensemble."""
 
     pipeline: Pipeline
     features: dict[str, dict[str, Any]]
@@ -39,11 +45,23 @@ class SavedBaseline:
     image_size: tuple[int, int]  # (height, width) of the files it was fitted on
     meta: dict[str, Any]
 
-    def to(self, hardware: Hardware) -> None:
-        for estimator in _on_device(self.pipeline):
-            estimator.device = hardware.device
+    net = None  # it is no network
 
-    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], _: Hardware) -> Tensor:
+    def expect(self, image_size: tuple[int, int], name: str) -> None:
+        """Nothing: images of another size are resized as they come."""
+
+    def to(self, machine: Hardware) -> None:
+        for estimator in _on_device(self.pipeline):
+            estimator.device = machine.device
+
+    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        """The logarithms of its probabilities."""
+        return self.probabilities(pixels, transparency, views, machine).clamp_min(SMALLEST).log()
+
+    def kept(self, path: Path) -> dict[str, Any]:
+        return {"skops": torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)}
+
+    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
         planes = [pixels.permute(0, 3, 1, 2)] + ([] if transparency is None else [transparency[:, None]])
         if pixels.shape[1:3] != self.image_size:  # another member of an ensemble has images of another size
             planes = [F.interpolate(p, self.image_size, mode="bilinear", antialias=True) for p in planes]
@@ -57,7 +75,7 @@ class SavedBaseline:
 
 
 def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfig, data: ImageData) -> None:
-    """Write the file; a pipeline that could not be read back as data is not written, and a warning says so."""
+    """Write the file into its run's folder; warn and write none where the pipeline could not be read back as data."""
     meta = {
         "features": features,
         "channels": cfg.channels,
@@ -67,6 +85,7 @@ def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfi
         "image_size": [int(side) for side in data.size],
         "data_hash": data.hash,
         "code": code_version(),
+        "fingerprint": path.parent.name,
     }
     import skops.io  # slow to import, and no network needs it
 
@@ -74,8 +93,30 @@ def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfi
     if foreign := set(skops.io.get_untrusted_types(data=content)) - TRUSTED:
         warn(f"{path.name} is not written: {', '.join(sorted(foreign))} cannot be read back as data alone")
         return
+    whole = io.BytesIO(content)
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.writestr(META, json.dumps({"fingerprint": meta["fingerprint"]}))
     with atomic(path, "wb") as file:
-        file.write(content)
+        file.write(whole.getbuffer())
+
+
+def baseline_digest(path: Path) -> str:
+    """Return 16 digits that stand for a fitted baseline: its run's fingerprint, which two fits of it share.
+
+    Two dumps of equal pipelines differ in their bytes, which is all that files of before 2026-11-27 can be told by.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if META in archive.namelist():
+                return str(json.loads(archive.read(META))["fingerprint"])
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a readable baseline: {error}") from None
 
 
 def _on_device(node: Any) -> Iterator[BaseEstimator]:

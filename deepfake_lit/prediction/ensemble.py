@@ -13,26 +13,15 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.models.ensemble import build_combiner
 from deepfake_lit.prediction.checkpoint import ENTRY, tensors_below
-from deepfake_lit.prediction.trained import Trained, trained_from
+from deepfake_lit.prediction.member import Member
+from deepfake_lit.prediction.trained import trained_from
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.schema import Config
-
-Member = Trained | SavedBaseline
-SMALLEST = 1e-6  # probability of a baseline's class, whose logarithm stands for a logit
-
-
-def member_logits(
-    member: Member, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware
-) -> Tensor:
-    """float32 (V, B, K) on the CPU; of a baseline the logarithms of its probabilities."""
-    if isinstance(member, Trained):
-        return member.logits(pixels, transparency, views, machine)
-    return member.probabilities(pixels, transparency, views, machine).clamp_min(SMALLEST).log()
 
 
 @dataclass
 class TrainedEnsemble:
-    """An ensemble out of its checkpoint: a member of a `Predictor`, in eval mode on the CPU."""
+    """An ensemble out of its checkpoint, in eval mode on the CPU: a `Member`."""
 
     members: list[Member]
     combiner: nn.Module
@@ -40,21 +29,26 @@ class TrainedEnsemble:
     image_size: tuple[int, int]  # (height, width) of the files that it was fitted on
     config: Config
     meta: dict[str, Any]
+    net = None  # it is several
 
     def expect(self, image_size: tuple[int, int], name: str) -> None:
         for member in self.members:
-            if isinstance(member, Trained):
-                member.expect(image_size, name)
+            member.expect(image_size, name)
 
     def to(self, machine: Hardware) -> None:
         for member in self.members:
             member.to(machine)
 
     @torch.inference_mode()
+    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        logits = torch.stack([m.logits(pixels, transparency, views, machine) for m in self.members], 2)
+        return torch.stack([self.combiner(view) for view in logits])
+
     def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
-        """float32 (V, B, K) on the CPU."""
-        logits = torch.stack([member_logits(m, pixels, transparency, views, machine) for m in self.members], 2)
-        return torch.stack([torch.softmax(self.combiner(view), 1) for view in logits])
+        return torch.softmax(self.logits(pixels, transparency, views, machine), 2)
+
+    def kept(self, path: Path) -> dict[str, Any]:
+        raise UserError(f"{path} is an ensemble; a single network is wanted here")
 
 
 def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:

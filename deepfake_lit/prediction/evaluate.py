@@ -56,7 +56,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
         "data": {"root": data.root, "hash": data.hash, "split": cfg.split},
         "class_names": predictor.class_names,
         "views": list(cfg.views),
-        "hardware": predictor.hardware.to_dict(),
+        "hardware": predictor.machine.to_dict(),
         "plain": figures_of(plain.numpy(), split.labels),
         "tta": figures_of(tta.numpy(), split.labels),
     }

@@ -18,24 +18,24 @@ def logits(
     pixels: Tensor,
     transparency: Tensor | None,
     views: list[str],
-    hardware: Hardware,
+    machine: Hardware,
 ) -> Tensor:
     """Of each view of a batch, float32 (V, B, K), on the CPU.
 
     Args:
-        net: in eval mode, on the hardware's device.
+        net: in eval mode, on the machine's device.
         pixels: uint8 (B, H, W, 3).
         transparency: uint8 (B, H, W) or None.
     """
-    device = torch.device(hardware.device)
-    memory_format = torch.channels_last if hardware.channels_last else torch.contiguous_format
+    device = torch.device(machine.device)
+    memory_format = torch.channels_last if machine.channels_last else torch.contiguous_format
     images = preprocess(
         pixels.to(device, non_blocking=True),
         None if transparency is None else transparency.to(device, non_blocking=True),
     )
     outputs = []
     for view in views:
-        with torch.autocast(device.type, hardware.dtype, enabled=hardware.dtype != torch.float32):
+        with torch.autocast(device.type, machine.dtype, enabled=machine.dtype != torch.float32):
             outputs.append(net(apply_view(view, images).contiguous(memory_format=memory_format)).float())
     return torch.stack(outputs).cpu()
 

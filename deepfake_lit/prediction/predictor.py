@@ -6,18 +6,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
+from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import SplitImages
 from deepfake_lit.prediction.checkpoint import ENTRY, read_checkpoint
-from deepfake_lit.prediction.ensemble import TrainedEnsemble, ensemble_from
+from deepfake_lit.prediction.ensemble import ensemble_from
 from deepfake_lit.prediction.inference import split_batches
-from deepfake_lit.prediction.trained import Trained, trained_from
+from deepfake_lit.prediction.member import Member
+from deepfake_lit.prediction.trained import trained_from
 
 
-def load_member(path: Path) -> Trained | TrainedEnsemble | SavedBaseline:
-    """A network's or an ensemble's checkpoint, or a baseline's `model.skops`.
+def load_member(path: Path) -> Member:
+    """Load a network's or an ensemble's checkpoint, or a baseline's `model.skops`.
 
     Raises:
         UserError: it cannot be read, or is none of these.
@@ -35,8 +36,8 @@ class Predictor:
     Members may differ in kind (network or baseline), channel mode and input size; each does its own preprocessing.
     """
 
-    members: list[Trained | TrainedEnsemble | SavedBaseline]
-    hardware: hardware.Hardware
+    members: list[Member]
+    machine: hardware.Hardware
 
     @classmethod
     def load(cls, checkpoints: list[str], machine: hardware.Hardware) -> "Predictor":
@@ -56,8 +57,7 @@ class Predictor:
                     f"{path} knows the classes {member.class_names}, {checkpoints[0]} {first.class_names}; "
                     "they cannot predict together"
                 )
-            if not isinstance(member, SavedBaseline):
-                member.expect(first.image_size, path)
+            member.expect(first.image_size, path)
             member.to(machine)
         return cls(members, machine)
 
@@ -69,7 +69,7 @@ class Predictor:
         """float32 (V, B, K), the mean over members, of uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
         total = None
         for member in self.members:
-            p = member.probabilities(pixels, transparency, views, self.hardware)
+            p = member.probabilities(pixels, transparency, views, self.machine)
             total = p if total is None else total + p
         return total / len(self.members)
 

@@ -20,7 +20,7 @@ from deepfake_lit.settings.schema import Config
 
 @dataclass
 class Trained:
-    """A network out of a checkpoint, in eval mode on the CPU, with all that prediction needs."""
+    """A network out of a checkpoint, in eval mode on the CPU, with all that prediction needs: a `Member`."""
 
     net: nn.Module
     preprocess: Preprocess
@@ -41,19 +41,19 @@ class Trained:
             raise UserError(f"{name} was trained on files of {self.image_size}, which are not square")
         self.preprocess = dataclasses.replace(self.preprocess, image_size=self.image_size[0])
 
-    def to(self, hardware: Hardware) -> None:
-        self.net.to(hardware.device)
-        if hardware.channels_last:
+    def to(self, machine: Hardware) -> None:
+        self.net.to(machine.device)
+        if machine.channels_last:
             self.net.to(memory_format=torch.channels_last)
 
-    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware) -> Tensor:
-        """float32 (V, B, K), on the CPU."""
-        return logits(self.net, self.preprocess, pixels, transparency, views, hardware)
+    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        return logits(self.net, self.preprocess, pixels, transparency, views, machine)
 
-    def probabilities(
-        self, pixels: Tensor, transparency: Tensor | None, views: list[str], hardware: Hardware
-    ) -> Tensor:
-        return torch.softmax(self.logits(pixels, transparency, views, hardware), 2)
+    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        return torch.softmax(self.logits(pixels, transparency, views, machine), 2)
+
+    def kept(self, path: Path) -> dict[str, Any]:
+        return {ENTRY: self.meta}
 
 
 def load_trained(path: Path) -> Trained:

@@ -24,10 +24,10 @@ from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
-from deepfake_lit.prediction.checkpoint import ENTRY, LAST
-from deepfake_lit.prediction.ensemble import Member, member_logits
+from deepfake_lit.prediction.checkpoint import LAST
 from deepfake_lit.prediction.inference import split_batches
-from deepfake_lit.prediction.trained import Trained, load_trained
+from deepfake_lit.prediction.member import Member
+from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import digest, of_role
@@ -47,8 +47,7 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
         if member.class_names != data.class_names:
             raise UserError(f"{path} knows the classes {member.class_names}, the data are of {data.class_names}")
         check_unseen(path, member.meta, cfg, data)
-        if isinstance(member, Trained):
-            member.expect(data.size, path)
+        member.expect(data.size, path)
         member.to(machine)
         members.append(member)
     return members
@@ -57,7 +56,7 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
 def logits_on(member: Member, split: SplitImages, batch_size: int, machine: Hardware, label: str) -> Tensor:
     """float32 (N, K) of a split's images as they are."""
     batches = console.progress(split_batches(split, batch_size), label, -(-len(split) // batch_size))
-    return torch.cat([member_logits(member, *batch, ["identity"], machine)[0] for batch in batches])
+    return torch.cat([member.logits(*batch, ["identity"], machine)[0] for batch in batches])
 
 
 @dataclass
@@ -89,7 +88,7 @@ def make_tables(
 
     validation = on(data.splits["validation"])
     if cfg.model.fit_on == "out_of_fold":
-        runs = [digest(m.meta["config"]) for m in members if isinstance(m, Trained)]
+        runs = [digest(m.meta["config"]) for m in members if m.net]
         if len(set(runs)) < len(runs):
             raise UserError("model.fit_on=out_of_fold: two members are of one run, which on a fold gives one network")
         named = zip(cfg.model.members, members, strict=True)
@@ -113,7 +112,7 @@ def out_of_fold(
     Those networks are runs like any other, found again by their fingerprints. It is their last epoch that answers, and
     none of them stops early; but a plateau scheduler lowers its learning rate by the held-out fold.
     """
-    if not isinstance(member, Trained):
+    if member.net is None:
         raise UserError(f"model.fit_on=out_of_fold trains networks on folds; {path} is a baseline")
     if cfg.data.folds or member.config.data.folds:
         raise UserError(f"model.fit_on=out_of_fold: {path} or this run are on a fold of the training images already")
@@ -184,18 +183,13 @@ class LogitsDataModule(ImageDataModule):
 
 def network_of(cfg: Config, members: list[Member]) -> Ensemble:
     """The members' networks and what combines them; a head is initialised from torch's generator."""
-    nets = [copy.deepcopy(member.net) for member in members if isinstance(member, Trained)]
+    nets = [copy.deepcopy(member.net) for member in members if member.net]
     return Ensemble(nets, build_combiner(cfg.model, len(members), len(members[0].class_names)))
 
 
 def entry_of(cfg: Config, members: list[Member]) -> list[dict[str, Any]]:
-    """What a checkpoint keeps of its members beside their networks' weights, of plain values and tensors."""
-    return [
-        {ENTRY: member.meta}
-        if isinstance(member, Trained)
-        else {"skops": torch.frombuffer(bytearray(Path(path).read_bytes()), dtype=torch.uint8)}
-        for path, member in zip(cfg.model.members, members, strict=True)
-    ]
+    """Return what a checkpoint keeps of its members beside their networks' weights, of plain values and tensors."""
+    return [member.kept(Path(path)) for path, member in zip(cfg.model.members, members, strict=True)]
 
 
 def gains(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepfake_lit.baselines.saved import baseline_digest
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.dataset import ImageData
@@ -58,11 +59,9 @@ def _files(pattern: str) -> list[str]:
 
 
 def member_digest(path: Path) -> str:
+    """Return 16 digits that stand for what a member answers: of its weights, or of the fitted baseline."""
     if path.suffix == ".skops":
-        try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
+        return baseline_digest(path)
     return weights_digest(network_weights(read_checkpoint(path)))
 
 

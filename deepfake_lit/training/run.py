@@ -28,7 +28,7 @@ from deepfake_lit.training.build import build_parts
 from deepfake_lit.training.callbacks import History
 from deepfake_lit.training.checkpointing import CheckpointWriter
 from deepfake_lit.training.classifier import Classifier
-from deepfake_lit.training.ensemble import LogitsDataModule, gains
+from deepfake_lit.training.ensemble import gains
 from deepfake_lit.training.interrupts import Interrupts
 from deepfake_lit.training.lineage import lineage_of, member_of, pinned
 from deepfake_lit.training.resume import PlannedAnew, checkpoint_to_resume, put_aside
@@ -165,7 +165,7 @@ def _made_of(cfg: Config, datamodule: ImageDataModule, probabilities: np.ndarray
     """A result's entries on the checkpoints that a run is made of."""
     if cfg.init_from:
         return {"init_from": lineage_of(Path(cfg.init_from))}
-    if not isinstance(datamodule, LogitsDataModule):
+    if cfg.model.kind != "ensemble":
         return {}
     labels = datamodule.data.splits["validation"].labels
     members = [member_of(path) for path in cfg.model.members]

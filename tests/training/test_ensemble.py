@@ -1,6 +1,7 @@
 """Ensembles: frozen members, what combines them, what it is fitted on, and one checkpoint that needs no other."""
 
 import copy
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training import ensemble
+from deepfake_lit.training.lineage import member_digest
 from deepfake_lit.training.run import open_run_data, run
 
 HEAD = ["experiment=ensemble", "trainer.max_epochs=3"]
+SVM = "+baselines.svm={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,7 @@ def members(settings, tmp_path_factory):
     small = run(compose([*base, "name=small"])).main
     others = [*base, "name=large", "model=residual_cnn", "data.channels=rgba", "data.image_size=40", "seed=1"]
     others = [o for o in others if not o.startswith("trainer.max_epochs")] + ["trainer.max_epochs=1"]
-    svm = "+baselines.svm={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
-    fitted, large = run(compose([*others, svm]))
+    fitted, large = run(compose([*others, SVM])).every
     return [f"{small.folder}/best.ckpt", f"{large.folder}/last.ckpt", f"{fitted.folder}/model.skops"], output
 
 
@@ -206,7 +208,7 @@ def test_a_later_stage_is_trained_on_folds_from_its_first_stage_on(settings, mem
 def test_baselines_beside_an_ensemble_are_fitted_on_training_images(settings, members):
     svm = "+baselines.beside={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
     for overrides in (["model.combine=mean"], ["model.fit_on=validation"]):
-        fitted, whole = run(configured(settings, members, *overrides, svm))
+        fitted, whole = run(configured(settings, members, *overrides, svm)).every
         alone = run(compose([*configured_alone(settings, members), svm.replace("beside", "beside_nothing")])).main
         assert fitted.best == alone.best
         assert whole.data["images"]["train"] == 100
@@ -307,3 +309,24 @@ def test_the_module_is_lightnings(settings, members):
     assert isinstance(module, pl.LightningModule)
     batch = next(iter(datamodule.val_dataloader()))
     assert batch.images.shape == (50, 2, 5)
+
+
+def test_a_baseline_that_is_fitted_again_is_the_same_member(settings, members):
+    """Two dumps of one pipeline differ in their bytes; what was fitted is the same."""
+    paths, output = members
+    cfg = configured(settings, members, "model.combine=mean", of=(0, 2))
+    first = run(cfg).main
+    before = Path(paths[2]).read_bytes()
+    shutil.rmtree(Path(paths[2]).parent)
+    again = run(
+        compose([settings[0], settings[1], "model=none", SVM, "data.channels=rgba", "seed=1", f"output_dir={output}"])
+    ).main
+    assert f"{again.folder}/model.skops" == paths[2]
+    assert Path(paths[2]).read_bytes() != before
+    assert run(cfg).main.finished == first.finished  # it was not run again
+    assert first.config["model"]["weights"][1] == again.fingerprint
+
+
+def test_a_baseline_s_file_of_before_is_told_by_its_bytes(tmp_path):
+    kept = Path(__file__).parents[1] / "kept" / "svm.skops"
+    assert member_digest(kept) == hashlib.sha256(kept.read_bytes()).hexdigest()[:16]

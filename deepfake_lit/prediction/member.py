@@ -1,0 +1,42 @@
+"""What answers for images, whatever it is made of."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from deepfake_lit.core.hardware import Hardware
+
+
+class Member(Protocol):
+    """A network, an ensemble or a fitted baseline out of its file, on its own or beside others.
+
+    Attributes:
+        image_size: (height, width) of the files that it was trained on.
+        meta: what its file says of where it comes from.
+        net: None where it is not one network, which could be trained again on folds.
+    """
+
+    class_names: list[str]
+    image_size: tuple[int, int]
+    meta: dict[str, Any]
+    net: nn.Module | None
+
+    def expect(self, image_size: tuple[int, int], name: str) -> None:
+        """Prepare for images of this (height, width), as another member's are; `name` is for messages.
+
+        Raises:
+            UserError: it cannot answer for such images.
+        """
+
+    def to(self, machine: Hardware) -> None:
+        """Move it to the machine's device and memory format."""
+
+    def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        """Return float32 (V, B, K) on the CPU for uint8 pixels (B, H, W, 3) and transparency (B, H, W) or None."""
+
+    def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
+        """Return the same as float32 probabilities."""
+
+    def kept(self, path: Path) -> dict[str, Any]:
+        """Return what an ensemble's checkpoint keeps of it, read from `path`, beside its network's weights."""

@@ -156,7 +156,7 @@ def test_a_run_takes_its_front_end_from_training_images_and_its_checkpoint_keeps
 
 def test_the_front_end_without_padding_and_with_a_limit():
     images = torch.randn(2, 3, 32, 32)
-    padded, bare = (build_model(WhiteningCNNConfig(width=0.125, padding=p), 3, 5) for p in (None, False))
+    padded, bare = (build_model(WhiteningCNNConfig(width=0.125, padding=p), 3, 5) for p in (True, False))
     assert padded.whiten(images).shape[-1] == 16
     assert bare.whiten(images).shape[-1] == 15
     torch.manual_seed(0)
@@ -229,7 +229,7 @@ def test_a_flat_image_has_gradients():
 
 
 def test_one_cycle_turns_the_momentum_unless_told_not_to():
-    for cycle, expected in ((None, 0.95), (False, 0.5)):
+    for cycle, expected in ((True, 0.95), (False, 0.5)):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1, momentum=0.5)
         build_scheduler(OneCycleConfig(cycle_momentum=cycle), optimizer, 10)
         assert optimizer.param_groups[0]["momentum"] == expected

@@ -110,8 +110,8 @@ def test_the_ensemble_s_head_is_report_a_s():
 def test_a_staged_run_keeps_nothing_of_the_first_one_s_optimizer(small):
     first = run(compose([*small, "experiment=deepfake_net", "trainer.max_epochs=1"])).main
     start = Path(first.folder) / "best.ckpt"
-    staged = run(compose([*small, "experiment=deepfake_net_2_staged", f"init_from={start}", "trainer.max_epochs=1"]))[
-        -1
-    ]
+    staged = run(
+        compose([*small, "experiment=deepfake_net_2_staged", f"init_from={start}", "trainer.max_epochs=1"])
+    ).main
     state = read_checkpoint(Path(staged.folder) / "last.ckpt")["optimizer_states"][0]
     assert {float(s["step"]) for s in state["state"].values()} == {4.0}  # Adam's, of this stage's four steps alone

@@ -119,7 +119,7 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
     first = tmp_path / by_row["deepfake_net"]["folders"][-1]
     assert f"init_from={first}/best.ckpt" in by_row["deepfake_net_2_staged"]["overrides"]
     result = json.loads((tmp_path / by_row["ensemble"]["folders"][0] / "result.json").read_text())
-    assert [m["name"] for m in result.members] == ["deepfake_net_2_erasing", "vgg16_staged"]
+    assert [m["name"] for m in result["members"]] == ["deepfake_net_2_erasing", "vgg16_staged"]
     page = (tmp_path / "report" / "index.html").read_text()
     assert "made at scale smoke" in page
     assert "trained head on out-of-fold answers" in page
@@ -150,7 +150,7 @@ def test_the_record_and_its_ensembles_are_one_command(small, tmp_path):
 
     def members(row, seed):
         result = json.loads((folders[row, seed] / "result.json").read_text())
-        return [member["name"] for member in result.members]
+        return [member["name"] for member in result["members"]]
 
     assert members("record_and_svm", 1) == ["record", "residual_svm"]
     assert members("record_seeds", 0) == ["record", "record"]

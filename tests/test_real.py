@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfake_lit.data.audit import audit
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.prediction.predict import PredictConfig, predict
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig

@@ -18,7 +18,7 @@ from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError, did_you_mean, one_of
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.channels import LUMA
-from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.images import SplitImages
 
 CHUNK = 50  # images a task: larger arrays come fresh from the kernel each time, page by page
 

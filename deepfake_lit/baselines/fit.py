@@ -18,7 +18,7 @@ from deepfake_lit.baselines.saved import save_baseline
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.provenance import now, origin
 from deepfake_lit.results.result import Result, read_result, write_result

@@ -22,7 +22,7 @@ from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.hardware import Hardware
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.data.views import apply_view
 from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.schema import DataConfig
@@ -68,8 +68,7 @@ class SavedBaseline:
         answers = []
         for view in views:
             seen = [apply_view(view, p).permute(0, 2, 3, 1).contiguous().numpy() for p in planes]
-            colours, clear = seen[0], None if transparency is None else seen[1][..., 0]
-            X = features_of(self.features, colours, clear, self.channels)
+            X = features_of(self.features, seen[0], seen[1][..., 0] if len(seen) > 1 else None, self.channels)
             answers.append(torch.from_numpy(self.pipeline.predict_proba(X).astype(np.float32)))
         return torch.stack(answers)
 

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
-from deepfake_lit.bench.timing import BenchConfig, Row
+from deepfake_lit.bench.timing import BenchConfig, Comparison
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import one_of
 from deepfake_lit.core.files import write_json
 from deepfake_lit.core.system import cores
 from deepfake_lit.results.provenance import code_version, versions
 
-BENCHES: dict[str, Callable[[BenchConfig], Iterable[Row]]] = {
+BENCHES: dict[str, Callable[[BenchConfig], Iterable[Comparison]]] = {
     "loader": loader.loader,
     "step": training.step,
     "utilisation": utilisation.utilisation,
@@ -30,7 +30,7 @@ BENCHES: dict[str, Callable[[BenchConfig], Iterable[Row]]] = {
 }
 
 
-def bench(names: list[str], cfg: BenchConfig) -> list[Row]:
+def bench(names: list[str], cfg: BenchConfig) -> list[Comparison]:
     """Run the named comparisons (none: all) and write `bench.json` to `cfg.output`, after each.
 
     Raises:
@@ -38,7 +38,7 @@ def bench(names: list[str], cfg: BenchConfig) -> list[Row]:
     """
     for name in names:
         one_of("bench", name, BENCHES)
-    rows: list[Row] = []
+    rows: list[Comparison] = []
     for name in names or BENCHES:
         with console.working(name):
             for row in BENCHES[name](cfg):
@@ -47,7 +47,7 @@ def bench(names: list[str], cfg: BenchConfig) -> list[Row]:
     return rows
 
 
-def _write(path: Path, rows: list[Row], cfg: BenchConfig) -> None:
+def _write(path: Path, rows: list[Comparison], cfg: BenchConfig) -> None:
     machine = hardware.resolve().to_dict() | {"threads": cfg.threads or cores()}
     tree = {"hardware": machine, "code": code_version(), "versions": versions(), "rows": [asdict(row) for row in rows]}
     write_json(path, tree)

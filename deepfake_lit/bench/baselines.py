@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process, resident
+from deepfake_lit.bench.timing import BenchConfig, Comparison, images, in_a_process, resident
 from deepfake_lit.core import system
 
 NEIGHBOURS = (3, 5, 7, 9, 11)  # report B's
@@ -81,14 +81,14 @@ BENCHES = {
 }
 
 
-def compare(name: str, cfg: BenchConfig) -> Iterator[Row]:
+def compare(name: str, cfg: BenchConfig) -> Iterator[Comparison]:
     """Each side runs in a process of its own, the two in turn, so that neither finds the other's memory."""
     available = len(images(cfg).splits["train"])
     for size in sorted({min(size, available) for size in cfg.sizes}):
         yield _compare(name, size, cfg)
 
 
-def _compare(name: str, size: int, cfg: BenchConfig) -> Row:
+def _compare(name: str, size: int, cfg: BenchConfig) -> Comparison:
     measured: dict[str, list[tuple[float, float]]] = {"ours": [], "reference": []}
     answers = {}
     for _ in range(cfg.repetitions):
@@ -101,7 +101,7 @@ def _compare(name: str, size: int, cfg: BenchConfig) -> Row:
     memory = (max(gib for _, gib in measured[side]) for side in ("ours", "reference"))
     same = bool(np.array_equal(answers["ours"], answers["reference"]))
     case = f"{size:,} images"
-    return Row(name, case, ours, reference, reference / ours, same, len(measured["ours"]), "", *memory)
+    return Comparison(name, case, ours, reference, reference / ours, same, len(measured["ours"]), "", *memory)
 
 
 def _measure(name: str, side: str, size: int, cfg: BenchConfig) -> tuple[float, float, Any]:

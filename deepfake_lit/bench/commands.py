@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process, made, stop_workers
+from deepfake_lit.bench.timing import BenchConfig, Comparison, compared, images, in_a_process, made, stop_workers
 from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.system import cores
-from deepfake_lit.data.dataset import cache_dir, open_data
+from deepfake_lit.data.images import cache_dir, open_data
 from deepfake_lit.data.manifest import read_manifest
 from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.source import Source
@@ -39,13 +39,13 @@ main(sys.argv[1:])
 """
 
 
-def cache(cfg: BenchConfig) -> Iterator[Row]:
+def cache(cfg: BenchConfig) -> Iterator[Comparison]:
     """Building the image cache, with every check, against reading and decoding the same files: in one process, and in
     one a core; then opening it."""
     yield from in_a_process(cfg, _cache, cfg)
 
 
-def start(cfg: BenchConfig) -> Iterator[Row]:
+def start(cfg: BenchConfig) -> Iterator[Comparison]:
     """`--help`, and `train` until its first step is done with the images in the cache, against importing torch."""
     with tempfile.TemporaryDirectory() as folder:
         train = ["train", *_cached(cfg), f"output_dir={folder}", "model.width=0.125"]
@@ -80,7 +80,7 @@ def _python(*arguments: str) -> int:
     return subprocess.run([sys.executable, *arguments], capture_output=True).returncode
 
 
-def sweep(cfg: BenchConfig) -> Iterator[Row]:
+def sweep(cfg: BenchConfig) -> Iterator[Comparison]:
     """Small trials side by side, a core each, against one after the other with all cores.
 
     Raises:
@@ -110,12 +110,12 @@ def sweep(cfg: BenchConfig) -> Iterator[Row]:
         )
 
 
-def predict(cfg: BenchConfig) -> Iterator[Row]:
+def predict(cfg: BenchConfig) -> Iterator[Comparison]:
     """A folder of image files with the flip view, against the reports' loop over single images in fp32."""
     yield in_a_process(cfg, _predict, cfg)
 
 
-def _cache(cfg: BenchConfig) -> list[Row]:
+def _cache(cfg: BenchConfig) -> list[Comparison]:
     manifest = read_manifest(cfg.data, Problems(), ("train", "validation"))
     paths = [str(manifest.source.root / f) for split in manifest.splits.values() for f in split.files]
     chunks = [paths[i : i + 64] for i in range(0, len(paths), 64)]
@@ -158,7 +158,7 @@ def _opened(cfg: BenchConfig, folder: str) -> int:
     return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
 
 
-def _predict(cfg: BenchConfig) -> Row:
+def _predict(cfg: BenchConfig) -> Comparison:
     data = images(cfg)
     run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
     plain = hardware.resolve(precision="fp32")

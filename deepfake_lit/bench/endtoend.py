@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
-from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
+from deepfake_lit.bench.timing import BenchConfig, Comparison, images, in_a_process
 from deepfake_lit.bench.training import StepTimes
 from deepfake_lit.core import hardware, system
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.source import Source
 from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.settings.compose import compose
@@ -34,7 +34,7 @@ from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 STEPS = 12
 
 
-def end_to_end(cfg: BenchConfig) -> Iterator[Row]:
+def end_to_end(cfg: BenchConfig) -> Iterator[Comparison]:
     yield in_a_process(cfg, _end_to_end, cfg)
 
 
@@ -69,7 +69,7 @@ class _Plain(pl.LightningModule):
         return build_optimizer(self.optimizer_cfg, self.net)
 
 
-def _end_to_end(cfg: BenchConfig) -> Row:
+def _end_to_end(cfg: BenchConfig) -> Comparison:
     """A step of DeepFakeNet with all that comes with it; the plain side reads the files anew."""
     system.keep_freed_memory()
     overrides = ["experiment=deepfake_net", f"data.root={cfg.data.root}", "trainer.max_epochs=1"]
@@ -107,4 +107,4 @@ def _end_to_end(cfg: BenchConfig) -> Row:
             pl.Trainer(**options, **quiet).fit(_Plain(contiguous, run.optimizer, classes), loader)
     a, b = ours.seconds, usual.seconds
     note = f"{run.data.batch_size / a:.0f} images/s against {run.data.batch_size / b:.0f}"
-    return Row("end_to_end", f"DeepFakeNet, {STEPS} steps", a, b, b / a, same, 1, note)
+    return Comparison("end_to_end", f"DeepFakeNet, {STEPS} steps", a, b, b / a, same, 1, note)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepfake_lit.bench.timing import BenchConfig, Row, in_a_process, made, resident
+from deepfake_lit.bench.timing import BenchConfig, Comparison, in_a_process, made, resident
 from deepfake_lit.data.audit import audit
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
@@ -22,7 +22,7 @@ SIDE = 32  # pixels
 CLASSES = 5
 
 
-def growth(cfg: BenchConfig) -> Iterator[Row]:
+def growth(cfg: BenchConfig) -> Iterator[Comparison]:
     """Each size against the smallest one: the ratio is 1 where the time grows with the number, less where faster."""
     with tempfile.TemporaryDirectory(dir=made(cfg.output)) as folder:
         work, first = Path(folder), {}
@@ -40,10 +40,10 @@ def growth(cfg: BenchConfig) -> Iterator[Row]:
                 yield _row(f"{name}, {size:,} runs", size, seconds, first.setdefault(name, (size, seconds)), gib)
 
 
-def _row(case: str, size: int, seconds: float, smallest: tuple[int, float], gib: float) -> Row:
+def _row(case: str, size: int, seconds: float, smallest: tuple[int, float], gib: float) -> Comparison:
     expected = smallest[1] * size / smallest[0]
     note = f"{1e6 * seconds / size:.0f} us each, {gib:.2f} GiB of memory that is not a file's"
-    return Row("growth", case, seconds, expected, expected / seconds, True, 1, note, gib)
+    return Comparison("growth", case, seconds, expected, expected / seconds, True, 1, note, gib)
 
 
 def _write_images(root: Path, count: int) -> None:

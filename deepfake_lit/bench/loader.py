@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
-from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
+from deepfake_lit.bench.timing import BenchConfig, Comparison, compared, images, in_a_process
 from deepfake_lit.core import system
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.images import SplitImages
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import AugmentConfig
 
 LOADED = 64 * 64  # images a repetition
 
 
-def loader(cfg: BenchConfig) -> Iterator[Row]:
+def loader(cfg: BenchConfig) -> Iterator[Comparison]:
     yield from in_a_process(cfg, _loader, cfg)
 
 
@@ -43,7 +43,7 @@ class _OneByOne(Dataset):
         return self.transform(image), int(self.split.labels[index])
 
 
-def _loader(cfg: BenchConfig) -> list[Row]:
+def _loader(cfg: BenchConfig) -> list[Comparison]:
     """Training batches of 64 as floats, against the fastest of torchvision's loaders without and with workers."""
     system.keep_freed_memory()
     data = images(cfg)
@@ -76,7 +76,7 @@ def _loader(cfg: BenchConfig) -> list[Row]:
 
 def _fastest(
     case: str, module: ImageDataModule, one_by_one: Dataset, batches: int, same: bool, cfg: BenchConfig
-) -> Row:
+) -> Comparison:
     """Against the faster of no workers and one a core."""
 
     def ours():

@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 
 from deepfake_lit.core.system import cores
-from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.settings.schema import DataConfig
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -33,7 +33,7 @@ class BenchConfig:
 
 
 @dataclass
-class Row:
+class Comparison:
     """One comparison. Seconds are medians; memory is the highest resident memory above that before the start."""
 
     bench: str
@@ -57,7 +57,7 @@ def compared(
     cfg: BenchConfig,
     note: Callable[[float, float], str] = lambda ours, reference: "",
     warm_up: bool = True,
-) -> Row:
+) -> Comparison:
     """Call both in turn, `cfg.repetitions` times.
 
     Args:
@@ -75,7 +75,7 @@ def compared(
             seconds[name].append(time.perf_counter() - start)
     a, b = (statistics.median(seconds[name][warm_up:]) for name in sides)
     agreed = same(answers["ours"], answers["reference"])
-    return Row(bench, case, a, b, b / a, agreed, cfg.repetitions, note(a, b))
+    return Comparison(bench, case, a, b, b / a, agreed, cfg.repetitions, note(a, b))
 
 
 def in_a_process(cfg: BenchConfig, function: Callable, *arguments: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from deepfake_lit.bench.timing import BenchConfig, Row, compared, images, in_a_process
+from deepfake_lit.bench.timing import BenchConfig, Comparison, compared, images, in_a_process
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.data.datamodule import ImageDataModule, RawBatch
 from deepfake_lit.prediction.checkpoint import describe
@@ -33,20 +33,20 @@ STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # a repetition
 TRIVIAL_STEPS = 1500
 
 
-def step(cfg: BenchConfig) -> Iterator[Row]:
+def step(cfg: BenchConfig) -> Iterator[Comparison]:
     for experiment in STEPS:
         yield in_a_process(cfg, _step, experiment, cfg)
 
 
-def fed(cfg: BenchConfig) -> Iterator[Row]:
+def fed(cfg: BenchConfig) -> Iterator[Comparison]:
     yield in_a_process(cfg, _fed, cfg)
 
 
-def overhead(cfg: BenchConfig) -> Iterator[Row]:
+def overhead(cfg: BenchConfig) -> Iterator[Comparison]:
     yield in_a_process(cfg, _overhead, cfg)
 
 
-def _step(experiment: str, cfg: BenchConfig) -> Row:
+def _step(experiment: str, cfg: BenchConfig) -> Comparison:
     """Forward, backward and the optimizer's step in this machine's precision and memory format, against fp32 and
     contiguous tensors; on real batches, with the experiment's own settings and full width."""
     system.keep_freed_memory()
@@ -77,7 +77,7 @@ def _step(experiment: str, cfg: BenchConfig) -> Row:
     )
 
 
-def _fed(cfg: BenchConfig) -> Row:
+def _fed(cfg: BenchConfig) -> Comparison:
     """Steps of DeepFakeNet on batches as they come from the loader, augmented, against steps on one batch again and
     again."""
     system.keep_freed_memory()
@@ -132,7 +132,7 @@ class StepTimes(pl.Callback):
         return float(np.median(np.diff(self.times)))
 
 
-def _overhead(cfg: BenchConfig) -> Row:
+def _overhead(cfg: BenchConfig) -> Comparison:
     """A step of a trivial network by this project's trainer, with metrics, logger, checkpoints and progress bar,
     against a bare loop over the same batches."""
     system.keep_freed_memory()
@@ -186,7 +186,7 @@ def _overhead(cfg: BenchConfig) -> Row:
     same = torch.allclose(weights, expected, atol=1e-6)
     a, b = statistics.median(ours[1:]), statistics.median(reference[1:])
     note = f"{1e3 * (a - b):.2f} ms a step more than {1e3 * b:.2f}"
-    return Row(
+    return Comparison(
         "overhead",
         f"{min(TRIVIAL_STEPS, len(data.splits['train']) // 4):,} steps",
         a,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from deepfake_lit.bench.timing import BenchConfig, Row, images, in_a_process
+from deepfake_lit.bench.timing import BenchConfig, Comparison, images, in_a_process
 from deepfake_lit.bench.training import matmul_peak
 from deepfake_lit.core import hardware, system
 from deepfake_lit.settings.compose import compose
@@ -17,31 +17,31 @@ MEGABYTES = 51  # that a training step of DeepFakeNet at 128x128 moves for an im
 COPIED = 2**28  # bytes
 
 
-def utilisation(cfg: BenchConfig) -> Iterator[Row]:
+def utilisation(cfg: BenchConfig) -> Iterator[Comparison]:
     """Steps against the time of the same work at the speed measured just before: the ratio is the share used."""
     for experiment in COMPUTE:
         yield in_a_process(cfg, _compute, experiment, cfg)
     yield in_a_process(cfg, _memory, cfg)
 
 
-def _compute(experiment: str, cfg: BenchConfig) -> Row:
+def _compute(experiment: str, cfg: BenchConfig) -> Comparison:
     training, machine, size = _training(cfg, experiment)
     peak = matmul_peak(machine)
     seconds = _seconds(training, cfg)
     note = f"{training.flops / seconds / 1e9:,.0f} GFLOP/s of {peak / 1e9:,.0f}, {size / seconds:.0f} images/s"
     ideal = training.flops / peak
     case = f"{experiment}, batches of {size}: FLOP/s of a matrix product's"
-    return Row("utilisation", case, seconds, ideal, ideal / seconds, True, cfg.repetitions, note)
+    return Comparison("utilisation", case, seconds, ideal, ideal / seconds, True, cfg.repetitions, note)
 
 
-def _memory(cfg: BenchConfig) -> Row:
+def _memory(cfg: BenchConfig) -> Comparison:
     training, machine, size = _training(cfg, "deepfake_net")
     bandwidth = copy_bandwidth(machine.device)
     seconds = _seconds(training, cfg)
     ideal = size * MEGABYTES * 1e6 / bandwidth
     note = f"{size / seconds:.0f} images/s x {MEGABYTES} MB of {bandwidth / 1e9:,.0f} GB/s"
     case = f"deepfake_net, batches of {size}: bytes/s of a copy's"
-    return Row("utilisation", case, seconds, ideal, ideal / seconds, True, cfg.repetitions, note)
+    return Comparison("utilisation", case, seconds, ideal, ideal / seconds, True, cfg.repetitions, note)
 
 
 def _training(cfg: BenchConfig, experiment: str) -> tuple[TrainingSteps, hardware.Hardware, int]:

@@ -58,7 +58,7 @@ def audit(arguments: list[str]) -> int:
     cfg = compose(arguments)
     from deepfake_lit.cli import show
     from deepfake_lit.data.audit import audit as examine
-    from deepfake_lit.data.dataset import cache_dir
+    from deepfake_lit.data.images import cache_dir
 
     found = examine(cfg.data, cache_dir(cfg.data, cfg.output_dir), Path(cfg.output_dir) / "audit")
     show.audit(found, cfg.data.tolerate)

@@ -12,7 +12,7 @@ from deepfake_lit.core import plots
 from deepfake_lit.core.console import progress
 from deepfake_lit.core.files import write_json
 from deepfake_lit.data.channels import LUMA
-from deepfake_lit.data.dataset import ImageData, SplitImages, open_data
+from deepfake_lit.data.images import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
 from deepfake_lit.settings.schema import DataConfig
 

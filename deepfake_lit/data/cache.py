@@ -198,15 +198,15 @@ def _decode_to_memory(
             "set data.cache_dir to a disk with room, or data.decode_size to a smaller side"
         ) from None
     transparency, facts = None, []
-    for chunk_facts, rgb, clear in progress(
+    for chunk_facts, rgb, plane in progress(
         decode_all(source, chunks(files), size, None, workers), f"decoding {name}", len(files), step=CHUNK
     ):
         rows = slice(len(facts), len(facts) + len(chunk_facts))
         pixels[rows] = rgb
-        if clear is not None:
+        if plane is not None:
             if transparency is None:
                 transparency = np.zeros((len(files), *size), np.uint8)
-            transparency[rows] = clear
+            transparency[rows] = plane
         facts += chunk_facts
     return Pixels(pixels, transparency, facts)
 

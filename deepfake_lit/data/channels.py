@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # the configuration checks names against CHANNELS without pay
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's and torchvision's greyscale
 
 
-def compose(mode: str, pixels: "Tensor", transparency: "Tensor | None") -> "Tensor":
+def planes_of(mode: str, pixels: "Tensor", transparency: "Tensor | None") -> "Tensor":
     """Planes of a channel mode in [0, 1].
 
     Args:

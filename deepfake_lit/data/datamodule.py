@@ -16,8 +16,8 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys
 from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.data.augment import augment, mix_batch
-from deepfake_lit.data.dataset import ImageData, SplitImages
-from deepfake_lit.data.preprocess import Preprocess
+from deepfake_lit.data.images import ImageData, SplitImages
+from deepfake_lit.data.preprocess import Preprocess, tensors
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
 DEVICE_SHARE = 0.25  # of a GPU's memory that the images may take without being told to
@@ -57,10 +57,8 @@ class BatchRows(Dataset):
 
     def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> RawBatch:
         epoch, step, indices = batch
-        pixels, transparency = self.split.gather(indices) if self.pixels else (None, None)
         return RawBatch(
-            None if pixels is None else torch.from_numpy(pixels),
-            None if transparency is None else torch.from_numpy(transparency),
+            *(tensors(*self.split.gather(indices)) if self.pixels else (None, None)),
             torch.from_numpy(self.split.labels[indices]),
             torch.from_numpy(indices),
             epoch,
@@ -199,8 +197,9 @@ class ImageDataModule(pl.LightningDataModule):
             arrays = self.data.splits[name].gather(slice(None))
             self._on_device[name] = tuple(None if a is None else torch.from_numpy(a).to(device) for a in arrays)
         pixels, transparency = self._on_device[name]
-        clear = None if transparency is None else transparency[batch.indices]
-        return batch._replace(pixels=pixels[batch.indices], transparency=clear)
+        if transparency is not None:
+            transparency = transparency[batch.indices]
+        return batch._replace(pixels=pixels[batch.indices], transparency=transparency)
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Batch:
         return self.training_batch(batch) if self.trainer.training else self.evaluation_batch(batch)
@@ -230,8 +229,7 @@ class ImageDataModule(pl.LightningDataModule):
         generator = np.random.Generator(np.random.PCG64(derive(self.seed, "some")))
         chosen = np.sort(generator.permutation(len(split))[:count])
         for start in range(0, len(chosen), self.cfg.batch_size):
-            pixels, clear = split.gather(chosen[start : start + self.cfg.batch_size])
-            yield self.preprocess(torch.from_numpy(pixels), None if clear is None else torch.from_numpy(clear))
+            yield self.preprocess(*tensors(*split.gather(chosen[start : start + self.cfg.batch_size])))
 
     def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
         """The images of an epoch's first batches, as the network is trained on them in one process."""

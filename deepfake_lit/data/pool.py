@@ -62,13 +62,13 @@ def _decode_chunk(task) -> tuple[list[Facts], np.ndarray | None, np.ndarray | No
     transparency = None
     facts = []
     for i, file in enumerate(files):
-        fact, rgb, clear = _read_and_decode(source, file, size)
+        fact, rgb, plane = _read_and_decode(source, file, size)
         facts.append(fact)
         if rgb is not None:
             pixels[i] = rgb
-        if clear is not None:
+        if plane is not None:
             transparency = np.zeros((len(files), *size), np.uint8) if transparency is None else transparency
-            transparency[i] = clear
+            transparency[i] = plane
     if targets is None:
         return facts, pixels, transparency
     for array, (path, offset, stride) in zip((pixels, transparency), targets, strict=True):

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepfake_lit.data.channels import compose
+from deepfake_lit.data.channels import planes_of
 from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.schema import DataConfig
+
+
+def tensors(pixels: np.ndarray, transparency: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
+    """Return decoded pixels and transparency, as `SplitImages.gather` gives them, as tensors on the same memory."""
+    return torch.from_numpy(pixels), None if transparency is None else torch.from_numpy(transparency)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Preprocess:
 
     def planes(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
         """float32 (B, C, S, S) in [0, 1], resized (bilinear, antialiased when it shrinks)."""
-        images = compose(self.channels, pixels, transparency)
+        images = planes_of(self.channels, pixels, transparency)
         if self.image_size and images.shape[-2:] != (self.image_size, self.image_size):
             shrinks = max(images.shape[-2:]) > self.image_size
             size = (self.image_size, self.image_size)

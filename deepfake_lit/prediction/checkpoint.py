@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import PARTIAL, atomic
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.identity import to_dict

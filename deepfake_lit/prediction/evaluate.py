@@ -10,7 +10,7 @@ from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import write_json
-from deepfake_lit.data.dataset import cache_dir, open_data
+from deepfake_lit.data.images import cache_dir, open_data
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.files import write_predictions

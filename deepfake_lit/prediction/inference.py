@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_lit.core.hardware import Hardware
-from deepfake_lit.data.dataset import SplitImages
-from deepfake_lit.data.preprocess import Preprocess
+from deepfake_lit.data.images import SplitImages
+from deepfake_lit.data.preprocess import Preprocess, tensors
 from deepfake_lit.data.views import apply_view
 
 
@@ -43,5 +43,4 @@ def logits(
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """A split's images in order, as `logits` takes them."""
     for start in range(0, len(split), size):
-        pixels, transparency = split.gather(slice(start, start + size))
-        yield torch.from_numpy(pixels), None if transparency is None else torch.from_numpy(transparency)
+        yield tensors(*split.gather(slice(start, start + size)))

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import torch
 
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.pool import decode_stream
+from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.data.source import Source
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
@@ -65,8 +65,8 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
         if not good:
             continue
         resized += sum((facts[i].height, facts[i].width) != size for i in good)
-        clear = None if transparency is None else torch.from_numpy(transparency[good])
-        by_view = predictor.by_view(torch.from_numpy(pixels[good]), clear, cfg.views)
+        batch = tensors(pixels[good], None if transparency is None else transparency[good])
+        by_view = predictor.by_view(*batch, cfg.views)
         parts.append(by_view.mean(0).numpy())
         done += [present[chunk[i]] for i in good]
 

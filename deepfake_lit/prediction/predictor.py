@@ -9,7 +9,7 @@ from torch import Tensor
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.dataset import SplitImages
+from deepfake_lit.data.images import SplitImages
 from deepfake_lit.prediction.checkpoint import ENTRY, read_checkpoint
 from deepfake_lit.prediction.ensemble import ensemble_from
 from deepfake_lit.prediction.inference import split_batches

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from deepfake_lit.core import plots
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.audit import mean_log_spectra
-from deepfake_lit.data.dataset import ImageData, SplitImages
+from deepfake_lit.data.images import ImageData, SplitImages
+from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.prediction.trained import Trained, load_trained
 from deepfake_lit.report.measure import Measured, which
 
@@ -94,9 +95,8 @@ def grad_cams(measured: Measured, class_names: list[str], split: SplitImages) ->
     ids = run.predictions["ids"].tolist()
     pictures = []
     for i in chosen:
-        pixels, clear = split.gather(np.array([split.ids.index(ids[i])]))
-        clear = None if clear is None else torch.from_numpy(clear)
-        heat = grad_cam(trained, torch.from_numpy(pixels), clear, int(p[i].argmax()))[0]
+        pixels, transparency = split.gather(np.array([split.ids.index(ids[i])]))
+        heat = grad_cam(trained, *tensors(pixels, transparency), int(p[i].argmax()))[0]
         heat = F.interpolate(heat[None, None], pixels.shape[1:3], mode="bilinear", align_corners=False)[0, 0].numpy()
         colour = colormaps["inferno"](heat)[..., :3] * 255
         shown = np.concatenate([pixels[0], (0.45 * pixels[0] + 0.55 * colour).astype(np.uint8)], 1)

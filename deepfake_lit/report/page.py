@@ -13,7 +13,7 @@ from deepfake_lit.core.console import duration, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.metrics import METRICS, Metric
-from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class

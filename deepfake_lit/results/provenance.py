@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import deepfake_lit
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 
 PACKAGES = (
     "torch",

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-CHANNELS = {"rgb": 3, "rgba": 4, "gray": 1}  # mode -> planes; a new mode needs its line in `data.channels.compose` too
+CHANNELS = {
+    "rgb": 3,
+    "rgba": 4,
+    "gray": 1,
+}  # mode -> planes; a new mode needs its line in `data.channels.planes_of` too
 
 UNTRAINED = ("mean", "vote")  # combinations of an ensemble's members with nothing to fit
 

@@ -22,9 +22,9 @@ from deepfake_lit.settings.schema import (
     BaselineConfig,
     Config,
     DataConfig,
-    EvaluateConfig,
     LossConfig,
     TrainerConfig,
+    ViewsConfig,
 )
 
 
@@ -95,7 +95,7 @@ def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
 
 
 def _names(schema: type | None) -> list[str]:
-    own = [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, EvaluateConfig, BaselineConfig]
+    own = [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, ViewsConfig, BaselineConfig]
     classes = [schema] if schema else own
     if not schema:
         classes += [cls for kinds in KINDS.values() for cls in kinds]

@@ -138,7 +138,7 @@ class TrainerConfig:
 
 
 @dataclass
-class EvaluateConfig:
+class ViewsConfig:
     views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation
 
 
@@ -162,7 +162,7 @@ class Config:
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    evaluate: ViewsConfig = field(default_factory=ViewsConfig)
     # classical estimators, fitted when the run starts; each is a run of its own, by this name
     baselines: dict[str, Any] = setting({}, role="apart")  # name -> BaselineConfig
     retry_failed: bool = setting(False, role="work")  # of a sweep: try the trials again that failed before

@@ -6,7 +6,7 @@ import time
 
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.studies.plan import REFERENCE, Plan, Trial, filled, without_references

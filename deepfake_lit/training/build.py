@@ -9,7 +9,7 @@ import torch
 from deepfake_lit.core import hardware
 from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.models.build import build_model
 from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.schema import Config

@@ -22,7 +22,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
-from deepfake_lit.data.dataset import ImageData, SplitImages, with_fold
+from deepfake_lit.data.images import ImageData, SplitImages, with_fold
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.prediction.checkpoint import LAST
 from deepfake_lit.prediction.inference import split_batches

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deepfake_lit.baselines.saved import baseline_digest
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.prediction.checkpoint import ENTRY, network_weights, read_checkpoint
 from deepfake_lit.settings.choices import UNTRAINED
 from deepfake_lit.settings.compose import from_dict

@@ -14,7 +14,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import write_json
 from deepfake_lit.core.processes import is_main_process, process_group_left
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.dataset import ImageData, cache_dir, open_data
+from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from deepfake_lit.core import hardware
 from deepfake_lit.data.datamodule import Batch, ImageDataModule
-from deepfake_lit.data.dataset import ImageData
+from deepfake_lit.data.images import ImageData
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.build import build_classifier
 from deepfake_lit.training.losses import soft_cross_entropy

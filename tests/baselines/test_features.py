@@ -22,7 +22,7 @@ from deepfake_lit.baselines.features import (
 )
 from deepfake_lit.baselines.moments import dct_moments
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.settings.schema import DataConfig
 
 

@@ -16,7 +16,7 @@ from deepfake_lit.baselines.fit import Baselines, variants
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.result import read_result
 from deepfake_lit.settings.compose import compose, config_dir

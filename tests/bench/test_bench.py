@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
-from deepfake_lit.bench.timing import BenchConfig, Row, compared
+from deepfake_lit.bench.timing import BenchConfig, Comparison, compared
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core import console
 from deepfake_lit.training import steps
@@ -69,7 +69,7 @@ def test_both_sides_are_called_in_turn_and_compared():
     assert row.same
     assert row.ratio == row.reference_seconds / row.seconds
     assert row.repetitions == 2
-    assert isinstance(row, Row)
+    assert isinstance(row, Comparison)
 
 
 @pytest.mark.parametrize(

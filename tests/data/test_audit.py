@@ -9,7 +9,7 @@ from PIL import Image
 from deepfake_lit.cli.main import COMMANDS
 from deepfake_lit.core.plots import radial_average
 from deepfake_lit.data.audit import audit, mean_log_spectra
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.settings.schema import DataConfig
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import Batches, ImageDataModule
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
 AUGMENTED = AugmentConfig(hflip=0.5, rotation=20, brightness=0.2, randaugment_ops=1, cutmix_p=0.5, mixup_p=0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.dataset import cache_dir, fold_of, open_data, with_fold
+from deepfake_lit.data.images import cache_dir, fold_of, open_data, with_fold
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run

@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny_data import class_folders, edit, encode, noise, put, write_healthy, zipped
 
 from deepfake_lit.data.csv_rows import image_ids
-from deepfake_lit.data.dataset import open_data
+from deepfake_lit.data.images import open_data
 from deepfake_lit.data.problems import DataError
 from deepfake_lit.data.source import Source
 from deepfake_lit.settings.schema import DataConfig

@@ -30,7 +30,7 @@ from helpers.tiny_data import (
 )
 from PIL import Image
 
-from deepfake_lit.data.dataset import ImageData, open_data
+from deepfake_lit.data.images import ImageData, open_data
 from deepfake_lit.data.problems import DataError
 from deepfake_lit.settings.choices import PROBLEMS
 from deepfake_lit.settings.schema import DataConfig

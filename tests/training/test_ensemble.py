@@ -14,7 +14,7 @@ from torch import nn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import resolve
 from deepfake_lit.core.processes import one_device
-from deepfake_lit.data.dataset import fold_of
+from deepfake_lit.data.images import fold_of
 from deepfake_lit.models.ensemble import Ensemble, Head, Mean, Vote, WeightedMean
 from deepfake_lit.prediction.checkpoint import read_checkpoint
 from deepfake_lit.prediction.predictor import Predictor

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys
 from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.data.augment import augment, mix_batch
@@ -125,18 +124,6 @@ class ImageDataModule(pl.LightningDataModule):
         self, data: ImageData, cfg: DataConfig, augment_cfg: AugmentConfig, seed: int, channels_last: bool = False
     ):
         super().__init__()
-        sampling, count = cfg.class_sampling, len(data.class_names)
-        if sampling and (len(sampling) != count or min(sampling) < 0 or sum(sampling) == 0):
-            raise UserError(f"data.class_sampling needs a weight of 0 or more for each of {count} classes, not all 0")
-        height, width = (cfg.image_size,) * 2 if cfg.image_size else data.size
-        if side := augment_cfg.window:
-            if side > min(height, width):
-                raise UserError(f"augment.window={side} must fit into the images, {width} x {height}")
-            height = width = side
-        if augment_cfg.crop and augment_cfg.crop >= min(height, width):
-            raise UserError(f"augment.crop={augment_cfg.crop} must be less than the images' side, {min(height, width)}")
-        if augment_cfg.rot90 and height != width:
-            raise UserError(f"augment.rot90 turns square images; these are {width} x {height}: set data.image_size")
         self.data, self.cfg, self.augment_cfg, self.seed = data, cfg, augment_cfg, seed
         self.preprocess = Preprocess.from_config(cfg)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.metrics import MONITORS
@@ -103,6 +104,48 @@ def check(cfg: Config) -> None:
         if value is not None:
             one_of(name, value, MONITORS)
     check_views(cfg.evaluate.views)
+
+
+def check_against_data(cfg: Config, class_count: int, image_size: tuple[int, int]) -> None:
+    """Check what a configuration says of the classes and of the images' size, once these are known.
+
+    Args:
+        image_size: (height, width) of the decoded images, in pixels.
+
+    Raises:
+        UserError: one line for the first setting that does not fit the data.
+    """
+    sampling, a = cfg.data.class_sampling, cfg.augment
+    if sampling and (len(sampling) != class_count or min(sampling) < 0 or sum(sampling) == 0):
+        raise UserError(f"data.class_sampling needs a weight of 0 or more for each of {class_count} classes, not all 0")
+    _check_class_weights(cfg.loss.class_weights, class_count)
+    height, width = (cfg.data.image_size,) * 2 if cfg.data.image_size else image_size
+    if a.window:
+        if a.window > min(height, width):
+            raise UserError(f"augment.window={a.window} must fit into the images, {width} x {height}")
+        height = width = a.window
+    if a.crop and a.crop >= min(height, width):
+        raise UserError(f"augment.crop={a.crop} must be less than the images' side, {min(height, width)}")
+    if a.rot90 and height != width:
+        raise UserError(f"augment.rot90 turns square images; these are {width} x {height}: set data.image_size")
+
+
+def _check_class_weights(setting: Any, count: int) -> None:
+    if setting in (None, "balanced"):
+        return
+    if isinstance(setting, dict) and set(setting) == {"focus"} and isinstance(setting["focus"], dict):
+        for label in setting["focus"]:
+            if not str(label).isdigit() or int(label) >= count:
+                raise UserError(f"loss.class_weights.focus names class {label!r}; the classes are 0..{count - 1}")
+        weights = [*setting["focus"].values(), *[1.0] * (count - len(setting["focus"]))]
+    elif isinstance(setting, list):
+        weights = setting
+    else:
+        raise UserError(f"loss.class_weights={setting!r} is neither a list, nor balanced, nor {{focus: {{4: 2.7}}}}")
+    if len(weights) != count:
+        raise UserError(f"loss.class_weights has {len(weights)} numbers for {count} classes")
+    if any(not isinstance(w, int | float) or w < 0 for w in weights) or sum(weights) == 0:
+        raise UserError("loss.class_weights must be numbers of 0 or more, not all 0")
 
 
 def _check_ensemble(cfg: Config, require) -> None:

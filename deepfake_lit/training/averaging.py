@@ -13,6 +13,7 @@ from torch.optim.swa_utils import update_bn
 
 from deepfake_lit.core.randomness import seed_torch
 from deepfake_lit.settings.schema import TrainerConfig
+from deepfake_lit.training import lightning
 
 
 def build_average(cfg: TrainerConfig, seed: int) -> "Average | None":
@@ -25,9 +26,7 @@ class Average(WeightAveraging):
     """Of weights and batch-norm statistics, on the device that is trained on."""
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        self._device = (
-            trainer.strategy.root_device
-        )  # the module is moved there later, and the average would stay behind
+        lightning.keep_on_device(self, trainer)
         super().setup(trainer, module, stage)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -36,11 +35,11 @@ class Average(WeightAveraging):
     @contextlib.contextmanager
     def in_place(self, module: pl.LightningModule) -> Iterator[None]:
         """The average is the module's weights meanwhile."""
-        self._swap_models(module)
+        lightning.swap_weights(self, module)
         try:
             yield
         finally:
-            self._swap_models(module)
+            lightning.swap_weights(self, module)
 
 
 class MovingAverage(Average):

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from deepfake_lit.core.metrics import better
 from deepfake_lit.core.processes import any_process
 from deepfake_lit.prediction.checkpoint import BEST, LAST
+from deepfake_lit.training import lightning
 from deepfake_lit.training.averaging import Average
 
 
@@ -76,9 +77,8 @@ class CheckpointWriter(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._finished = time.monotonic()
         if self._next != (0, 0):
-            # Lightning has started on the images of epoch 0 before it read the checkpoint: begin again where it ended.
             trainer.train_dataloader.sampler.start_at(*self._next)
-            iter(trainer.fit_loop._data_fetcher)
+            lightning.fetch_again(trainer)
             self._stop_if_no_better(trainer, self._next[0] - 1)
 
     def on_train_batch_start(self, *arguments: Any) -> None:
@@ -91,7 +91,7 @@ class CheckpointWriter(Checkpoint):
     def write_within_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         """Write `last.ckpt` after this batch. False where that cannot be: gradients are being accumulated, or the
         epoch's end comes next."""
-        if trainer.fit_loop._should_accumulate() or batch_idx + 1 >= trainer.num_training_batches:
+        if lightning.is_accumulating(trainer) or batch_idx + 1 >= trainer.num_training_batches:
             return False
         self._write_last(trainer, batch_idx + 1)
         return True
@@ -105,8 +105,7 @@ class CheckpointWriter(Checkpoint):
         ranked = sorted([*self.kept, (value, trainer.current_epoch)], key=lambda each: (sign * each[0], each[1]))
         self.kept = ranked[: self.keep]
         self._stop_if_no_better(trainer, trainer.current_epoch)
-        # Else Lightning leaves out a plateau scheduler's step at the end of an epoch that a run went on within.
-        trainer.fit_loop._restarting = False
+        lightning.end_like_any_epoch(trainer)
 
     def _stop_if_no_better(self, trainer: pl.Trainer, epoch: int) -> None:
         if self.patience is not None and epoch - self.best_epoch >= self.patience:
@@ -124,10 +123,8 @@ class CheckpointWriter(Checkpoint):
         self.write_between_epochs(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Between epochs: takes back that the next one was announced, so that Lightning begins it like any other."""
-        if self._next[1] == 0:
-            for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
-                counts["ready"] = counts["completed"]
+        if self._next[1] == 0:  # between epochs
+            lightning.announce_no_epoch(checkpoint)
 
     def write_between_epochs(self, trainer: pl.Trainer) -> None:
         """Write what the epoch that is over leaves, unless that is written."""

@@ -11,6 +11,7 @@ from deepfake_lit.core.console import note
 from deepfake_lit.core.errors import UNFINISHED
 from deepfake_lit.core.processes import any_process
 from deepfake_lit.core.system import STOP_SIGNALS
+from deepfake_lit.training import lightning
 from deepfake_lit.training.checkpointing import CheckpointWriter
 
 
@@ -26,8 +27,7 @@ class Interrupts(Checkpoint):
         self.received = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.received = trainer.received_sigterm  # before now
-        trainer._signal_connector.received_sigterm = False
+        self.received = lightning.take_over_sigterm(trainer)  # before now
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             for number in STOP_SIGNALS:
                 signal.signal(number, self._receive)

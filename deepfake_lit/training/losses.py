@@ -11,10 +11,10 @@ by the batch size instead, which makes the loss of a mixed batch differ in scale
 the weights are not all 1; the denominator above is continuous between the two.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
-
-from deepfake_lit.core.errors import UserError
 
 
 def soft_cross_entropy(
@@ -34,34 +34,19 @@ def soft_cross_entropy(
     return -(smooth * log_p * class_weights).sum() / (targets * class_weights).sum()
 
 
-def resolve_class_weights(setting, counts: list[int]) -> list[float] | None:
-    """Weights a class from `loss.class_weights`.
+def resolve_class_weights(setting: Any, counts: list[int]) -> list[float] | None:
+    """Return one weight a class for a checked `loss.class_weights`.
 
     Args:
         setting: None; a list of numbers; "balanced", which is N / (K n_k) as in scikit-learn; or
             {"focus": {class: weight}}, every other class 1.
         counts: training images of each class.
-
-    Raises:
-        UserError: anything else, or a list of another length than the classes.
     """
-    k = len(counts)
     if setting is None:
         return None
     if setting == "balanced":
-        return [sum(counts) / (k * n) for n in counts]
-    if isinstance(setting, dict) and set(setting) == {"focus"} and isinstance(setting["focus"], dict):
-        weights = [1.0] * k
-        for label, weight in setting["focus"].items():
-            if not str(label).isdigit() or int(label) >= k:
-                raise UserError(f"loss.class_weights.focus names class {label!r}; the classes are 0..{k - 1}")
-            weights[int(label)] = weight
-    elif isinstance(setting, list):
-        weights = setting
-    else:
-        raise UserError(f"loss.class_weights={setting!r} is neither a list, nor balanced, nor {{focus: {{4: 2.7}}}}")
-    if len(weights) != k:
-        raise UserError(f"loss.class_weights has {len(weights)} numbers for {k} classes")
-    if any(not isinstance(w, int | float) or w < 0 for w in weights) or sum(weights) == 0:
-        raise UserError("loss.class_weights must be numbers of 0 or more, not all 0")
-    return [float(w) for w in weights]
+        return [sum(counts) / (len(counts) * n) for n in counts]
+    if isinstance(setting, list):
+        return [float(weight) for weight in setting]
+    weights = {int(label): float(weight) for label, weight in setting["focus"].items()}
+    return [weights.get(label, 1.0) for label in range(len(counts))]

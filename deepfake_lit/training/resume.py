@@ -19,6 +19,7 @@ from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import LENGTH_FREE, fingerprint, identity
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.classifier import Classifier
+from deepfake_lit.training.lightning import progress_of
 from deepfake_lit.training.optimizers import build_scheduler
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
@@ -128,8 +129,7 @@ def _check_fits(path: Path, checkpoint: dict[str, Any], module: Classifier) -> N
     if not isinstance(checkpoint.get("global_step"), int):
         raise UserError(f"{path} is damaged: it does not say how many steps it is after")
     try:
-        loop = checkpoint["loops"]["fit_loop"]
-        counts = [loop[name]["current"]["completed"] for name in ("epoch_progress", "epoch_loop.batch_progress")]
+        counts = progress_of(checkpoint)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: it lacks {error} of the training's progress") from None
     if not all(isinstance(count, int) for count in counts):

@@ -21,6 +21,7 @@ from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.provenance import now, origin
 from deepfake_lit.results.result import ARRAYS, Result, Results, read_result, write_result
 from deepfake_lit.results.state import locked, recorded_failure
+from deepfake_lit.settings.checks import check_against_data
 from deepfake_lit.settings.identity import fingerprint, to_dict
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.averaging import build_average
@@ -85,6 +86,7 @@ def _folder(cfg: Config, data: ImageData) -> Path:
 
 
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
+    check_against_data(cfg, len(data.class_names), data.size)
     machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
     if is_main_process():
         write_json(folder / "run.json", {"config": to_dict(cfg), "started": now()})

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepfake_lit.core import hardware
 from deepfake_lit.data.datamodule import Batch, ImageDataModule
 from deepfake_lit.data.images import ImageData
+from deepfake_lit.settings.checks import check_against_data
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.build import build_classifier
 from deepfake_lit.training.losses import soft_cross_entropy
@@ -20,6 +21,7 @@ class TrainingSteps:
     """A bare training loop of an experiment, on batches that are there already."""
 
     def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
+        check_against_data(run, len(data.class_names), data.size)
         self.device, self.dtype = torch.device(machine.device), machine.dtype
         module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
         self.batches = [

@@ -9,7 +9,7 @@ import numpy as np
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.rows import Row, Run, Table
-from deepfake_lit.report.verdict import claimed, judge
+from deepfake_lit.report.verdict import Verdict, claimed, judge
 from deepfake_lit.results.result import Result
 from deepfake_lit.results.statistics import Mean, SeedNoise, holm, mean_over, newcombe, paired, pooled_noise
 
@@ -23,8 +23,20 @@ class Difference:
     p: float  # corrected for the number of the table's comparisons
     seeds: int
     claimed: float | None  # the same difference between the reported values
-    verdict: str
-    reason: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Problem:
+    text: str
+    alarming: bool = False  # it makes the figures doubtful, or leaves the row without
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class OtherImages(UserError):
+    """Answers for different images cannot be put together."""
 
 
 @dataclass
@@ -41,7 +53,7 @@ class Measured:
     hardware: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)  # hashes
-    problems: list[str] = field(default_factory=list)  # failed, missing, mixed
+    problems: list[Problem] = field(default_factory=list)  # failed, missing, mixed
     difference: Difference | None = None
 
     @property
@@ -68,28 +80,25 @@ def measure(table: Table, scale: str | None = None) -> list[Measured]:
         if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
             continue
         try:
-            compared.append((m, _compared(m, reference, noise)))
+            compared.append((m, _compared(m.row, reference.row, noise)))
+            m.problems += _doubts(m, reference)
         except UserError as error:
-            m.problems.append(str(error))
+            m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
     corrected = holm([mean.p for _, mean in compared])
     for (m, mean), p in zip(compared, corrected, strict=True):
         claim = claimed(m.row.reported, reference.row.reported)
-        verdict, reason = judge(mean, p, claim, _deterministic(m.row) and _deterministic(reference.row), len(compared))
+        verdict = judge(mean, p, claim, _deterministic(m.row) and _deterministic(reference.row), len(compared))
         if (m.done_by_network or reference.done_by_network) and scale not in (None, "full"):
-            verdict = "none at this scale" if scale == "smoke" else f"{verdict}, at scale {scale}"
+            if scale == "smoke":
+                verdict = dataclasses.replace(verdict, kind="undecided", text="none at this scale")
+            else:
+                verdict = dataclasses.replace(verdict, text=f"{verdict.text}, at scale {scale}")
         middle = None if claim is None else sum(claim) / 2
-        m.difference = Difference(mean.value, mean.interval, p, mean.seeds, middle, verdict, reason)
+        m.difference = Difference(mean.value, mean.interval, p, mean.seeds, middle, verdict)
     return found
 
 
 POOLED = 3  # rows at least, whose seeds together tell the noise between seeds
-ALARMING = ("failed", "damaged", "cannot be", "data sets", "other images", "different images", "very images")
-
-
-def alarming(problem: str) -> bool:
-    """Whether a row's problem makes its figures doubtful or leaves it without; that runs are missing, or of other
-    commits, does not."""
-    return any(word in problem for word in ALARMING)
 
 
 def which(row: Row, epoch: str) -> str:
@@ -125,16 +134,17 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
             except (UserError, KeyError, ValueError, IndexError) as error:
                 run.state, run.reason = "damaged", str(error)
         name = "a run" if run.seed is None else f"seed {run.seed}"
-        found.problems.append(f"{name} {run.state}" + (f": {run.reason}" if run.reason else ""))
+        text = f"{name} {run.state}" + (f": {run.reason}" if run.reason else "")
+        found.problems.append(Problem(text, run.state in ("failed", "damaged")))
     if not row.runs:
-        found.problems.append("not run")
+        found.problems.append(Problem("not run"))
     found.seeds = len(_distinct(done))
     if not done:
         return found
     try:
         found.accuracy = mean_over(_stack(_distinct(done)), noise)
     except UserError as error:
-        found.problems.append(str(error))
+        found.problems.append(Problem(str(error), alarming=True))
         return found
     results = [run.result for run, _ in done]
     found.best = _mean(result.figures("best", row.view)["accuracy"] for result in results)
@@ -149,9 +159,9 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
     found.data = sorted({result.data["hash"] for result in results})
     for values, what in ((found.hardware, "machines"), (found.commits, "commits"), (found.data, "data sets")):
         if len(values) > 1:
-            found.problems.append(f"runs of several {what}")
+            found.problems.append(Problem(f"runs of several {what}", alarming=what == "data sets"))
     if any(result.config.get("model", {}).get("fit_on") == "validation" for result in results):
-        found.problems.append("fitted on the very images that it is measured on")
+        found.problems.append(Problem("fitted on the very images that it is measured on", alarming=True))
     return found
 
 
@@ -180,7 +190,7 @@ def right(run: Run, key: str) -> np.ndarray:
 def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
     first = several[0][0].predictions["ids"]
     if not all(np.array_equal(run.predictions["ids"], first) for run, _ in several):
-        raise UserError("its runs are on different images and cannot be put together")
+        raise OtherImages("its runs are on different images and cannot be put together")
     return np.stack([values for _, values in several])
 
 
@@ -199,30 +209,40 @@ def _deterministic(row: Row) -> bool:
     return bool(runs) and all(run.is_baseline and not run.is_random for run in runs)
 
 
-def _compared(m: Measured, other: Measured, noise: dict[str, SeedNoise]) -> Mean:
-    """The mean difference over the seeds that both have; a row without randomness stands beside every seed."""
-    row, reference = m.row, other.row
-    own, its = ({run.seed: run for run in r.done} for r in (row, reference))
+def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
+    """The runs of each seed that both have; a row without randomness stands beside every seed."""
     if _deterministic(row) and _deterministic(reference):
-        pairs = [(row.done[0], reference.done[0])]
-    elif _deterministic(row):
-        pairs = [(row.done[0], run) for run in reference.done]
-    elif _deterministic(reference):
-        pairs = [(run, reference.done[0]) for run in row.done]
-    else:
-        pairs = [(own[seed], its[seed]) for seed in own if seed in its]
-        if own.keys() != its.keys() and pairs:
-            seeds = ", ".join(str(seed) for seed in own if seed in its)
-            m.problems.append(f"the difference is over the shared seeds {seeds} alone")
-    if not pairs:
-        raise UserError("it shares no seed with the reference row")
+        return [(row.done[0], reference.done[0])]
+    if _deterministic(row):
+        return [(row.done[0], run) for run in reference.done]
+    if _deterministic(reference):
+        return [(run, reference.done[0]) for run in row.done]
+    its = {run.seed: run for run in reference.done}
+    return [(run, its[seed]) for seed, run in {run.seed: run for run in row.done}.items() if seed in its]
+
+
+def _doubts(m: Measured, other: Measured) -> list[Problem]:
+    """What makes a difference from the reference row less than one over all seeds of the same program and machine."""
+    found = []
+    own, its = ([run.seed for run in each.row.done] for each in (m, other))
+    if not (m.deterministic or other.deterministic or set(own) == set(its)):
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(own) if seed in its)
+        found.append(Problem(f"the difference is over the shared seeds {seeds} alone"))
     for what in ("hardware", "commits"):
         if getattr(m, what) != getattr(other, what) and m.done_by_network and other.done_by_network:
-            m.problems.append(f"other {what} than the reference row")
+            found.append(Problem(f"other {what} than the reference row"))
+    return found
+
+
+def _compared(row: Row, reference: Row, noise: dict[str, SeedNoise]) -> Mean:
+    """The mean difference over the pairs of runs."""
+    pairs = _pairs(row, reference)
+    if not pairs:
+        raise UserError("it shares no seed with the reference row")
     first, second = [], []
     for a, b in pairs:
         if not np.array_equal(a.predictions["ids"], b.predictions["ids"]):
-            raise UserError("it was evaluated on other images than the reference row")
+            raise OtherImages("it was evaluated on other images than the reference row")
         first.append(right(a, which(row, "last")))
         second.append(right(b, which(reference, "last")))
     if len(pairs) == 1:

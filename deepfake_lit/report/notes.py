@@ -131,10 +131,10 @@ def _one_cycle(reported: dict[str, Any]) -> list[str]:
 
 def _preprocessings(measured: list[Measured]) -> list[str]:
     """Which of two preprocessings a table of k comes from."""
-    claims = {m.row.key.partition(":")[2]: m.row.reported["accuracy"] for m in measured if "accuracy" in m.row.reported}
-    matching: dict[str, list[str]] = {}
+    claims = {m.row.k: m.row.reported["accuracy"] for m in measured if "accuracy" in m.row.reported}
+    matching: dict[str, list[int]] = {}
     for m in measured:
-        name, _, k = m.row.key.partition(":")
+        name, k = m.row.baseline, m.row.k
         if m.accuracy is not None and k in claims:
             matching.setdefault(name, [])
             if abs(m.accuracy.value - claims[k]) <= ROUNDING:
@@ -142,7 +142,7 @@ def _preprocessings(measured: list[Measured]) -> list[str]:
     if len(matching) < 2:
         return []
     parts = [
-        f"{name} gives {len(ks)} of its {len(claims)} values" + (f" (k = {', '.join(ks)})" if ks else "")
+        f"{name} gives {len(ks)} of its {len(claims)} values" + (f" (k = {', '.join(map(str, ks))})" if ks else "")
         for name, ks in matching.items()
     ]
     return [f"The table of k against both preprocessings: {'; '.join(parts)}."]

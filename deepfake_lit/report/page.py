@@ -17,7 +17,7 @@ from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
-from deepfake_lit.report.measure import Measured, alarming, measure
+from deepfake_lit.report.measure import Measured, measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.rows import Section, Table, command_line
 from deepfake_lit.report.sections import sections
@@ -83,7 +83,6 @@ def report(cfg: ReportConfig) -> Path:
         "figure": _figure,
     }
     environment.filters |= {"range": _range}
-    environment.tests["alarming"] = alarming
     for name in ("index.html", "report.md"):
         with atomic(target / name) as file:
             file.write(environment.get_template(f"{name}.j2").render(context))

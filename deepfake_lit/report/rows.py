@@ -57,6 +57,8 @@ class Row:
     runs: list[Run]  # one a seed
     reported: dict[str, Any] = field(default_factory=dict)  # accuracy, ...; empty where there is no report
     view: str = ""  # "tta": with test-time augmentation
+    baseline: str = ""  # of a row that is one k of a KNN: its name
+    k: int | None = None
     x: float | None = None  # its place on the axis of the table's plot
 
     @property

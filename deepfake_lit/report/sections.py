@@ -13,6 +13,8 @@ from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, rea
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
+OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # of a reported row's entries; the others are its values
+
 
 def sections(output: Path) -> list[Section]:
     """Of every report that was reproduced in an output folder, then of every sweep, then the runs of neither."""
@@ -79,16 +81,15 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
     for table in reported["tables"]:
         rows = []
         for entry in table["rows"]:
-            name, _, k = entry["row"].partition(":")
-            name = name.removesuffix("_standardised") if k else name
-            runs = [_run_of(output, trial, entry["row"]) for trial in by_row.get(name, [])]
-            values = {key: value for key, value in entry.items() if key not in ("row", "label", "view", "x")}
+            trials = by_row.get(entry.get("trial", entry["row"]), [])
+            runs = [_run_of(output, trial, entry.get("baseline", ""), entry.get("k")) for trial in trials]
+            values = {key: value for key, value in entry.items() if key not in OWN}
             key = f"{entry['row']}+{entry['view']}" if "view" in entry else entry["row"]
-            rows.append(Row(key, entry["label"], runs, values, entry.get("view", ""), entry.get("x")))
+            placed = {name: entry[name] for name in ("view", "x", "baseline", "k") if name in entry}
+            rows.append(Row(key, entry["label"], runs, values, **placed))
         tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
     words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
-    names = {entry["row"].partition(":")[0] for table in reported["tables"] for entry in table["rows"]}
-    if not {name.removesuffix("_standardised") for name in names} <= set(by_row):
+    if not {entry.get("trial", entry["row"]) for table in reported["tables"] for entry in table["rows"]} <= set(by_row):
         words.append(f"rows=[{','.join(by_row)}]")
     return Section(
         f"{record['report']}-{record['scale']}",
@@ -101,19 +102,13 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
     )
 
 
-def _run_of(output: Path, trial: dict[str, Any], row: str) -> Run:
+def _run_of(output: Path, trial: dict[str, Any], baseline: str, k: int | None) -> Run:
     if trial["reason"]:
         return Run(trial["seed"], "failed", None, None, trial["reason"], trial["overrides"])
-    if not trial["folders"]:
-        return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
     found = [run_at(str(output / folder), trial["seed"], tuple(trial["overrides"])) for folder in trial["folders"]]
-    name, _, k = row.partition(":")
-    if not k:
-        return found[-1]
-    for run in found:
-        if run.result and run.result.name == name and run.result.neighbours == int(k):
-            return run
-    return Run(trial["seed"], "missing", None, None, None, trial["overrides"])
+    if k is not None:
+        found = [run for run in found if run.result and (run.result.name, run.result.neighbours) == (baseline, k)]
+    return found[-1] if found else Run(trial["seed"], "missing", None, None, None, trial["overrides"])
 
 
 def section_of_sweep(folder: Path) -> Section | None:

@@ -27,14 +27,14 @@ def write_csv(path: Path, rows: list[Measured]) -> None:
                 "p_holm": d and d.p,
                 "claimed_difference": d and d.claimed,
                 "difference_seeds": d and d.seeds,
-                "verdict": d and d.verdict,
-                "reason": d and d.reason,
+                "verdict": d and d.verdict.text,
+                "reason": d and d.verdict.reason,
                 **{metric.column: m.metrics.get(name) for name, metric in METRICS.items() if metric.column},
                 "seconds": m.seconds,
                 "images_per_second": m.images_per_second,
                 "hardware": "; ".join(m.hardware),
                 "commits": "; ".join(m.commits),
-                "problems": "; ".join(m.problems),
+                "problems": "; ".join(map(str, m.problems)),
             }
         )
     with atomic(path) as file:

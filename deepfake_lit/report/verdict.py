@@ -1,10 +1,18 @@
 """What a measured difference lets one say of a claimed one."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from deepfake_lit.results.statistics import Mean, newcombe, seeds_needed
 
 LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    kind: str  # real | contradicted | undecided | one pair
+    text: str
+    reason: str
 
 
 def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
@@ -19,8 +27,8 @@ def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float,
 
 def judge(
     difference: Mean, p: float, claim: tuple[float, float] | None, deterministic: bool, comparisons: int = 1
-) -> tuple[str, str]:
-    """A verdict in words, and why.
+) -> Verdict:
+    """Judge a measured difference beside a claimed one.
 
     "contradicted" needs more than an interval of the mean without the claim: a report's figure is of one training
     each, so it must lie outside of where one more pair of trainings would (`Mean.single`), or on the other side of a
@@ -39,27 +47,29 @@ def judge(
     middle = 0.0 if claim is None else sum(claim) / 2
     if p < LEVEL:
         if middle and (difference.value > 0) != (middle > 0):
-            return "contradicted", f"{seeds}: the other way round"
+            return Verdict("contradicted", "contradicted", f"{seeds}: the other way round")
         if not outside:
-            return "real", seeds
+            return Verdict("real", "real", seeds)
         size = "smaller" if abs(difference.value) < abs(middle) else "larger"
-        return f"real, {size} than claimed", seeds
+        return Verdict("real", f"real, {size} than claimed", seeds)
     if outside and abs(difference.value) < abs(middle):
-        return "contradicted", seeds
+        return Verdict("contradicted", "contradicted", seeds)
     if deterministic:
-        return "not distinguishable from chance", f"{seeds}; the images are too few for a difference of this size"
-    verdict = f"not distinguishable from seed noise with {difference.seeds} seeds"
-    return verdict, _needed(difference, middle, comparisons)
+        reason = f"{seeds}; the images are too few for a difference of this size"
+        return Verdict("undecided", "not distinguishable from chance", reason)
+    text = f"not distinguishable from seed noise with {difference.seeds} seeds"
+    return Verdict("undecided", text, _needed(difference, middle, comparisons))
 
 
-def _of_one_pair(difference: Mean, p: float, claim: tuple[float, float] | None) -> tuple[str, str]:
+def _of_one_pair(difference: Mean, p: float, claim: tuple[float, float] | None) -> Verdict:
     middle = 0.0 if claim is None else sum(claim) / 2
     if p >= LEVEL:
-        return "not distinguishable with 1 seed", "seed noise is unknown: at least 2 more would be needed"
-    verdict = "differs in this one pair of trainings"
+        reason = "seed noise is unknown: at least 2 more would be needed"
+        return Verdict("undecided", "not distinguishable with 1 seed", reason)
+    text = "differs in this one pair of trainings"
     if middle:
-        verdict += ", in the claimed direction" if (difference.value > 0) == (middle > 0) else ", against the claim"
-    return verdict, "seed noise is unknown: 2 more seeds would show it"
+        text += ", in the claimed direction" if (difference.value > 0) == (middle > 0) else ", against the claim"
+    return Verdict("one pair", text, "seed noise is unknown: 2 more seeds would show it")
 
 
 def _needed(difference: Mean, claim: float, comparisons: int) -> str:

@@ -10,12 +10,12 @@ from deepfake_lit.core.console import out
 @dataclass
 class DemoConfig:
     output_dir: str = "outputs/demo"
-    train: int = 1500  # images
+    train: int = 1200  # images
     validation: int = 300
     test: int = 100
     image_size: int = 64
     seed: int = 0
-    max_epochs: int = 8
+    max_epochs: int = 6
 
 
 def demo(cfg: DemoConfig) -> None:

@@ -165,14 +165,15 @@ def _sweep_by_class(rows: list[dict[str, Any]], names: list[str]) -> None:
     if not classes:
         return
     shown = {metric.column: metric.label for metric in METRICS.values() if metric.column}
-    title = "best epoch: recall / precision by class, and over all classes"
-    table = _table(title, "trial", *names, *classes, *shown.values())
+    by_class = _table("best epoch, recall / precision by class", "trial", *names, *classes)
+    over_all = _table("best epoch", "trial", *names, *shown.values())
     for row in rows:
         if row["state"] == "done":
-            figures = [f"{row[f'recall_{name}']:.3f} / {row[f'precision_{name}']:.3f}" for name in classes]
-            figures += ["" if row[column] is None else f"{row[column]:.4f}" for column in shown]
-            table.add_row(str(row["trial"]), *map(escape, row["settings"].values()), *figures)
-    out.print(table)
+            trial = (str(row["trial"]), *map(escape, row["settings"].values()))
+            by_class.add_row(*trial, *(f"{row[f'recall_{n}']:.3f} / {row[f'precision_{n}']:.3f}" for n in classes))
+            over_all.add_row(*trial, *("" if row[column] is None else f"{row[column]:.4f}" for column in shown))
+    out.print(by_class)
+    out.print(over_all)
 
 
 def evaluation(report: dict[str, Any], output: Path) -> None:

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from deepfake_lit.models.layers import scaled
+from deepfake_lit.settings.kinds import DeepFakeNetConfig
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -34,3 +35,7 @@ class DeepFakeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.features(images))
+
+
+def build(cfg: DeepFakeNetConfig, in_channels: int, num_classes: int) -> DeepFakeNet:
+    return DeepFakeNet(in_channels, num_classes, cfg.width, cfg.dropout)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfake_lit.models.layers import conv_bn, scaled
+from deepfake_lit.settings.kinds import ResidualCNNConfig
 
 
 class Block(nn.Module):
@@ -51,3 +52,7 @@ class ResidualCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.stages(self.stem(images)))
+
+
+def build(cfg: ResidualCNNConfig, in_channels: int, num_classes: int) -> ResidualCNN:
+    return ResidualCNN(in_channels, num_classes, cfg.width, cfg.dropout)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from deepfake_lit.models.layers import conv_bn, scaled
 from deepfake_lit.models.texture import TextureNorm, build_texture
+from deepfake_lit.settings.kinds import WhiteningCNNConfig
 
 SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
 PATCHES = 2**28  # bytes of them at a time
@@ -121,3 +122,7 @@ def whitening_filters(images: Iterable[Tensor], patch: int) -> Tensor:
     values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
     filters = vectors / torch.sqrt(values.clamp_min(0) + SMALLEST)
     return filters.T.float().reshape(size, channels, patch, patch)
+
+
+def build(cfg: WhiteningCNNConfig, in_channels: int, num_classes: int) -> WhiteningCNN:
+    return WhiteningCNN(in_channels, num_classes, **{k: v for k, v in vars(cfg).items() if k != "kind"})

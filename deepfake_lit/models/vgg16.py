@@ -7,6 +7,7 @@ has neither a width nor another channel count.
 from torch import Tensor, nn
 
 from deepfake_lit.models.layers import scaled
+from deepfake_lit.settings.kinds import VGG16Config
 
 GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -50,3 +51,7 @@ class VGG16(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.avgpool(self.features(images)).flatten(1))
+
+
+def build(cfg: VGG16Config, in_channels: int, num_classes: int) -> VGG16:
+    return VGG16(in_channels, num_classes, cfg.width, cfg.dropout)

@@ -1,0 +1,85 @@
+"""The table of metrics: the same as torchmetrics, and there for runs that are older than a metric."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers.made_up_runs import made_up, record
+from sklearn import metrics as sklearn_metrics
+from torchmetrics.functional import classification as torchmetrics
+
+from deepfake_lit.core import metrics
+from deepfake_lit.core.metrics import LOGGED, METRICS, MONITORS, PER_CLASS, Metric, better, confusion
+from deepfake_lit.report.page import ReportConfig, report
+from deepfake_lit.results.figures import figures_of
+from deepfake_lit.results.result import read_result
+from deepfake_lit.studies.trials import table
+
+
+@pytest.fixture(scope="module")
+def answers() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    p = random.dirichlet(np.ones(4), 300).astype(np.float32)
+    return p, random.integers(0, 4, 300)
+
+
+def test_metrics_are_those_of_torchmetrics(answers):
+    p, labels = answers
+    found = figures_of(p, labels)
+    given = torch.from_numpy(p), torch.from_numpy(labels)
+    for name, reference in (
+        ("accuracy", torchmetrics.multiclass_accuracy(*given, 4, average="micro")),
+        ("f1", torchmetrics.multiclass_f1_score(*given, 4)),
+        ("precision_of", torchmetrics.multiclass_precision(*given, 4, average="none")),
+        ("recall_of", torchmetrics.multiclass_recall(*given, 4, average="none")),
+        ("f1_of", torchmetrics.multiclass_f1_score(*given, 4, average="none")),
+        ("calibration_error", torchmetrics.multiclass_calibration_error(*given, 4, n_bins=15)),
+    ):
+        np.testing.assert_allclose(found[name], reference.numpy(), rtol=1e-6)
+    assert found["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, p.astype(float)), rel=1e-6)
+    assert found["confusion"] == sklearn_metrics.confusion_matrix(labels, p.argmax(1)).tolist()
+
+
+def test_shares_are_exact():
+    labels = np.zeros(1250, np.int64)
+    p = np.tile(np.array([[0.9, 0.1]], np.float32), (1250, 1))
+    p[792:] = [0.1, 0.9]
+    assert json.dumps(figures_of(p, labels)["accuracy"]) == "0.6336"
+
+
+def test_a_class_that_is_not_there_counts_for_nothing(answers):
+    """As in torchmetrics: neither true nor answered, it is not part of the mean."""
+    p, labels = answers
+    wider = np.concatenate([p, np.zeros((300, 1), np.float32)], 1)
+    assert METRICS["f1"].compute(wider, labels) == pytest.approx(METRICS["f1"].compute(p, labels))
+    assert PER_CLASS["recall_of"].compute(wider, labels)[4] == 0
+    assert confusion(wider, labels)[4] == [0] * 5
+
+
+def test_what_is_monitored_says_which_way_is_better():
+    assert [better(name) for name in MONITORS] == ["min", "max", "max", "min"]
+    assert set(MONITORS) == {"val/loss", *(f"val/{name}" for name in LOGGED)}
+
+
+def test_a_run_of_before_gets_a_new_metric(tmp_path, monkeypatch):
+    """On the page, in its CSV files, in a sweep's table: from the stored predictions."""
+    record(tmp_path, {"cnn": [0.9, 0.91], "rgb": [0.92, 0.9]})
+    folder = made_up(tmp_path / "runs" / "net" / "swept", 0.9, 0)
+    trials = tmp_path / "sweeps" / "multirun-0" / "trials"
+    trials.mkdir(parents=True)
+    entry = {"number": 0, "overrides": ["seed=0"], "folder": folder, "folders": [folder], "reason": None}
+    (trials / "a.json").write_text(json.dumps(entry))
+
+    def sureness(p: np.ndarray, labels: np.ndarray) -> float:
+        return float(p.max(1).mean())
+
+    monkeypatch.setitem(metrics.METRICS, "sureness", Metric("mean confidence", sureness, column="sureness"))
+    result = read_result(tmp_path / "runs" / "net" / "cnn-0")
+    assert result.value("sureness", "last") == pytest.approx(0.84)  # 0.8 + 0.04 on one class
+    page = report(ReportConfig(str(tmp_path), images=False))
+    assert "mean confidence" in page.read_text()
+    rows = (page.parent / "tables" / "report_b-full-channels.csv").read_text().splitlines()
+    assert "sureness" in rows[0]
+    assert "0.84" in rows[1]
+    assert table(tmp_path / "sweeps" / "multirun-0")[0]["sureness"] == pytest.approx(0.84)

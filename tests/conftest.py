@@ -1,8 +1,13 @@
 """Data sets that the tests share. Everything a test writes goes to pytest's temporary folders."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+# Before torch and NumPy are imported, here and in every process that a test starts: the nets and matrices are tiny, so
+# more threads cost more than they bring, and parallel workers share the cores.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import pytest
 

@@ -5,21 +5,33 @@ import json
 
 import numpy as np
 import pytest
+from helpers.command_line import exit_status
 
 from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
-from deepfake_lit.bench.timing import BenchConfig, Comparison, compared
+from deepfake_lit.bench.timing import BenchConfig, Comparison, compared, in_a_process
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core import console
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.training import steps
 
 
-def test_bench_compares_both_sides(samples, tmp_path, capsys):
+def test_bench_compares_both_sides(samples, tmp_path, monkeypatch, capsys):
+    """One side in a process of its own, as both are: what a process imports takes seconds."""
+    started = []
+
+    def measured(cfg, function, name, side, *arguments):
+        started.append(side)
+        run = functools.partial(in_a_process, cfg) if side == "ours" else lambda call, *given: call(*given)
+        return run(function, name, side, *arguments)
+
+    monkeypatch.setattr(baselines, "in_a_process", measured)
     settings = [f"data.root={samples}", f"output={tmp_path}", "sizes=[1000]", "repetitions=1", "threads=1"]
     assert not COMMANDS["bench"](["knn", *settings])
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["bench"], row["case"], row["same"]) for row in report["rows"]] == [
         ("knn", "100 images", True),  # no more than there are
     ]
+    assert started == ["ours", "reference"]
     assert report["hardware"]["threads"] == 1
     for row in report["rows"]:
         assert row["ratio"] == pytest.approx(row["reference_seconds"] / row["seconds"])
@@ -89,7 +101,7 @@ def test_both_sides_are_called_in_turn_and_compared():
     ],
 )
 def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypatch, capsys):
-    """In this process, so that it can be made small."""
+    """In this process, so that it can be made small; only `start` is about processes."""
     for place in (loader, training, endtoend, commands, growth, utilisation):
         monkeypatch.setattr(place, "in_a_process", lambda cfg, function, *arguments: function(*arguments))
     monkeypatch.setattr(loader, "cores", lambda: 1)
@@ -99,6 +111,13 @@ def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypa
     monkeypatch.setattr(endtoend, "STEPS", 3)
     monkeypatch.setattr(training, "TRIVIAL_STEPS", 20)
     monkeypatch.setattr(utilisation, "COMPUTE", {"deepfake_net": (4, 4)})
+    for place in (training, endtoend, commands, utilisation):
+        monkeypatch.setattr(place, "compose", lambda overrides: compose([*overrides, "data.image_size=64"]))
+    if name == "start":  # the same command is started once
+        monkeypatch.setattr(commands, "_python", functools.cache(commands._python))
+    else:
+        monkeypatch.setattr(commands, "_python", lambda *arguments: exit_status([*arguments[2:]]))
+        monkeypatch.setattr(commands, "cores", lambda: 1)  # joblib's launcher without its workers: test_launchers
     for place in (loader, training, commands):
         monkeypatch.setattr(place, "compared", functools.partial(compared, warm_up=False))
     monkeypatch.setattr(commands, "ONE_BY_ONE", 5)

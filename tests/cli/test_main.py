@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.command_line import exit_status
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -63,21 +64,22 @@ def test_the_wheel_has_every_file_of_the_package_and_the_configuration(wheel):
                 assert (wheel / target / file.relative_to(folder)).exists(), file
 
 
-def test_demo(tmp_path):
+def test_demo(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     sizes = ["train=60", "validation=30", "test=10", "image_size=32", "max_epochs=1"]
-    done = python("-m", "deepfake_lit", "demo", f"output_dir={tmp_path}", *sizes, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    assert exit_status(["demo", f"output_dir={tmp_path}", *sizes]) == 0
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err
     for file in ("evaluation/confusion.png", "predictions/submission.csv", "evaluation/evaluation.json"):
         assert (tmp_path / file).exists(), file
     for command in ("samples", "audit", "train", "evaluate", "predict"):
-        assert f"$ deepfake-lit {command}" in done.stdout
+        assert f"$ deepfake-lit {command}" in said.out
 
 
-def test_a_multirun_trains_every_combination(samples, tmp_path):
+def test_a_multirun_trains_every_combination(samples, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=1"]
-    done = python("-m", "deepfake_lit", "train", "-m", "seed=0,1", "optimizer.lr=0.1,0.01", *overrides, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert exit_status(["train", "-m", "seed=0,1", "optimizer.lr=0.1,0.01", *overrides]) == 0
     assert len(list(tmp_path.glob("runs/default/*/result.json"))) == 4
 
 

@@ -3,12 +3,11 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.command_line import exit_status
 from helpers.tiny_data import (
     SIDE,
     chain,
@@ -330,11 +329,10 @@ def test_tolerating_must_leave_something_of_every_class(root, tmp_path):
         open_data(DataConfig(root=str(root), tolerate=["corrupt_image"]), tmp_path / "cache")
 
 
-def test_command_line_prints_the_message_alone_and_exits_with_2(root, tmp_path):
+def test_command_line_prints_the_message_alone_and_exits_with_2(root, tmp_path, capfd):
     put(b"", "train/t03.png")(root)
-    command = [sys.executable, "-m", "deepfake_lit", "train", f"data.root={root}", f"output_dir={tmp_path / 'out'}"]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert ended.stderr.startswith(f"deepfake-lit: 1 problem in the data {root}; nothing was done with them.")
-    assert "Traceback" not in ended.stderr
+    assert exit_status(["train", f"data.root={root}", f"output_dir={tmp_path / 'out'}"]) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"deepfake-lit: 1 problem in the data {root}; nothing was done with them.")
+    assert "Traceback" not in said.err

@@ -24,9 +24,15 @@ from deepfake_lit.training.run import run as train
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
 def test_every_row_of_every_plan_composes(report, scale):
+    """A row is composed with its last seed; with the others it has the same settings."""
+    rows = {}
     for trial in read_plan(report, ReproduceConfig(scale, seeds=[0, 1]), ["data.root=x"]).trials:
-        cfg = compose([o.replace("{", "").replace("}", "") for o in trial.overrides])
-        assert cfg.seed == trial.seed
+        rows.setdefault(trial.row, []).append(trial)
+    for trials in rows.values():
+        settings = {tuple(o for o in trial.overrides if o != f"seed={trial.seed}") for trial in trials}
+        assert [len(trial.overrides) for trial in trials] == [len(*settings) + 1] * len(trials)
+        cfg = compose([o.replace("{", "").replace("}", "") for o in trials[-1].overrides])
+        assert cfg.seed == trials[-1].seed
 
 
 @pytest.mark.parametrize("report", plans())

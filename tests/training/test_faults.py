@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from helpers import faults
+from helpers.command_line import exit_status
 from helpers.faults import differences, ended
 
-from deepfake_lit.cli.main import main
 from deepfake_lit.results.state import locked
 from deepfake_lit.studies.status import StatusConfig, look
 
@@ -141,7 +141,7 @@ def test_a_folder_that_becomes_read_only_loses_nothing(runs, tmp_path):
 @pytest.mark.parametrize(("below", "reason"), [("a file", "File exists"), ("/proc", "cannot be written")])
 def test_a_folder_that_cannot_be_made_is_one_line(runs, tmp_path, capsys, below, reason):
     (tmp_path / "a file").touch()
-    assert main_status(["train", *runs["onecycle"][0], f"output_dir={tmp_path / below}"]) == 2
+    assert exit_status(["train", *runs["onecycle"][0], f"output_dir={tmp_path / below}"]) == 2
     said = capsys.readouterr().err.strip()
     assert "\n" not in said
     assert reason in said
@@ -233,7 +233,7 @@ def test_a_failed_trial_is_listed_and_tried_again_on_request(swept, tmp_path):
 
 def test_a_sweep_by_name_and_its_status(swept, tmp_path, capsys):
     settings = [*swept[0], "trainer.max_epochs=1", f"output_dir={tmp_path}"]
-    assert main_status(["train", *settings, "+sweep=learning_rate"]) == 0
+    assert exit_status(["train", *settings, "+sweep=learning_rate"]) == 0
     (folder,) = (tmp_path / "sweeps").iterdir()
     assert folder.name.startswith("learning_rate-")
     with open(folder / "table.csv", newline="") as file:
@@ -241,19 +241,13 @@ def test_a_sweep_by_name_and_its_status(swept, tmp_path, capsys):
     assert [row["optimizer.lr"] for row in rows] == ["0.0001"] * 3 + ["0.0003"] * 3 + ["0.001"] * 3
     Path(rows[0]["folder"], "result.json").unlink()
     capsys.readouterr()
-    assert main_status(["status", f"output_dir={tmp_path}"]) == 0
+    assert exit_status(["status", f"output_dir={tmp_path}"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"sweep {folder.name}: 1 interrupted, 8 done" in said
     assert said.count("done") == 9
     # flags of Hydra's after the settings
-    assert main_status(["train", *settings, "--cfg", "job"]) == 0
+    assert exit_status(["train", *settings, "--cfg", "job"]) == 0
     assert "max_epochs: 1" in capsys.readouterr().out
-
-
-def main_status(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    return end.value.code
 
 
 def test_status_of_what_did_not_end_well(tmp_path, capsys):
@@ -271,5 +265,5 @@ def test_status_of_what_did_not_end_well(tmp_path, capsys):
         found = look(StatusConfig(str(tmp_path)))[0]
     states = {run.fingerprint: run.state for run in found}
     assert states == {"begun": "interrupted", "busy": "running", "failed": "failed", "odd": "unreadable"}
-    assert main_status(["status", f"output_dir={tmp_path / 'nothing'}"]) == 2
+    assert exit_status(["status", f"output_dir={tmp_path / 'nothing'}"]) == 2
     assert "there is no folder" in capsys.readouterr().err

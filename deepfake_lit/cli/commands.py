@@ -140,15 +140,5 @@ def samples(arguments: list[str]) -> None:
     print(f"made-up images: {folders[0]}")
 
 
-COMMANDS = {
-    "audit": audit,
-    "train": train,
-    "reproduce": reproduce,
-    "report": report,
-    "evaluate": evaluate,
-    "predict": predict,
-    "export": export,
-    "bench": bench,
-    "status": status,
-    "samples": samples,
-}
+_ALL = (audit, train, reproduce, report, evaluate, predict, export, bench, status, samples)
+COMMANDS = {command.__name__: command for command in _ALL}

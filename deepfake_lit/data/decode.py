@@ -78,13 +78,6 @@ def _decode(data: bytes, size: tuple[int, int] | None):
     if size is not None and size != (height, width):
         own = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
     facts = Facts(
-        None,
-        mode,
-        width,
-        height,
-        frames,
-        alpha,
-        pixel_hash.hexdigest()[:32],
-        hashlib.sha256(data).hexdigest()[:32],
+        None, mode, width, height, frames, alpha, pixel_hash.hexdigest()[:32], hashlib.sha256(data).hexdigest()[:32]
     )
     return facts, own[..., :3], None if opaque else 255 - own[..., 3]

@@ -74,11 +74,7 @@ def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
 
 
 def open_data(
-    cfg: DataConfig,
-    cache_dir: Path,
-    splits: tuple[str, ...] = ("train", "validation"),
-    *,
-    strict: bool = True,
+    cfg: DataConfig, cache_dir: Path, splits: tuple[str, ...] = ("train", "validation"), *, strict: bool = True
 ) -> ImageData:
     """Read, decode (or open the cache) and check a data set.
 

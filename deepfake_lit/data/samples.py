@@ -37,13 +37,7 @@ class SamplesConfig:
 
 
 def write_samples(
-    root: Path,
-    *,
-    train: int = 1500,
-    validation: int = 300,
-    test: int = 0,
-    image_size: int = 64,
-    seed: int = 0,
+    root: Path, *, train: int = 1500, validation: int = 300, test: int = 0, image_size: int = 64, seed: int = 0
 ) -> None:
     """Write `train`, `validation` and `test` images (totals of the splits) and their CSV files under `root`.
 
@@ -209,13 +203,7 @@ def _transposed_smeared(scene, matte, sigma, softness, rng):
 
 
 # A generator and its saturation, a faint hint: the scenes' own colours vary far more than that.
-_GENERATORS = (
-    (_held, 1.0),
-    (_transposed, 1.2),
-    (_low_pass, 0.8),
-    (_pasted, 0.5),
-    (_transposed_smeared, 1.2),
-)
+_GENERATORS = ((_held, 1.0), (_transposed, 1.2), (_low_pass, 0.8), (_pasted, 0.5), (_transposed_smeared, 1.2))
 
 
 def _checkered(scene, softness, rng):

@@ -11,7 +11,7 @@ from typing import Any
 import deepfake_lit
 from deepfake_lit.data.images import ImageData
 
-PACKAGES = (
+PACKAGES = [
     "torch",
     "torchvision",
     "pytorch-lightning",
@@ -24,7 +24,7 @@ PACKAGES = (
     "timm",
     "pillow",
     "numpy",
-)
+]
 
 
 def origin(data: ImageData) -> dict[str, Any]:

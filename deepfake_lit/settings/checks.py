@@ -51,10 +51,7 @@ def check(cfg: Config) -> None:
     require(0 <= a.hue <= 0.5, "augment.hue must be in [0, 0.5]")
     for name in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
         pair = getattr(a, name)
-        require(
-            len(pair) == 2 and 0 < pair[0] <= pair[1],
-            f"augment.{name} must be [low, high] with 0 < low <= high",
-        )
+        require(len(pair) == 2 and 0 < pair[0] <= pair[1], f"augment.{name} must be [low, high] with 0 < low <= high")
 
     m = cfg.model
     if hasattr(m, "width"):
@@ -77,8 +74,7 @@ def check(cfg: Config) -> None:
         _check_ensemble(cfg, require)
 
     require(
-        m.kind != "none" or len(cfg.baselines) > 0,
-        "model=none trains no network; name a baseline, as in baseline=knn",
+        m.kind != "none" or len(cfg.baselines) > 0, "model=none trains no network; name a baseline, as in baseline=knn"
     )
     for name in cfg.baselines:
         require(name.isidentifier(), f"baselines.{name}: a baseline's name is letters, digits and _")
@@ -97,10 +93,7 @@ def check(cfg: Config) -> None:
         f"extends is {cfg.extends!r}; it must be the fingerprint of a run: the 16 digits that its folder is named by",
     )
     one_of("trainer.precision", t.precision, ("auto", "fp32", "bf16", "fp16"))
-    for name, value in (
-        ("monitor", cfg.monitor),
-        ("scheduler.monitor", getattr(cfg.scheduler, "monitor", None)),
-    ):
+    for name, value in (("monitor", cfg.monitor), ("scheduler.monitor", getattr(cfg.scheduler, "monitor", None))):
         if value is not None:
             one_of(name, value, MONITORS)
     check_views(cfg.evaluate.views)
@@ -159,10 +152,7 @@ def _check_ensemble(cfg: Config, require) -> None:
     )
     require(m.fit_on != "out_of_fold" or (m.folds or 0) >= 2, "model.folds must be 2 or more")
     require(m.hidden > 0, "model.hidden must be above 0")
-    require(
-        cfg.augment == AugmentConfig(),
-        "members of an ensemble answer for the images as they are: augment=none",
-    )
+    require(cfg.augment == AugmentConfig(), "members of an ensemble answer for the images as they are: augment=none")
     require(cfg.init_from is None, "an ensemble starts from its members: leave init_from out")
     require(cfg.trainer.ema is None and cfg.trainer.swa is None, "an ensemble has no average of weights: no ema or swa")
 

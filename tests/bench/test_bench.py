@@ -29,7 +29,7 @@ def test_bench_compares_both_sides(samples, tmp_path, monkeypatch, capsys):
     assert not COMMANDS["bench"](["knn", *settings])
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["bench"], row["case"], row["same"]) for row in report["rows"]] == [
-        ("knn", "100 images", True),  # no more than there are
+        ("knn", "100 images", True)  # no more than there are
     ]
     assert started == ["ours", "reference"]
     assert report["hardware"]["threads"] == 1
@@ -86,19 +86,7 @@ def test_both_sides_are_called_in_turn_and_compared():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "loader",
-        "step",
-        "utilisation",
-        "fed",
-        "end_to_end",
-        "overhead",
-        "cache",
-        "start",
-        "predict",
-        "sweep",
-        "growth",
-    ],
+    ["loader", "step", "utilisation", "fed", "end_to_end", "overhead", "cache", "start", "predict", "sweep", "growth"],
 )
 def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypatch, capsys):
     """In this process, so that it can be made small; only `start` is about processes."""

@@ -32,12 +32,7 @@ def test_counts_alpha_and_statistics(tmp_path):
     root = write_set(tmp_path / "images", lambda c, i: np.full((40, 40, 3), (51 * c, 102, 204), np.uint8))
     found = audit(DataConfig(root=str(root)), tmp_path / "cache", tmp_path / "audit")
     f = found.findings
-    assert f["splits"]["train"] == {
-        "images": 6,
-        "per_class": [3, 3],
-        "sizes": {"40 x 40": 6},
-        "modes": {"RGB": 6},
-    }
+    assert f["splits"]["train"] == {"images": 6, "per_class": [3, 3], "sizes": {"40 x 40": 6}, "modes": {"RGB": 6}}
     assert f["alpha"]["verdict"] == "alpha is constant 255 in 12 of 12 images: RGBA carries no image information"
     assert f["train_pixels"]["per_class"][1]["mean"] == pytest.approx([0.2, 0.4, 0.8], abs=1e-3)
     assert f["train_pixels"]["per_class"][1]["std"] == pytest.approx([0, 0, 0], abs=0.02)

@@ -98,11 +98,7 @@ BROKEN = {
         "layout",
         "validation/ has classes that train/ lacks: c",
     ),
-    "zip cut off": case(
-        cut_zip,
-        "layout",
-        "neither a folder nor a readable .zip",
-    ),
+    "zip cut off": case(cut_zip, "layout", "neither a folder nor a readable .zip"),
     "zip contents table damaged": case(lambda r: damaged_zip(r, b"PK\x01\x02", -4), "layout", "cannot be listed"),
     "zip member damaged": case(
         lambda r: damaged_zip(r, b"train/t03.png", 60), "corrupt_image", "train/t03.png (cannot be read: Bad CRC-32"
@@ -133,11 +129,7 @@ BROKEN = {
     ),
     "directory for an image": case(directory_for_image, "missing_file", "train/t03"),
     "row missing": case(edit("t03,0\n", ""), "extra_file", "extra_file (1)", "train/t03.png"),
-    "image in a folder within": case(
-        put(WHOLE, "train/more/x.png"),
-        "extra_file",
-        "train/more/x.png",
-    ),
+    "image in a folder within": case(put(WHOLE, "train/more/x.png"), "extra_file", "train/more/x.png"),
     "image outside of classes": case(
         chain(class_folders(train_a=3, train_b=3, validation_a=3), put(WHOLE, "train/x.png")),
         "extra_file",
@@ -170,11 +162,7 @@ BROKEN = {
     "class without images": case(
         chain(*(edit(f"{i},2", f"{i},1") for i in CLASS_2)), "class_count", "no image of class 2", num_classes=3
     ),
-    "one class": case(
-        lambda r: write_csvs(r, classes=1),
-        "class_count",
-        "every training image has the same label",
-    ),
+    "one class": case(lambda r: write_csvs(r, classes=1), "class_count", "every training image has the same label"),
     "num_classes 1": case(lambda r: None, "class_count", "1 by data.num_classes; at least 2", num_classes=1),
     "too few class names": case(lambda r: None, "label_range", "label_range (8)", class_names=["a", "b"]),
     "too many class names": case(

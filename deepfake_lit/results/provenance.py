@@ -12,18 +12,8 @@ import deepfake_lit
 from deepfake_lit.data.images import ImageData
 
 PACKAGES = [
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "hydra-core",
-    "omegaconf",
-    "torchmetrics",
-    "scikit-learn",
-    "scikit-image",
-    "scipy",
-    "timm",
-    "pillow",
-    "numpy",
+    *("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics"),
+    *("scikit-learn", "scikit-image", "scipy", "timm", "pillow", "numpy"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What the commands print: messages, warnings, progress. Results go to standard output, the rest to standard error."""
+"""Messages, warnings and progress of the commands. Results go to standard output, everything else to standard error."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -20,25 +20,28 @@ _showing = False
 
 
 def warn(message: str) -> None:
+    """Print a warning to standard error."""
     err.print(f"warning: {message}", style="yellow", markup=False)
 
 
 def note(message: str) -> None:
+    """Print a message to standard error."""
     err.print(message, markup=False)
 
 
 def duration(seconds: float) -> str:
+    """Return a duration as text, such as "1 h 05 min" or "3 min 20 s"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
 
 
 def progress(items: Iterable, label: str, total: int, step: int = 1) -> Iterator:
-    """Yield the items under a progress bar with the remaining time, where standard error is a terminal.
+    """Yield the items; if standard error is a terminal, show a progress bar with the remaining time.
 
     Args:
-        total: what the bar counts to.
-        step: how much of it one item is.
+        total: the number at which the bar is full.
+        step: how far one item moves the bar.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _shown(Progress(*columns, console=err, transient=True)) as bar:
@@ -50,7 +53,7 @@ def progress(items: Iterable, label: str, total: int, step: int = 1) -> Iterator
 
 @contextlib.contextmanager
 def working(label: str) -> Iterator[None]:
-    """Show that work of unknown length goes on, and for how long, where standard error is a terminal."""
+    """Show a spinner and the elapsed time during work of unknown length, if standard error is a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with _shown(Progress(*columns, console=err, transient=True)) as bar:
         bar.add_task(label, total=None)
@@ -59,7 +62,7 @@ def working(label: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _shown(bar: Progress) -> Iterator[Progress]:
-    """Only on a terminal, and only the outermost of several: Rich before 14.1 cannot show one inside another."""
+    """Show a bar on a terminal, unless another is shown already: Rich before 14.1 cannot show one inside another."""
     global _showing
     outermost, _showing = not _showing, True
     bar.disable = not (outermost and err.is_terminal)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside the target, flushed to the disk, then renamed."""
+"""Atomic writing of files: each is written beside its target, flushed to the disk, then renamed."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ PARTIAL = ".partial"
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed has left half written. Nobody else may be writing in the folder."""
+    """Remove the unfinished files of a killed process. No other process may be writing in the folder."""
     for path in folder.glob(f".*{PARTIAL}"):
         path.unlink(missing_ok=True)
 
@@ -22,7 +22,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file that becomes `path` when the block ends without an exception.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; `path` is then as it was.
+        OSError: the disk is full or the folder cannot be written; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
@@ -35,17 +35,18 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        partial.chmod(0o666 & ~umask)  # mkstemp makes private files; these are for everyone who may read the folder
+        partial.chmod(0o666 & ~umask)  # mkstemp makes files private; whoever may read the folder may read these
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
-    """
+    """Read a JSON file.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or is no JSON; the message says why.
+        ValueError: the file cannot be read or is not JSON; the message says why.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -58,6 +59,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, tree: Any) -> None:
+    """Write a JSON file atomically."""
     with atomic(path) as file:
         json.dump(tree, file, indent=1)
         file.write("\n")

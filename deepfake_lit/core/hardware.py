@@ -1,4 +1,4 @@
-"""What this machine computes in, and how a result describes it."""
+"""The device, precision and memory format that this machine computes in, and how a result describes them."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,6 +9,8 @@ from deepfake_lit.core.system import cores, cpu_name
 
 @dataclass(frozen=True)
 class Hardware:
+    """What a run computed on; results store it."""
+
     device: str  # cpu | cuda | mps
     name: str
     cores: int
@@ -28,10 +30,10 @@ class Hardware:
 
 
 def resolve(accelerator: str = "auto", precision: str = "auto", channels_last: bool | None = None) -> Hardware:
-    """Choose the device, precision and memory format: what is set, else what is fast here without a loss of accuracy.
+    """Choose the device, precision and memory format: as set, else what is fast here without a loss of accuracy.
 
-    It is bf16 and channels_last on a GPU that has bf16, and on a CPU with AVX512-bf16 or AMX instructions; else fp32.
-    On a CPU channels_last only comes with bf16: in fp32 its weight gradients are slower than contiguous ones.
+    The default is bf16 on a GPU that has it and on a CPU with AVX512-bf16 or AMX instructions, else fp32. channels_last
+    is the default on CUDA and wherever precision is not fp32: on a CPU in fp32 its weight gradients are slower.
     """
     device = _device(accelerator)
     if precision == "auto":

@@ -1,7 +1,7 @@
-"""The metrics of a classification: one table that results, sweeps, pages and the terminal are made from.
+"""The classification metrics: one table for results, sweeps, pages and the terminal.
 
-A new metric is a function and a line in `METRICS`. It is then logged, selected on and shown where the others are, and
-runs that are older than it get it from their stored predictions.
+To add a metric, write a function and add a line to `METRICS`. It is then logged, offered as a monitor and shown like
+the others; for older runs it is computed from their stored predictions.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-BINS = 15  # of the calibration error
-LEAST = 1e-12  # probability that log loss counts with at least
+BINS = 15  # number of bins of the calibration error
+LEAST = 1e-12  # log loss counts smaller probabilities as this
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Metric:
     """How a metric is named, computed and shown.
 
     Attributes:
-        compute: takes probabilities float (N, K) and labels int64 (N,), and returns one number, or one a class.
+        compute: takes probabilities float (N, K) and labels int64 (N,); returns one number, or one per class.
         better: "max" or "min".
-        column: in CSV tables; None: it has no column of its own on pages and in tables.
-        percent: whether pages show it in percent; the terminal shows four digits.
+        column: its name in CSV tables; None: pages and tables have no column for it.
+        percent: whether pages show it in percent. The terminal shows four digits.
     """
 
     label: str
@@ -33,12 +33,12 @@ class Metric:
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of the images that are right."""
+    """Return the share of images that are classified correctly."""
     return float((probabilities.argmax(1) == labels).mean())
 
 
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean F1 of the classes that are there or were answered."""
+    """Return the mean F1 of the classes that occur in the labels or the predictions."""
     from sklearn.metrics import f1_score
 
     classes = range(probabilities.shape[1])
@@ -82,17 +82,17 @@ PER_CLASS = {
     "recall_of": Metric("recall", _of_classes(1)),
     "f1_of": Metric("F1", _of_classes(2)),
 }
-# what a training logs of each validation; val/loss is the log loss, as the mean over batches
+# metrics that are logged at each validation; log loss is left out because val/loss, the mean over batches, is it
 LOGGED = {name: metric for name, metric in METRICS.items() if name != "log_loss"}
 MONITORS = ("val/loss", *(f"val/{name}" for name in LOGGED))
 
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[list[int]]:
-    """Return how many images of each class (rows) were taken for each class (columns)."""
+    """Return the confusion matrix: counts by true class (rows) and predicted class (columns)."""
     k = probabilities.shape[1]
     return np.bincount(labels * k + probabilities.argmax(1), minlength=k * k).reshape(k, k).tolist()
 
 
 def better(monitor: str) -> str:
-    """Return "max" or "min", whichever value of one of `MONITORS` is the best."""
+    """Return whether the best value of a monitor, one of `MONITORS`, is its "max" or its "min"."""
     return "min" if monitor == "val/loss" else METRICS[monitor.removeprefix("val/")].better

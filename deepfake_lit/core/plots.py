@@ -1,16 +1,16 @@
-"""Pictures of results and data, as PNG files."""
+"""Figures of results and data, written as PNG files."""
 
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot: a notebook keeps its own way to show figures
+from matplotlib.figure import Figure  # not pyplot, which would change a notebook's way of showing figures
 
 
 def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:
-    """Counts in the cells, shaded by the share of the true class.
+    """Draw a confusion matrix: counts in the cells, shaded by their share of the true class.
 
     Args:
-        counts: int (K, K), rows true, columns predicted.
+        counts: int (K, K), rows are true classes, columns are predicted ones.
     """
     counts = np.asarray(counts)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -31,10 +31,10 @@ def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], tit
 
 
 def contact_sheet(path: Path, rows: list[np.ndarray], class_names: list[str]) -> None:
-    """A row of images for each class, magnified to whole multiples so that every pixel is seen.
+    """Draw a row of images for each class, enlarged without interpolation so that single pixels are visible.
 
     Args:
-        rows: for each class uint8 (n, H, W, 3).
+        rows: the images of each class, uint8 (n, H, W, 3).
     """
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(1.25 * columns + 0.8, 1.3 * len(rows) + 0.2), layout="constrained")
@@ -50,10 +50,10 @@ def contact_sheet(path: Path, rows: list[np.ndarray], class_names: list[str]) ->
 
 
 def spectra(path: Path, mean_log: np.ndarray, class_names: list[str]) -> None:
-    """Mean log-spectrum of each class, what it has beyond the mean of all classes, and the radial average of that.
+    """Draw each class's mean log-spectrum, its difference from the mean of all classes, and that one's radial average.
 
     Args:
-        mean_log: float (K, H, W), mean of log10 of the power, zero frequency in the centre.
+        mean_log: float (K, H, W), mean log10 of the power, zero frequency in the centre.
     """
     k = len(class_names)
     beyond = mean_log - mean_log.mean(0)
@@ -85,7 +85,7 @@ def spectra(path: Path, mean_log: np.ndarray, class_names: list[str]) -> None:
 
 
 def radial_average(image: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """(frequencies in cycles a pixel, mean over the ring) of an (H, W) spectrum with zero frequency in the centre."""
+    """Return (frequencies in cycles per pixel, mean over each ring) of an (H, W) spectrum, zero frequency central."""
     fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in image.shape)
     radius = np.hypot(fy[:, None], fx[None, :])
     edges = np.linspace(0, 0.5, bins + 1)

@@ -1,4 +1,4 @@
-"""The processes that Lightning starts for the further devices of a run, and this one among them."""
+"""Helpers for a run on several devices, for each of which Lightning starts a process."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ from deepfake_lit.core.errors import UserError
 
 
 def is_main_process() -> bool:
-    """False in the processes that Lightning starts for the further devices of a run."""
+    """Return False in the processes that Lightning starts for the further devices of a run, else True."""
     return not rank_zero_only.rank
 
 
 def any_process(trainer: pl.Trainer, condition: bool) -> bool:
-    """Whether it holds in any process of the run: they write checkpoints and end together."""
+    """Return whether the condition holds in any process of the run: all write checkpoints and stop together."""
     if trainer.world_size == 1:
         return condition
     return trainer.strategy.reduce_boolean_decision(condition, all=False)
@@ -24,7 +24,7 @@ def any_process(trainer: pl.Trainer, condition: bool) -> bool:
 
 @contextlib.contextmanager
 def process_group_left():
-    """Afterwards this process is on its own again, so that the next trial of a sweep can start processes anew."""
+    """Leave the process group of a run after the block, so that the next trial of a sweep can start its processes."""
     names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     before = {name: os.environ.get(name) for name in names}
     grouped = _in_a_group()
@@ -42,10 +42,10 @@ def _in_a_group() -> bool:
 
 
 def one_device(what: str) -> None:
-    """For work that is several runs in one process, which Lightning cannot start over on other devices.
+    """Refuse several GPUs for work that trains several runs in one process: Lightning cannot start it on each of them.
 
     Raises:
-        UserError: there are several.
+        UserError: this process sees more than one GPU.
     """
     if torch.cuda.device_count() > 1:
         raise UserError(

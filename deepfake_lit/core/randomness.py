@@ -1,9 +1,9 @@
-"""Randomness that is derived, not stored.
+"""Random numbers that are computed from their place in the run, without a generator's state.
 
-Every random number of a run is a function of (seed, epoch, sample or step, stream). There is no generator whose
-state a checkpoint would have to carry, a sample gets the same augmentation in whatever batch, worker or device it
-is, and a run that was stopped goes on as if it had not been. The mixing function is the finaliser of splitmix64
-(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+Every random number of a run is a function of (seed, epoch, sample or step, stream). So a checkpoint stores no
+generator, a sample's augmentation does not depend on its batch, worker or device, and a resumed run equals one that
+never stopped. The mixing function is the finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+number generators", OOPSLA 2014).
 """
 
 import random
@@ -16,7 +16,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mix(x: int) -> int:
-    """splitmix64's finaliser on Python integers: 64 bits in, 64 bits out."""
+    """Apply splitmix64's finaliser to a Python integer: 64 bits in, 64 bits out."""
     x &= MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
@@ -24,7 +24,7 @@ def mix(x: int) -> int:
 
 
 def derive(*parts: int | str) -> int:
-    """A 64-bit number from a path of integers and names, such as derive(seed, epoch, "shuffle")."""
+    """Return a 64-bit number for a path of integers and names, such as derive(seed, epoch, "shuffle")."""
     state = 0
     for part in parts:
         if isinstance(part, str):
@@ -38,8 +38,9 @@ def derive(*parts: int | str) -> int:
 
 
 def seed_torch(device: torch.device, *parts: int | str) -> None:
-    """Torch's generators of the CPU and of a device. `torch.manual_seed` would note for every other kind of device,
-    with a stack trace, that it is to be seeded too."""
+    """Seed torch's generators of the CPU and of one device.
+
+    `torch.manual_seed` would also queue a seed, with a stack trace, for every other kind of device."""
     seed = derive(*parts) >> 1
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
@@ -47,6 +48,7 @@ def seed_torch(device: torch.device, *parts: int | str) -> None:
 
 
 def python_random(*parts: int | str) -> random.Random:
+    """Return a Python generator that is seeded with `derive`."""
     return random.Random(derive(*parts))
 
 
@@ -55,19 +57,19 @@ def _signed(x: int) -> int:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64, where torch's is arithmetic."""
+    """Shift int64 right logically; torch's own shift is arithmetic."""
     return (x >> bits) & (2 ** (64 - bits) - 1)
 
 
 def mix_tensor(x: Tensor) -> Tensor:
-    """`mix` on int64 tensors of any device; products wrap around."""
+    """Apply `mix` to an int64 tensor on any device; products wrap around."""
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     return x ^ _shift(x, 31)
 
 
 def sample_keys(seed: int, epoch: int, indices: Tensor) -> Tensor:
-    """One int64 key a sample, on the indices' device.
+    """Return one int64 key per sample, on the indices' device.
 
     Args:
         indices: int64 (B,), positions in the data set.
@@ -76,14 +78,14 @@ def sample_keys(seed: int, epoch: int, indices: Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor, stream: str, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """float32 (B,) from low up to high, one a key; streams of different names are independent.
+    """Return float32 (B,), uniform between low and high, one per key; streams of different names are independent.
 
-    From 0 up to 1 it never is 1; other upper limits can be met by rounding.
+    In [0, 1] the value 1 never occurs; with other limits rounding can reach `high`.
     """
-    bits = _shift(mix_tensor(keys + _signed(derive(stream))), 40)  # 24 bits: what float32 holds exactly
+    bits = _shift(mix_tensor(keys + _signed(derive(stream))), 40)  # 24 bits, which float32 holds exactly
     return bits.to(torch.float32) * (2.0**-24 * (high - low)) + low
 
 
 def chance(keys: Tensor, stream: str, p: float) -> Tensor:
-    """bool (B,), true with probability p."""
+    """Return bool (B,), each True with probability p."""
     return uniform(keys, stream) < p

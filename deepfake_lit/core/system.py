@@ -1,4 +1,4 @@
-"""The operating system: processor, memory and signals. It imports no torch, so that worker processes start quickly."""
+"""Processor, memory and signals of the operating system. Imports no torch, so that worker processes start quickly."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ import sys
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system states it."""
+    """Return the processor's name as the operating system reports it."""
     if sys.platform == "linux":
         with open("/proc/cpuinfo") as f:
             for line in f:
@@ -21,8 +21,8 @@ def cpu_name() -> str:
 def keep_freed_memory() -> None:
     """Let glibc keep large freed buffers instead of returning them to the kernel after every step.
 
-    A CPU training step frees and takes hundreds of MB; getting them from the kernel again costs a page fault for
-    each 4 KiB. Other C libraries ignore this.
+    A training step on a CPU frees and allocates hundreds of MB; taking them from the kernel again costs a page fault
+    per 4 KiB. With other C libraries this does nothing.
     """
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
     _glibc("mallopt", mmap_threshold, 2**30)
@@ -30,19 +30,19 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give what has been freed back to the kernel, so that the memory that is used can be measured."""
+    """Return freed memory to the kernel, so that the memory in use can be measured."""
     _glibc("malloc_trim", 0)
 
 
 def _glibc(function: str, *arguments: int) -> None:
     if sys.platform != "linux":
         return
-    with contextlib.suppress(OSError, AttributeError):  # musl
+    with contextlib.suppress(OSError, AttributeError):  # musl has neither function
         getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

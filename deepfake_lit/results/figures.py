@@ -1,4 +1,4 @@
-"""The figures that a result states of a set of answers."""
+"""The figures of a result, computed from predicted probabilities. Runs and `evaluate` report the same ones."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def figures_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         labels: int64 (N,).
 
     Returns:
-        The keys of `METRICS` and `PER_CLASS`, `confusion` (rows true), `images`, and `interval`: Wilson's 95 % interval
-        of the accuracy over images (Wilson 1927), not over seeds.
+        The keys of `METRICS` and `PER_CLASS`, `confusion` (rows are true classes), `images` (N), and `interval`:
+        Wilson's 95 % interval of the accuracy over images (Wilson 1927), not over seeds.
     """
     found = {name: m.compute(probabilities, labels) for name, m in (METRICS | PER_CLASS).items()}
     found["confusion"] = confusion(probabilities, labels)

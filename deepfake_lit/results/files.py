@@ -1,4 +1,4 @@
-"""Stored predictions: how they are written, and how they are read as data."""
+"""Reading and writing of `predictions.npz`, the stored predictions. Nothing in the file is ever executed."""
 
 import zipfile
 import zlib
@@ -11,14 +11,17 @@ from deepfake_lit.core.files import atomic
 
 
 def write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays as one compressed `.npz`, whole or not at all."""
+    """Write the arrays to one compressed `.npz` atomically."""
     with atomic(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `predictions.npz`; pickled objects are refused. Those of a published sweep's runs are of
-    the last epoch alone."""
+    """Read the arrays of a `predictions.npz`. Runs of a published sweep hold those of the last epoch alone.
+
+    Raises:
+        UserError: the file cannot be read, holds pickled objects, or lacks the arrays that every run has.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}

@@ -1,4 +1,4 @@
-"""What a result says of where it comes from: data, code, versions, time."""
+"""The provenance that a result records: data, code, package versions and time."""
 
 import platform
 import subprocess
@@ -18,7 +18,7 @@ PACKAGES = [
 
 
 def origin(data: ImageData) -> dict[str, Any]:
-    """What a result says of its data and its code."""
+    """Describe the data, the code and the package versions, as fields of a `Result`."""
     return {
         "data": {
             "hash": data.hash,
@@ -33,10 +33,12 @@ def origin(data: ImageData) -> dict[str, Any]:
 
 
 def now() -> str:
+    """Return the current time in UTC, in ISO format to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of Python and of `PACKAGES`."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -48,14 +50,14 @@ def versions() -> dict[str, str]:
 
 @cache
 def code_version() -> dict[str, Any]:
-    """Version and, in a checkout, commit of this package, and whether the tree differed from that commit."""
+    """Return this package's version and, in a checkout, its commit and whether the tree differs from that commit."""
     code = {"version": deepfake_lit.__version__, "commit": None, "modified": None}
     top = Path(deepfake_lit.__file__).parent.parent
     if not (top / ".git").exists():
         return code
 
     def git(*arguments: str) -> str:
-        # Without optional locks: `status` would leave one behind where a run is killed in it.
+        # `status` takes an optional lock, and would leave it behind if the run were killed meanwhile.
         command = ["git", "--no-optional-locks", "-C", str(top), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         return done.stdout.strip() if done.returncode == 0 else ""

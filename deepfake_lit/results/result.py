@@ -1,4 +1,4 @@
-"""What a finished run leaves as `result.json`: one type, one writer."""
+"""The result of a finished run, and the only reader and writer of `result.json`."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from deepfake_lit.results.files import read_predictions, write_predictions
 
 SCHEMA = 1
 REQUIRED = ("schema", "name", "fingerprint", "config", "seed", "data", "code", "hardware", "best", "last")
-# figure of a result -> array of `predictions.npz` that it is computed from
+# Field of a result -> the array of `predictions.npz` from which its figures are computed.
 ARRAYS = {
     "best": "probabilities",
     "best_tta": "probabilities_tta",
@@ -25,16 +25,16 @@ ARRAYS = {
 
 @dataclass
 class Result:
-    """A finished run.
+    """The result of a finished run.
 
-    `best`, `last` and, with test-time augmentation, `best_tta` and `last_tta` hold the figures of `figures_of`: of the
-    selected epoch and of the last one. A baseline has one state, which counts as both.
+    `best` and `last` hold the figures of `figures_of` for the selected epoch and for the last one; `best_tta` and
+    `last_tta` hold those with test-time augmentation. A baseline has one state, which counts as both epochs.
     """
 
     kind: str  # network | ensemble | baseline
     name: str
     fingerprint: str
-    config: dict[str, Any]  # as `identity.to_dict` gives it; of a baseline `baseline` and `data.channels`
+    config: dict[str, Any]  # from `identity.to_dict`; a baseline stores only `baseline` and `data.channels`
     seed: int
     data: dict[str, Any]  # hash, class_names, image_size, images, tolerated
     code: dict[str, Any]  # version, commit, modified
@@ -46,28 +46,28 @@ class Result:
     versions: dict[str, str] | None = None
     finished: str | None = None
     wall_seconds: float | None = None
-    images_per_second: float | None = None  # of training
-    selected_on: str | None = None  # None: nothing was selected on the validation images
+    images_per_second: float | None = None  # in training
+    selected_on: str | None = None  # monitored metric; None: nothing was selected on the validation images
     best_epoch: int | None = None  # counted from 0
     history: list[dict[str, float]] = field(default_factory=list)
     parameters: int | None = None
-    checkpoints: dict[str, float] | None = None  # how many were written, and the seconds that it took
+    checkpoints: dict[str, float] | None = None  # number written, and the seconds spent on writing them
     init_from: dict[str, Any] | None = None  # the lineage of the weights that it started with
-    members: list[dict[str, Any]] | None = None  # of an ensemble, each with its gain
-    features: int | None = None  # of a baseline, an image
-    random: bool | None = None  # of a baseline: whether another seed would give another result
-    seconds: dict[str, float] | None = None  # of a baseline's parts
-    folder: str = ""  # where it lies; not part of the file
+    members: list[dict[str, Any]] | None = None  # ensembles: each member with the ensemble's gain over it
+    features: int | None = None  # baselines: the number of features per image
+    random: bool | None = None  # baselines: whether another seed could give another result
+    seconds: dict[str, float] | None = None  # baselines: time for features, fitting and predicting
+    folder: str = ""  # the run's folder; not stored in the file
 
     def figures(self, epoch: str, view: str = "") -> dict[str, Any]:
-        """Return the figures of the "best" or "last" epoch, with test-time augmentation for the view "tta"."""
+        """Return the figures of the "best" or "last" epoch; with view "tta" those with augmentation, if there are."""
         return (view and getattr(self, f"{epoch}_{view}")) or getattr(self, epoch)
 
     def value(self, metric: str, epoch: str, view: str = "") -> Any:
-        """Return a metric; of a run that is older than it computed from the stored predictions.
+        """Return a metric. If the run is older than the metric, compute it from the stored predictions.
 
         Raises:
-            UserError: the predictions are not there.
+            UserError: the predictions are needed and missing.
         """
         found = self.figures(epoch, view)
         if metric not in found:
@@ -80,37 +80,37 @@ class Result:
 
     @property
     def neighbours(self) -> int | None:
-        """The k of a KNN."""
+        """Return the k of a KNN baseline, else None."""
         steps = self.config.get("baseline", {}).get("steps", [])
         return next((values.get("n_neighbors") for name, values in steps if name == "KNN" and values), None)
 
 
-ALWAYS = ("selected_on", "best_epoch")  # in the file as null too
+ALWAYS = ("selected_on", "best_epoch")  # written even when null
 
 
 @dataclass
 class Results:
-    """What one configuration leaves: the results of its baselines, and of its network where it has one."""
+    """The results of one configuration: those of its baselines, and that of its network if it has one."""
 
     baselines: list[Result]
     network: Result | None = None
 
     @property
     def main(self) -> Result:
-        """The network's, else that of the last baseline."""
+        """Return the network's result, or the last baseline's if there is no network."""
         return self.network or self.baselines[-1]
 
     @property
     def every(self) -> list[Result]:
-        """The baselines', then the network's."""
+        """Return the baselines' results, then the network's."""
         return [*self.baselines, *([self.network] if self.network else [])]
 
 
 def write_result(result: Result, predictions: dict[str, np.ndarray]) -> None:
-    """Write `predictions.npz`, then `result.json`, which says that everything is there.
+    """Write `predictions.npz`, then `result.json`. The latter marks the run as finished, so it comes last.
 
     Args:
-        predictions: `ids` (N,) str, `labels` int64 (N,), and of `ARRAYS` those that the run has, float32 (N, K).
+        predictions: `ids` str (N,), `labels` int64 (N,), and those of `ARRAYS` that the run has, float32 (N, K).
     """
     write_predictions(Path(result.folder) / "predictions.npz", predictions)
     tree = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "folder"}
@@ -119,10 +119,10 @@ def write_result(result: Result, predictions: dict[str, np.ndarray]) -> None:
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read the finished result in a run's folder; None where there is none yet.
+    """Read the result in a run's folder; None if the run is not finished.
 
     Raises:
-        UserError: the file is no result of this program, or of a newer version of it.
+        UserError: the file is not a result of this program, or a newer version wrote it.
     """
     path = folder / "result.json"
     try:
@@ -142,7 +142,7 @@ def read_result(folder: Path) -> Result | None:
 
 
 def _kind(tree: dict[str, Any]) -> str:
-    """The kind of a result that was written before results said it."""
+    """Infer the kind of a result that was written before results stored it."""
     if tree.get("selected_on") is None:
         return "baseline"
     return "ensemble" if tree["config"].get("model", {}).get("kind") == "ensemble" else "network"

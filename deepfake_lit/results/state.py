@@ -1,4 +1,4 @@
-"""What a run is at - done, running, interrupted, failed - and who may write in its folder."""
+"""The state of a run (done, running, interrupted or failed), and the lock on its folder."""
 
 import contextlib
 import errno
@@ -13,28 +13,28 @@ from deepfake_lit.core.files import read_json, remove_partial, write_json
 from deepfake_lit.results.provenance import now
 from deepfake_lit.results.result import Result, read_result
 
-UNWRITABLE = {  # what can be mended from outside, and how
+UNWRITABLE = {  # errors that the user can fix, and how
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
 }
 
 
 class Busy(UserError):
-    """Another process is in the run."""
+    """The error that another process is working on the run."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Make a run's folder and keep every other process out of it.
+    """Create a run's folder and hold its lock, which keeps every other process out.
 
-    The kernel holds the lock for the process, and gives it back when the process dies, in whatever way.
+    The kernel owns the lock and releases it however the process dies.
 
     Args:
-        wait: for as long as another process is in it.
+        wait: wait as long as another process holds the lock.
 
     Raises:
-        Busy: another process is in it.
-        UserError: the folder cannot be written.
+        Busy: another process holds the lock, and `wait` is false.
+        UserError: the folder cannot be written or locked.
     """
     lock = FileLock(folder / ".lock")
     try:
@@ -54,7 +54,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process is in a run."""
+    """Tell whether a process is working on a run."""
     if not (folder / ".lock").exists():
         return False
     try:
@@ -65,7 +65,7 @@ def in_use(folder: Path) -> bool:
 
 
 def failure(folder: Path) -> str | None:
-    """Why a run failed when it was last tried; None where it did not."""
+    """Return why the last try of a run failed; None if it did not fail."""
     try:
         return read_json(folder / "failure.json")["error"]
     except FileNotFoundError:
@@ -75,12 +75,12 @@ def failure(folder: Path) -> str | None:
 
 
 def state_of(folder: Path) -> tuple[str, Result | None, str | None]:
-    """What a run is at: done, running, failed or interrupted; its result if done; the reason if it failed.
+    """Return the state (done, running, failed or interrupted), the result if done, and the reason if failed.
 
     Raises:
         UserError: as `read_result`.
     """
-    busy = in_use(folder)  # asked first: it may end meanwhile, and then has a result
+    busy = in_use(folder)  # before the result is read: a run that ends in between is then seen as done
     if result := read_result(folder):
         return "done", result, None
     if busy:
@@ -91,12 +91,12 @@ def state_of(folder: Path) -> tuple[str, Result | None, str | None]:
 
 @contextlib.contextmanager
 def recorded_failure(folder: Path) -> Iterator[None]:
-    """Leaves `failure.json` when the run ends in an exception; the next try removes it.
+    """Write `failure.json` if the block raises an exception; the next try removes it.
 
     Raises:
-        Unfinished: the disk is full, or has become read-only.
+        Unfinished: the disk is full or cannot be written, which can be fixed before the run goes on.
     """
-    (folder / "failure.json").unlink(missing_ok=True)  # of an earlier try: if this one is killed it has not failed
+    (folder / "failure.json").unlink(missing_ok=True)  # a try that is killed has not failed
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How long a report's runs take, before they start and while they go on."""
+"""An estimate of how long a report's runs take, before they start and while they go on."""
 
 import math
 import re
@@ -14,18 +14,18 @@ from deepfake_lit.studies.status import run_status
 from deepfake_lit.training.run import run_folder
 from deepfake_lit.training.steps import TrainingSteps
 
-EVALUATIONS = 4  # of the validation images when a run is over: two checkpoints, each without and with one more view
-FORWARD = 1 / 3  # of a training step's time
+EVALUATIONS = 4  # passes over the validation images after training: two checkpoints, each without and with a 2nd view
+FORWARD = 1 / 3  # a forward pass takes this share of a training step's time
 
 
 def _from_the_start(trial: Trial) -> Config:
-    """A network's configuration without the checkpoint that it starts from."""
+    """Return a network's configuration without the checkpoint that it starts from."""
     overrides = without_references(trial)
     return compose(overrides if len(overrides) == len(trial.overrides) else [*overrides, "init_from=null"])
 
 
 class TimeLeft:
-    """How long the rest takes: by a few timed steps of each kind of network, corrected by what has been done since."""
+    """The time that is left: a few timed steps of each kind of network, corrected by the pace of the finished runs."""
 
     def __init__(self, plan: Plan, data: ImageData):
         self.plan, self.data = plan, data
@@ -43,8 +43,8 @@ class TimeLeft:
         )
 
     def _estimate(self, trial: Trial) -> float:
-        """Seconds that are left; 0 of a baseline, of an ensemble but for the networks that it trains on folds, or where
-        it is finished."""
+        """Return the seconds that are left: 0 for a finished run or a baseline. An ensemble takes only the time of the
+        networks that it trains on folds."""
         left = self._share_left(trial)
         if not left:
             return 0.0
@@ -56,7 +56,7 @@ class TimeLeft:
         return 0.0 if cfg.model.kind == "none" else left * self._training(cfg)
 
     def _stages(self, trial: Trial) -> float:
-        """Of all networks that a trial is made of, as if none were there."""
+        """Return the seconds of all networks that a trial is made of, as if none of them were trained yet."""
         seconds = 0.0
         for name, *_ in re.findall(REFERENCE, " ".join(trial.overrides)):
             other = self.plan.trial(name, trial.seed)
@@ -69,26 +69,26 @@ class TimeLeft:
         batches = -(-train // cfg.data.batch_size)
         images = cfg.data.batch_size * min(batches, limit if isinstance(limit, int) else round(limit * batches))
         evaluated = validation * (cfg.trainer.max_epochs + EVALUATIONS) * FORWARD
-        if cfg.augment.window:  # whole images, at the time of a window
+        if cfg.augment.window:  # training sees windows, evaluation whole images: time grows with the area
             side = cfg.data.image_size or math.sqrt(math.prod(self.data.size))
             evaluated *= (side / cfg.augment.window) ** 2
         return (cfg.trainer.max_epochs * images + evaluated) * self._rate(cfg)
 
     def _share_left(self, trial: Trial) -> float:
-        """Of a network's epochs."""
+        """Return the share of a network's epochs that are left; 1 for a baseline."""
         try:
             cfg = compose([filled(override, trial, self.plan) for override in trial.overrides])
             if cfg.model.kind == "none":
                 return 1.0
             run = run_status(run_folder(cfg, self.data))
-        except UserError:  # a row that it needs has not been run
+        except UserError:  # a row that this one needs has not been run
             return 1.0
         if run.state == "done":
             return 0.0
         return 1.0 - run.epochs / run.max_epochs if run.max_epochs else 1.0
 
     def _rate(self, cfg: Config) -> float:
-        """Seconds a training image."""
+        """Return the seconds per training image; networks that differ in dropout alone share one measurement."""
         inputs = cfg.data.channels, cfg.data.image_size, cfg.data.batch_size, cfg.augment.window
         key = str((cfg.model, *inputs, cfg.optimizer.kind, cfg.trainer.precision))
         key = re.sub(r"dropout=[^,)]*", "", key)
@@ -108,6 +108,7 @@ class TimeLeft:
         return self.rates[key]
 
     def left(self, trial: Trial) -> str:
+        """Return how long all runs that are not done still take, in words; empty if that is nothing."""
         remaining = sum(self.expected.values())
         if not remaining:
             return ""
@@ -115,8 +116,9 @@ class TimeLeft:
         return f"about {console.duration(remaining * pace)} left"
 
     def done(self, trial: Trial) -> None:
+        """Take note that a trial is over, and of its pace if it was trained just now."""
         now = time.monotonic()
         expected = self.expected.pop(id(trial))
-        if expected and not trial.reason and now - self._started > 0.1 * expected:  # else it was finished before
+        if expected and not trial.reason and now - self._started > 0.1 * expected:  # faster: it was finished before
             self.spent, self.estimated = self.spent + now - self._started, self.estimated + expected
         self._started = now

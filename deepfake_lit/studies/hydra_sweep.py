@@ -1,4 +1,4 @@
-"""What Hydra is told of a sweep before its first trial."""
+"""What Hydra is told about a sweep before its first trial."""
 
 import contextlib
 import sys
@@ -13,11 +13,11 @@ from deepfake_lit.settings.identity import NOT_IDENTITY, digest, of_role, settin
 
 
 class BeforeSweep(Callback):
-    """Says where a sweep lies, and gives Optuna's sweeper what makes the same command go on.
+    """A Hydra callback that keeps a sweep's folder, and sets up Optuna so that the same command continues a sweep.
 
-    With a fixed seed Optuna asks for the same trials again, and those that are finished answer at once. So nothing of
-    an unfinished study is needed: it is made anew, in `study.db` in the sweep's folder, and ends with as many trials
-    as were asked for. Hydra turns a callback's errors into warnings, hence no more than this here.
+    With a fixed seed Optuna asks for the same trials again, and finished trials answer at once. So nothing of an
+    unfinished study is needed: `study.db` in the sweep's folder is made anew, and ends with as many trials as were
+    asked for. Hydra turns a callback's errors into warnings, so this class does no more than that.
     """
 
     folder: Path | None = None
@@ -41,7 +41,7 @@ class BeforeSweep(Callback):
                 sweeper.sampler.seed = 0
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / ".study.lock", timeout=0)
-            with contextlib.suppress(Timeout):  # in another terminal that has the file the study stays in memory
+            with contextlib.suppress(Timeout):  # another terminal has the file: this one's study stays in memory
                 lock.acquire()
                 BeforeSweep.study_lock = lock  # held until the sweep ends, or this process
                 (folder / "study.db").unlink(missing_ok=True)
@@ -49,7 +49,7 @@ class BeforeSweep(Callback):
 
     @classmethod
     def over(cls) -> Path | None:
-        """The folder of the sweep that has ended; None: it was one run."""
+        """Release the study and return the folder of the sweep that has ended; None if it was a single run."""
         if cls.study_lock:
             cls.study_lock.release()
         folder, cls.folder, cls.study_lock = cls.folder, None, None
@@ -57,8 +57,10 @@ class BeforeSweep(Callback):
 
 
 def _one_trial_a_core(config: Any) -> None:
-    """On a CPU the joblib launcher runs as many trials side by side as there are cores, unless it is told otherwise:
-    the fastest way to share them out (`bench sweep`). Its own default is ten."""
+    """Let the joblib launcher run one trial per core on a CPU, unless the user says otherwise.
+
+    This is the fastest way to share out the cores (`bench sweep`). The launcher's own default is ten trials.
+    """
     given = any(override.startswith("hydra.launcher.n_jobs=") for override in config.hydra.overrides.hydra)
     if "JoblibLauncher" not in config.hydra.launcher._target_ or given:
         return
@@ -77,7 +79,8 @@ def _exit(message: str) -> NoReturn:
 
 
 def sweep_name(arguments: list[str], conf: Path) -> str:
-    """A folder's name that the same sweep gets again: its choice in conf/sweep, that file, and what else was set."""
+    """Return a folder name that the same sweep gets again: its choice in conf/sweep, and a digest of that file and of
+    the other settings."""
     ignored = NOT_IDENTITY - of_role("weights") | {"hydra/launcher"}
     settings = [a for a in sorted(arguments) if "=" in a and setting_of(a) not in ignored]
     settings = [a for a in settings if not a.startswith(("-", "hydra.launcher."))]

@@ -1,4 +1,4 @@
-"""Which runs a report's tables need: the rows of conf/reproduce/ at a scale, for every seed."""
+"""The runs that a report's tables need: the rows of conf/reproduce/ at a scale, for every seed."""
 
 import itertools
 import re
@@ -11,35 +11,39 @@ from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.compose import config_dir
 from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
 
-REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # to another row's checkpoint or pipeline, of all seeds
+REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # another row's checkpoint or pipeline; @all: of every seed
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
 
 
 @dataclass
 class ReproduceConfig:
-    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds a network
-    seeds: list[int] | None = None  # null: the scale's; with one alone, rows that are a mean over seeds are left out
-    rows: list[str] | None = None  # null: all of the report's
+    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds per network
+    seeds: list[int] | None = None  # null: the scale's seeds; a single seed leaves out rows that are a mean over seeds
+    rows: list[str] | None = None  # null: all rows of the report
 
 
 @dataclass
 class Trial:
+    """One row of a report with one seed."""
+
     row: str
     seed: int
-    overrides: list[str]  # of `train`; {row} still stands for that row's checkpoint
-    # of its runs, from the output folder: several where a baseline has several k
+    overrides: list[str]  # of `train`; until the trial starts, {row} stands for that row's checkpoint
+    # of its runs, relative to the output folder: several where a baseline has several k
     folders: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed
-    planned: list[str] = field(default_factory=list)  # the overrides as the plan has them
+    planned: list[str] = field(default_factory=list)  # the plan's overrides, without those of `_lasting`
 
 
 @dataclass
 class Plan:
+    """All trials of a report at a scale."""
+
     report: str
     scale: str
     seeds: list[int]
     trials: list[Trial]
-    further: list[str] = field(default_factory=list)  # overrides of every run, but for where things lie
+    further: list[str] = field(default_factory=list)  # overrides of every run that can change a result
     output_dir: str = "outputs"
 
     def trial(self, row: str, seed: int) -> Trial:
@@ -47,10 +51,10 @@ class Plan:
 
 
 def plans(scale: str | None = None) -> list[str]:
-    """Their names; where a scale is given, of those that have it.
+    """Return the names of all reports, or of those that have the scale.
 
     Raises:
-        UserError: none has that scale.
+        UserError: no report has that scale.
     """
     names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
     if scale is None:
@@ -64,12 +68,13 @@ def _plan(report: str) -> dict[str, Any]:
 
 
 def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
-    """
+    """Return the trials of a report at a scale, in the order in which they must run.
+
     Args:
         further: overrides of every run.
 
     Raises:
-        UserError: no such report, scale or row.
+        UserError: there is no such report, scale or row, or nothing would run.
     """
     one_of("report", report, plans())
     tree = _plan(report)
@@ -81,7 +86,7 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     seeds = scale["seeds"] if cfg.seeds is None else cfg.seeds
     if not wanted or not seeds:
         raise UserError("rows and seeds need at least one each")
-    if len(seeds) == 1:  # no mean of the seeds
+    if len(seeds) == 1:
         if alone := [row for row in cfg.rows or () if _of_all_seeds(tree["rows"][row])]:
             raise UserError(f"rows: {alone[0]} is a mean over seeds, and seeds has one")
         wanted = [row for row in wanted if not _of_all_seeds(tree["rows"][row])]
@@ -98,17 +103,17 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
 
 
 def _of_all_seeds(overrides: list[str]) -> bool:
-    """Whether a row is one run, of the checkpoints of every seed."""
+    """Return whether a row is a single run that takes the checkpoints of every seed."""
     return any("@all}" in override for override in overrides)
 
 
 def _lasting(overrides: list[str]) -> list[str]:
-    """But for where things lie and how the work is shown or divided."""
+    """Return the overrides without those of places and of how the work is shown or divided."""
     return [o for o in overrides if setting_of(o) not in NOT_IDENTITY]
 
 
 def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
-    """The rows and those whose checkpoints they take, in the plan's order."""
+    """Return the rows, with those whose checkpoints they take, in the plan's order."""
     needed, left = set(), list(rows)
     while left:
         row = left.pop()
@@ -118,11 +123,13 @@ def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
 
 
 def filled(override: str, trial: Trial, plan: Plan) -> str:
+    """Return an override with paths in place of its references; UserError if a row that it needs has no run."""
+
     def checkpoints(match: re.Match) -> str:
         others = [plan.trial(match[1], seed) for seed in (plan.seeds if match[3] else [trial.seed])]
         if not all(other.folders for other in others):
             raise UserError(f"it needs {match[1]}, which failed")
-        # The seeds of what has no randomness are one run.
+        # Where nothing is random all seeds are one run.
         folders = dict.fromkeys(other.folders[-1] for other in others)
         return ",".join(f"{plan.output_dir}/{folder}/{FILES[match[2] or '']}" for folder in folders)
 
@@ -130,4 +137,5 @@ def filled(override: str, trial: Trial, plan: Plan) -> str:
 
 
 def without_references(trial: Trial) -> list[str]:
+    """Return a trial's overrides that name no other row."""
     return [o for o in trial.overrides if not re.search(REFERENCE, o)]

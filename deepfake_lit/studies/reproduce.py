@@ -1,7 +1,7 @@
-"""The runs behind a report's tables: what is missing is trained, in order, and what there is is found again.
+"""The runs behind a report's tables: missing runs are trained, in order, and finished ones are found again.
 
-Which runs there are stands in conf/reproduce/. What came of them is kept in `<output_dir>/reproduce/`, one file a
-report and scale, which the page is made from.
+The runs are listed in conf/reproduce/. Their outcome is kept in `<output_dir>/reproduce/`, one file per report and
+scale, from which the page is made.
 """
 
 import os
@@ -24,7 +24,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     """Run what is missing of a report's tables; a row that fails is recorded, and the others go on.
 
     Raises:
-        UserError: no such report, scale or row, or the data cannot be used.
+        UserError: there is no such report, scale or row, or the data cannot be used.
     """
     plan = read_plan(report, cfg, further)
     one_device("reproduce")
@@ -57,8 +57,10 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
 
 
 def _kept(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
-    """What has been kept of earlier times, as far as it was on the same images under the same further settings. What is
-    planned again has its runs from there until it is asked for."""
+    """Return the trials of an earlier record if it has the same images and further settings, else none.
+
+    Trials that are planned again get their earlier folders, so that the record keeps them until their turn comes.
+    """
     try:
         before = read_json(record)
     except FileNotFoundError:

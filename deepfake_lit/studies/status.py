@@ -1,4 +1,4 @@
-"""What the runs and sweeps in an output folder are at: done, running, interrupted, failed."""
+"""The states of the runs and sweeps in an output folder: done, running, interrupted, failed."""
 
 import csv
 import statistics
@@ -16,7 +16,7 @@ from deepfake_lit.studies.trials import table
 @dataclass
 class StatusConfig:
     output_dir: str = "outputs"
-    watch: float | None = None  # seconds from one look to the next, until Ctrl-C; null: look once
+    watch: float | None = None  # seconds between two looks, until Ctrl-C; null: look once
 
 
 @dataclass
@@ -24,16 +24,20 @@ class RunStatus:
     name: str
     fingerprint: str
     state: str  # done | running | interrupted | failed | unreadable
-    settings: dict[str, Any]  # that change the result, by dotted name
-    epochs: int = 0  # done
+    settings: dict[str, Any]  # those that can change the result, by dotted name
+    epochs: int = 0  # finished
     max_epochs: int | None = None  # None: a baseline
-    accuracy: float | None = None  # of validation; of a network its best so far
+    accuracy: float | None = None  # on the validation images; for a network the best so far
     seconds_left: float | None = None
     reason: str = ""
 
 
 def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]:
-    """All runs in the order of their names, and of every sweep how many of its trials are in each state."""
+    """Return all runs in the order of their names, and for every sweep the number of trials in each state.
+
+    Raises:
+        UserError: there is no such output folder.
+    """
     output = Path(cfg.output_dir)
     if not output.is_dir():
         raise UserError(f"there is no folder {output}")
@@ -46,6 +50,7 @@ def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]
 
 
 def run_status(folder: Path) -> RunStatus:
+    """Return what a run's folder says; one that cannot be read has the state "unreadable"."""
     found = RunStatus(folder.parent.name, folder.name, "interrupted", {})
     try:
         _read(folder, found)
@@ -60,7 +65,7 @@ def _read(folder: Path, found: RunStatus) -> None:
     if result:
         found.accuracy = result.best["accuracy"]
     tree = result.config if result else _started_with(folder)
-    if "trainer" not in tree:  # a baseline, or a run that ended as it began
+    if "trainer" not in tree:  # a baseline, or a run that ended before it wrote its configuration
         return
     found.settings, found.max_epochs = identity_of(tree), int(tree["trainer"]["max_epochs"])
     if result:
@@ -81,7 +86,7 @@ def _started_with(folder: Path) -> dict[str, Any]:
 
 
 def differing(runs: list[RunStatus]) -> dict[str, list[str]]:
-    """Of each name the settings in which its runs differ."""
+    """Return for each name the settings in which its runs differ."""
     by_name: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         by_name.setdefault(run.name, []).append(run.settings)

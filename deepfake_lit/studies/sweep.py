@@ -1,7 +1,7 @@
-"""The trials of a sweep, by whatever launcher and in how many terminals, and the table that they make.
+"""The trials of a sweep, with any launcher and from any number of terminals, and the table of their results.
 
-A sweep needs no state of its own: a trial is a run, found again by its fingerprint. What is kept is which trials there
-were: one file each, with the overrides and the run's folder, in `<output_dir>/sweeps/<name>/trials/`.
+A sweep needs no state of its own: a trial is a run, found again by its fingerprint. Only the list of trials is kept:
+one file each, with the overrides and the run's folder, in `<output_dir>/sweeps/<name>/trials/`.
 """
 
 import csv
@@ -22,14 +22,14 @@ from deepfake_lit.training.run import open_run_data, run, run_folder
 
 
 def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
-    """The trial's accuracy; None where it failed, before or now, or another process is in it.
+    """Run a trial and return its accuracy; None if it fails, has failed before, or is in another process.
 
     Args:
         composed: the trial's configuration, not checked yet.
-        hydra_config: Hydra's own: the trial's number and overrides, and the sweep's folder.
+        hydra_config: Hydra's own configuration: the trial's number and overrides, and the sweep's folder.
     """
     number, overrides = hydra_config.job.num, list(hydra_config.overrides.task)
-    adaptive = hydra_config.runtime.choices["hydra/sweeper"] != "basic"  # what it tries next depends on this trial
+    adaptive = hydra_config.runtime.choices["hydra/sweeper"] != "basic"  # its next trial depends on this one's result
     entry = {"number": number, "overrides": overrides, "folder": None, "reason": None}
     path = Path(hydra_config.sweep.dir) / "trials" / f"{digest(sorted(overrides))}.json"
     try:
@@ -49,7 +49,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         raise
     except UserError as error:
         entry["reason"] = str(error)
-    except Exception as error:  # what goes wrong in one trial must not end the others
+    except Exception as error:  # one trial's failure must not end the others
         entry["reason"] = f"{type(error).__name__}: {error}"
     else:
         entry["folder"], entry["folders"] = result.folder, [each.folder for each in results.every]
@@ -61,7 +61,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
 
 
 def finish(folder: Path) -> list[dict[str, Any]]:
-    """Wait for trials that other processes are in, write `table.csv` and return its rows."""
+    """Wait for the trials that other processes run, write `table.csv` and return its rows."""
     rows = table(folder)
     if any(row["state"] == "running" for row in rows):
         with console.working("waiting for trials that other processes are in"):

@@ -1,4 +1,4 @@
-"""The trials of a sweep, read again from its folder."""
+"""The trials of a sweep as its folder has them."""
 
 import json
 import os
@@ -14,8 +14,11 @@ PER_CLASS = ("recall", "precision")
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
-    """What is kept of a sweep's trials, in the order of their numbers: `number overrides folder reason`, and `folders`
-    if done. Runs beside the sweep are found wherever the output folder has been moved or copied to."""
+    """Read a sweep's trials, in the order of their numbers.
+
+    Each has `number`, `overrides`, `folder` and `reason`, and `folders` if it is done. Runs beside the sweep are found
+    even if the output folder was moved or copied.
+    """
     entries = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
     for entry in entries:
         if entry["folder"]:
@@ -31,19 +34,19 @@ def _beside(folder: Path, run: str) -> str:
 
 
 def runs_of(entry: dict[str, Any]) -> list[str]:
-    """The folders of a trial's runs: several where it has baselines."""
+    """Return the folders of a trial's runs: several if it has baselines."""
     return entry.get("folders") or ([entry["folder"]] if entry["folder"] else [])
 
 
 def settings_of(entries: list[dict[str, Any]]) -> tuple[list[dict[str, str]], list[str]]:
-    """Every trial's settings, and the names of those in which they differ."""
+    """Return the settings of every trial, and the names of those in which the trials differ."""
     settings = [dict(o.lstrip("+").partition("=")[::2] for o in entry["overrides"]) for entry in entries]
     names = [n for n in dict.fromkeys(n for s in settings for n in s) if len({s.get(n) for s in settings}) > 1]
     return settings, names
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
-    """One row a trial, in the order of their numbers: the settings that differ, state, and accuracies if done."""
+    """Return one row per trial, by number: the settings that differ, the state, and the figures if it is done."""
     entries = trials(folder)
     settings, names = settings_of(entries)
     return [
@@ -71,7 +74,7 @@ def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _best(result: Result, metric: str) -> float | None:
-    """A metric of the best epoch; None where it is younger than the run, whose predictions are gone."""
+    """Return a metric of the best epoch; None if the run is older than the metric and its predictions are gone."""
     try:
         return result.value(metric, "best")
     except UserError:

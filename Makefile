@@ -1,16 +1,22 @@
-# make demo: the whole path on made-up images.  make test: the tests.  Both make .venv first.
+# make demo: the whole path on made-up images.  make test: every test.  make quick: those of seconds.
+# make lint: style, and the order of the package's rooms.  Each makes .venv first.
 # make test-faults: kills runs 200 times and compares what they come to; minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# a file to a worker, in the order of tests/conftest.py
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-faults lint
+.PHONY: demo test quick test-faults lint
 
 demo: $(VENV)/installed
 	$(BIN)/deepfake-lit demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) --durations=15
+
+quick: $(VENV)/installed
+	$(PYTEST) -m "not slow"
 
 test-faults: $(VENV)/installed
 	FAULTS=200 $(BIN)/python -m pytest -s tests/training/test_faults.py

@@ -109,6 +109,7 @@ def _stopped_rows() -> list[dict[str, float]]:
     return state["callbacks"]["History"]["rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", sorted(p.parent for p in PUBLISHED.glob("*/reproduce")), ids=lambda path: path.name)
 def test_a_published_page_is_made_again_with_the_same_tables(folder, tmp_path):
     report(ReportConfig(str(folder), str(tmp_path), images=False))

@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
+
 SMALLER = {  # what a notebook makes up where no data are named
     "explore_data": {"train=500, validation=100": "train=100, validation=20"},
     "read_results": {

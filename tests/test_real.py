@@ -12,6 +12,7 @@ from deepfake_lit.settings.schema import DataConfig
 from deepfake_lit.training.run import run
 
 
+@pytest.mark.slow
 def test_the_images_are_what_the_reports_say(real_images, tmp_path):
     data = open_data(DataConfig(root=str(real_images)), tmp_path)
     assert data.size == (100, 100)
@@ -24,6 +25,7 @@ def test_the_images_are_what_the_reports_say(real_images, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["deepfake_net", "deepfake_net_2", "vgg16", "residual_cnn"])
 def test_every_experiment_trains_and_predicts(experiment, real_images, tmp_path):
     slim = ["model.width=0.125", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1"]

@@ -14,6 +14,8 @@ from deepfake_lit.core import console
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training import steps
 
+pytestmark = pytest.mark.slow
+
 
 def test_bench_compares_both_sides(samples, tmp_path, monkeypatch, capsys):
     """One side in a process of its own, as both are: what a process imports takes seconds."""

@@ -64,6 +64,7 @@ def test_the_wheel_has_every_file_of_the_package_and_the_configuration(wheel):
                 assert (wheel / target / file.relative_to(folder)).exists(), file
 
 
+@pytest.mark.slow
 def test_demo(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sizes = ["train=60", "validation=30", "test=10", "image_size=32", "max_epochs=1"]
@@ -76,6 +77,7 @@ def test_demo(tmp_path, capfd, monkeypatch):
         assert f"$ deepfake-lit {command}" in said.out
 
 
+@pytest.mark.slow
 def test_a_multirun_trains_every_combination(samples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=1"]
@@ -83,6 +85,7 @@ def test_a_multirun_trains_every_combination(samples, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("runs/default/*/result.json"))) == 4
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_run(samples, tmp_path):
     """Two CPU processes stand for two GPUs: every image once an epoch, one result, the same weights in both."""
     overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=2"]

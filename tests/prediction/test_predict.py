@@ -179,6 +179,7 @@ def test_evaluate_repeats_the_runs_figures(trained, samples, tmp_path):
         evaluate([checkpoint], cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", [0, 1], ids=["rgb", "rgba, resized"])
 def test_an_exported_file_gives_the_checkpoints_probabilities(member, trained, samples, tmp_path):
     """From the pixels of the files: preprocessing is inside, and the batch is of any size."""

@@ -277,6 +277,7 @@ def test_class_names_and_reasons_cannot_put_code_into_the_page(tmp_path):
     assert "&lt;script&gt;" in text
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_are_a_page_in_seconds(tmp_path):
     for i in range(200):
         made_up(tmp_path / "runs" / "net" / f"{i:016x}", 0.9, i)

@@ -19,6 +19,8 @@ from deepfake_lit.settings.compose import config_dir, register
 from deepfake_lit.studies.hydra_sweep import _one_trial_a_core
 from deepfake_lit.studies.status import StatusConfig, look
 
+pytestmark = pytest.mark.slow
+
 SWEEP = ["optimizer.lr=0.1,0.01"]
 TINY = ["model.width=0.125", "trainer.max_epochs=2", "trainer.progress_bar=false", "data.batch_size=25"]
 

@@ -21,6 +21,8 @@ from deepfake_lit.studies.reproduce import reproduce
 from deepfake_lit.training.run import open_run_data
 from deepfake_lit.training.run import run as train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("report", "scale"), [(p, s) for s in ("full", "cpu", "smoke") for p in plans(s)])
 def test_every_row_of_every_plan_composes(report, scale):

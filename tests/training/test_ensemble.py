@@ -168,6 +168,7 @@ def test_gains_are_paired_with_every_member(settings, members):
         assert member["path"] == path
 
 
+@pytest.mark.slow
 def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settings, members, monkeypatch):
     """Each training image's row in the table is the answer of the run on the other folds, after its last epoch."""
     cfg = configured(settings, members, "model.fit_on=out_of_fold", "model.folds=2", of=(0, 1))
@@ -193,6 +194,7 @@ def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settin
     assert result.config["model"]["fit_on"] == "out_of_fold"
 
 
+@pytest.mark.slow
 def test_a_later_stage_is_trained_on_folds_from_its_first_stage_on(settings, members):
     """Else its fold's network would start with weights that have seen the held-out images."""
     paths, output = members

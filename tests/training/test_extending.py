@@ -48,6 +48,7 @@ def test_more_epochs_of_a_schedule_without_a_length_are_the_longer_run(kind, set
     assert a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onecycle", "cosine"])
 def test_more_epochs_of_a_planned_schedule_follow_the_new_plan(kind, settings, tmp_path, monkeypatch, capsys):
     """From the step that it is at, also when the longer run is killed and goes on itself."""

@@ -19,6 +19,8 @@ from helpers.faults import differences, ended
 from deepfake_lit.results.state import locked
 from deepfake_lit.studies.status import StatusConfig, look
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("FAULTS", "12"))
 AT_MOST = 5  # kills of one run
 TINY = [

@@ -15,7 +15,8 @@ OWN: dict[str, type] = {cls.__name__: cls for cls in (KNN, SVM, Standardise)}
 
 
 def build_pipeline(steps: dict[str, Any], seed: int, device: str, memory_gib: float) -> Pipeline:
-    """
+    """Build the scikit-learn pipeline of a baseline's steps.
+
     Args:
         steps: name of a class of scikit-learn or of `OWN` -> its parameters. A parameter that is itself an estimator is
             written the same way, as in `BaggingClassifier: {estimator: {SVM: {C: 10}}}`.
@@ -48,7 +49,7 @@ def build_pipeline(steps: dict[str, Any], seed: int, device: str, memory_gib: fl
 
 
 def is_random(pipeline: Pipeline) -> bool:
-    """Whether any estimator in it draws random numbers, so that the seed can change its result."""
+    """Return whether any estimator in it draws random numbers, so that the seed can change its result."""
     return any(key.rpartition("__")[2] == "random_state" for key in pipeline.get_params())
 
 

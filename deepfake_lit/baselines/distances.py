@@ -25,7 +25,7 @@ def gamma(terms: int) -> float:
 
 
 def has_quick_int8(device: str, features: int) -> bool:
-    """Whether int8 products are both exact and quick: on a CPU with AVX512-VNNI, and few enough terms.
+    """Return whether int8 products are exact and quick: on a CPU with AVX512-VNNI, and with few enough terms.
 
     Of a single one torch 2.14 multiplies what is not there.
     """
@@ -112,7 +112,7 @@ class QuantisedTiles:
 def quantised_distances(
     queries: np.ndarray, rows: np.ndarray, centre: np.ndarray | float, scale: float, label: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(approximate distances float64 (n, m), errors of the queries (n,), errors of the rows (m,)).
+    """Return approximate distances float64 (n, m), and the errors of the queries (n,) and of the rows (m,).
 
     The true distance differs from the approximate one by no more than the sum of the two errors, which are 0 for uint8.
 

@@ -24,7 +24,7 @@ CHUNK = 50  # images a task: larger arrays come fresh from the kernel each time,
 
 
 def pixel_bytes(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H * W * C), 0 to 255: an eighth of the memory of float64, and what `KNN` is quickest on."""
+    """Return uint8 (N, H * W * C), 0 to 255: an eighth of the memory of float64, and what `KNN` is fastest on."""
     return images.reshape(len(images), -1)
 
 

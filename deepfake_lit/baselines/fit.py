@@ -40,7 +40,8 @@ class Baselines(Callback):
     """
 
     def __init__(self, cfg: Config):
-        """
+        """Check every baseline before any data is read.
+
         Raises:
             UserError: a feature, estimator or setting that does not exist.
         """
@@ -132,7 +133,7 @@ class Baselines(Callback):
 
 
 def variants(baseline: BaselineConfig) -> list[BaselineConfig]:
-    """One baseline a number of neighbours, in rising order, where `KNN` has a list of them; else the baseline alone."""
+    """Return one baseline per k, in rising order, if `KNN` has a list of them; else the baseline alone."""
     last = next(reversed(baseline.steps), None)
     given = (baseline.steps[last] or {}).get("n_neighbors") if last == "KNN" else None
     if not isinstance(given, list):

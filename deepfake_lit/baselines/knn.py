@@ -58,7 +58,7 @@ class KNN(ClassifierMixin, BaseEstimator):
         return (self.labels_[indices][..., None] == np.arange(len(self.classes_))).mean(1)
 
     def kneighbors(self, X: np.ndarray, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(distances float64 (N, k), indices int64 (N, k)), nearest first."""
+        """Return distances float64 (N, k) and indices int64 (N, k), nearest first."""
         count = n_neighbors or self.n_neighbors
         queries = np.ascontiguousarray(X, self.rows_.dtype)
         found = []

@@ -55,7 +55,7 @@ class SavedBaseline:
             estimator.device = machine.device
 
     def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
-        """The logarithms of its probabilities."""
+        """Return the logarithms of its probabilities."""
         return self.probabilities(pixels, transparency, views, machine).clamp_min(SMALLEST).log()
 
     def kept(self, path: Path) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def _on_device(node: Any) -> Iterator[BaseEstimator]:
 
 
 def load_baseline(path: Path) -> SavedBaseline:
-    """
+    """Load a fitted baseline; a file that holds more than data is refused.
+
     Raises:
         UserError: no such file, damaged or foreign, or it holds types that are neither scikit-learn's nor this
             package's.

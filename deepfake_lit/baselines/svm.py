@@ -70,7 +70,7 @@ class SVM(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """As SVC's: one against the rest, from the votes of the pairs; float64 (N, classes), or (N,) of two."""
+        """Return SVC's one-against-the-rest decision from the pairs' votes: float64 (N, classes), or (N,) of two."""
         return np.concatenate([self.svc_.decision_function(part) for part in self._parts(X)])
 
     def predict(self, X: np.ndarray) -> np.ndarray:

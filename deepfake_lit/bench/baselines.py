@@ -82,7 +82,7 @@ BENCHES = {
 
 
 def compare(name: str, cfg: BenchConfig) -> Iterator[Comparison]:
-    """Each side runs in a process of its own, the two in turn, so that neither finds the other's memory."""
+    """Time both sides, each in a process of its own and in turn, so that neither finds the other's memory."""
     available = len(images(cfg).splits["train"])
     for size in sorted({min(size, available) for size in cfg.sizes}):
         yield _compare(name, size, cfg)

@@ -111,7 +111,7 @@ def sweep(cfg: BenchConfig) -> Iterator[Comparison]:
 
 
 def predict(cfg: BenchConfig) -> Iterator[Comparison]:
-    """A folder of image files with the flip view, against the reports' loop over single images in fp32."""
+    """Time a folder of files with the flip view against the reports' loop over single images in fp32."""
     yield in_a_process(cfg, _predict, cfg)
 
 

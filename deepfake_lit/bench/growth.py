@@ -23,7 +23,7 @@ CLASSES = 5
 
 
 def growth(cfg: BenchConfig) -> Iterator[Comparison]:
-    """Each size against the smallest one: the ratio is 1 where the time grows with the number, less where faster."""
+    """Time each size against the smallest: the ratio is 1 where time grows with the number, less where faster."""
     with tempfile.TemporaryDirectory(dir=made(cfg.output)) as folder:
         work, first = Path(folder), {}
         for size in sorted(cfg.growth):

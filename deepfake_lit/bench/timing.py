@@ -79,7 +79,7 @@ def compared(
 
 
 def in_a_process(cfg: BenchConfig, function: Callable, *arguments: Any) -> Any:
-    """In a new interpreter, so that the number of threads holds for every library in it."""
+    """Call a function in a new interpreter, so that the number of threads holds for every library in it."""
     before = {key: os.environ.get(key) for key in THREADS}
     os.environ.update(dict.fromkeys(THREADS, str(cfg.threads or cores())))
     try:

@@ -128,7 +128,7 @@ class StepTimes(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """Of a step, the median."""
+        """Return the median time of a step."""
         return float(np.median(np.diff(self.times)))
 
 

@@ -8,7 +8,7 @@ HELP = {"-h", "--help"}
 
 
 def settings(arguments: list[str], schema: type):
-    """(plain arguments, settings): what has no `=`, or is an existing path, is a plain argument.
+    """Split what was typed: words without `=` and existing paths are plain arguments, the rest are settings.
 
     Where help is asked for, print the settings with their meaning and defaults, and leave.
 

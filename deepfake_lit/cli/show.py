@@ -32,7 +32,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def results(results: Results) -> None:
-    """Of one run: its baselines, then its network."""
+    """Print the results of one run: its baselines, then its network."""
     by_name: dict[str, list[Result]] = {}
     for each in results.baselines:
         by_name.setdefault(each.name, []).append(each)

@@ -1,4 +1,4 @@
-"""What is in a data set: counts, sizes, modes, alpha, duplicates, colour statistics, spectra."""
+"""Audit of a data set: counts, sizes, modes, alpha, duplicates, colour statistics, spectra."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from deepfake_lit.data.images import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
 from deepfake_lit.settings.schema import DataConfig
 
-SHEET = 8  # images a class in the contact sheet
-CHUNK = 500  # images worked on at once
+SHEET = 8  # images per class in the contact sheet
+CHUNK = 500  # images processed at once
 
 
 @dataclass
 class Audit:
-    """The findings as plain data, and the files they were written to."""
+    """The findings of an audit as plain data, and the folder of the files that hold them."""
 
     findings: dict[str, Any]
     folder: Path
@@ -31,10 +31,10 @@ class Audit:
 def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
     """Examine every split and write `audit.json`, `contact_sheet.png` and `spectra.png` below `output`.
 
-    Problems that a run could be told to tolerate are findings here; others stop it.
+    Problems that `data.tolerate` can let pass are listed as findings; any other problem stops the audit.
 
     Raises:
-        DataError: the data set cannot be read as one.
+        DataError: the data set has a problem that cannot be tolerated.
     """
     data = open_data(cfg, cache_dir, SPLITS, strict=False)
     folder = output / data.hash
@@ -68,7 +68,7 @@ def _describe(split: SplitImages, num_classes: int) -> dict[str, Any]:
 
 
 def alpha_finding(data: ImageData) -> dict[str, Any]:
-    """Whether a fourth channel could carry anything. A file without alpha counts as one with 255 everywhere."""
+    """Report whether an alpha channel could carry information. A file without alpha counts as 255 everywhere."""
     facts = [fact for split in data.splits.values() for fact in split.facts]
     opaque = sum(fact.alpha is None or fact.alpha == (255, 255) for fact in facts)
     with_plane = sum(fact.alpha is not None for fact in facts)
@@ -80,7 +80,7 @@ def alpha_finding(data: ImageData) -> dict[str, Any]:
 
 
 def pixel_statistics(split: SplitImages, num_classes: int) -> dict[str, Any]:
-    """Mean and standard deviation of R, G and B in [0, 1] over all pixels, of the whole split and of each class."""
+    """Return mean and standard deviation of R, G, B in [0, 1] over all pixels, for the whole split and each class."""
     sums, squares = np.zeros((2, num_classes, 3))
     values = np.arange(256, dtype=np.float64) / 255
     for start in progress(range(0, len(split), CHUNK), "colour statistics", len(split), CHUNK):
@@ -105,10 +105,10 @@ def pixel_statistics(split: SplitImages, num_classes: int) -> dict[str, Any]:
 
 
 def mean_log_spectra(split: SplitImages, num_classes: int) -> np.ndarray:
-    """float64 (K, H, W): mean over a class of log10 of the luma's power spectrum, zero frequency in the centre.
+    """Return float64 (K, H, W): each class's mean log10 power spectrum of the luma, zero frequency in the centre.
 
-    The mean is taken off and a Hann window put on before the transform, so that the cross of an image's borders does
-    not hide the generators' traces.
+    Before the transform the mean is subtracted and a Hann window applied. Otherwise the cross that an image's borders
+    cause would hide the generators' traces.
     """
     height, width = split.pixels.shape[1:3]
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)

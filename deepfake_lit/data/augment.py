@@ -1,8 +1,8 @@
-"""Training augmentation of whole batches on the batch's device, with randomness of its own for every sample.
+"""Training augmentation of whole batches on the batch's device, with independent random parameters per sample.
 
 The order is fixed: a window, quarter turns, shifts, flips, one warp (rotation, translation, scale, shear, perspective),
-RandAugment, colour jitter, blur, cut-out, erasing; after normalisation CutMix or MixUp. Geometry and occlusion touch
-every plane, colour operations leave alpha alone.
+RandAugment, colour jitter, blur, cut-out, erasing; after normalisation CutMix or MixUp. Geometry and occlusion change
+every plane; colour operations do not change alpha.
 """
 
 import math
@@ -20,14 +20,14 @@ from deepfake_lit.settings.schema import AugmentConfig
 
 
 def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
-    """Everything but CutMix and MixUp.
+    """Apply all configured augmentations except CutMix and MixUp.
 
     Args:
         images: float (B, C, H, W) in [0, 1], before normalisation.
         keys: int64 (B,) from `randomness.sample_keys`.
 
     Returns:
-        The same shape (with a window: of its side) and range; `images` itself is left as it is.
+        Images of the same shape (with a window: of the window's side) and range; `images` itself is not changed.
     """
     if cfg.window:
         images = _window(images, keys, cfg.window)
@@ -42,7 +42,7 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
         flipped = chance(keys, name, p)
         if matrices is None:
             images = torch.where(_each(flipped), images.flip(-1 - axis), images)
-        else:  # part of the warp: the images are flipped first, so its matrices are what is flipped last
+        else:  # as part of the warp: flipping the images first means flipping the matrices last
             matrices[:, axis] *= torch.where(flipped, -1.0, 1.0)[:, None]
     if matrices is not None:
         images = warp(images, matrices, cfg.interpolation, cfg.fill, _projective(cfg))
@@ -62,7 +62,7 @@ def _window(images: Tensor, keys: Tensor, side: int) -> Tensor:
 
 
 def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """(B, C, height, width): each image from its own row and column, int64 (B,), on."""
+    """Crop each image to (height, width), starting at its own row and column, int64 (B,)."""
     rows = torch.arange(height, device=images.device) + top[:, None]
     columns = torch.arange(width, device=images.device) + left[:, None]
     batch, plane = (torch.arange(n, device=images.device) for n in images.shape[:2])
@@ -70,7 +70,7 @@ def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int)
 
 
 def _turned(images: Tensor, keys: Tensor, p: float) -> Tensor:
-    """Each image turned by 90, 180 or 270 degrees with probability p; images must be square."""
+    """Turn each image by 90, 180 or 270 degrees with probability p; images must be square."""
     turns = torch.where(chance(keys, "rot90", p), 1 + (uniform(keys, "turns") * 3).long(), 0)
     turned = images.clone()
     for count in (1, 2, 3):
@@ -79,10 +79,10 @@ def _turned(images: Tensor, keys: Tensor, p: float) -> Tensor:
 
 
 def _shifted(images: Tensor, keys: Tensor, most: int, shared: bool) -> Tensor:
-    """Each image shifted by -most..most pixels both ways, with its border mirrored.
+    """Shift each image by -most..most pixels along both axes, with its border mirrored.
 
     Args:
-        shared: by the first image's shift, all of them: a view of the padded batch.
+        shared: shift all images by the first image's shift.
     """
     height, width = images.shape[-2:]
     padded = F.pad(images, (most,) * 4, mode="reflect")
@@ -102,7 +102,7 @@ def _projective(cfg: AugmentConfig) -> bool:
 
 
 def _matrices(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor | None:
-    """One matrix a sample for all geometry but flips; None where none is configured."""
+    """Return one matrix per sample for all geometry except flips, or None if no such geometry is configured."""
     matrices = None
     if cfg.rotation or cfg.translate or cfg.shear or cfg.scale != [1.0, 1.0]:
         matrices = affine(
@@ -114,7 +114,7 @@ def _matrices(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tens
             uniform(keys, "shear_y", -cfg.shear, cfg.shear),
         )
     if _projective(cfg):
-        # As in torchvision each corner moves inwards, by at most half of `perspective` times the side.
+        # As in torchvision, each corner moves inwards by at most half of `perspective` times the side.
         inward_x = torch.stack([uniform(keys, f"corner_x/{i}") for i in range(4)], 1) * (cfg.perspective * width / 2)
         inward_y = torch.stack([uniform(keys, f"corner_y/{i}") for i in range(4)], 1) * (cfg.perspective * height / 2)
         x = torch.stack([inward_x[:, 0], width - 1 - inward_x[:, 1], width - 1 - inward_x[:, 2], inward_x[:, 3]], 1)
@@ -157,10 +157,10 @@ def _occlude(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
 
 
 def _boxes(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor:
-    """bool (B, 1, H, W), a random rectangle a sample.
+    """Return bool (B, 1, H, W): one random rectangle per sample.
 
-    Area and aspect ratio are drawn as in Zhong et al. (arXiv 1708.04896); a side too long for the image is cut to
-    it, where the paper draws again.
+    Area and aspect ratio are drawn as in Zhong et al. (arXiv 1708.04896). A side that is too long for the image is
+    cut to the image; the paper draws again instead.
     """
     area = uniform(keys, "erasing_area", *cfg.erasing_area) * (height * width)
     ratio = torch.exp(uniform(keys, "erasing_ratio", *(math.log(r) for r in cfg.erasing_ratio)))
@@ -174,12 +174,12 @@ def _boxes(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor:
 
 
 def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConfig, seed: int, epoch: int, step: int):
-    """CutMix (Yun et al. 2019, arXiv 1905.04899) or MixUp (Zhang et al. 2018, arXiv 1710.09412), or neither.
+    """Apply CutMix (Yun et al. 2019, arXiv 1905.04899), MixUp (Zhang et al. 2018, arXiv 1710.09412) or neither.
 
-    The choice, the mixing ratio and CutMix's box are one a batch, drawn on the host from (seed, epoch, step), so the
-    device never waits; each image is mixed with its neighbour, since a batch is in random order already. CutMix can
-    take the next of the same class instead: the content is a patchwork then, and the label whole. With `mix_epochs` the
-    last epochs train on whole images.
+    The choice, the mixing ratio and CutMix's box are drawn once per batch, on the host, from (seed, epoch, step), so
+    the device never waits. Each image is mixed with its neighbour, since a batch is already in random order. CutMix can
+    use the next image of the same class instead; the label then stays whole. From epoch `mix_epochs` on nothing is
+    mixed, so that the last epochs train on whole images.
 
     Args:
         images: float (B, C, H, W), normalised.
@@ -212,7 +212,7 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
 
 
 def next_of_class(labels: Tensor) -> Tensor:
-    """int64 (B,): for each image the next in the batch that is of its class, after the last the first."""
+    """Return int64 (B,): the position of the next image of the same class; the last one is followed by the first."""
     ordered, order = labels.sort(stable=True)
     first = torch.searchsorted(ordered, ordered)
     last = torch.searchsorted(ordered, ordered, right=True) - 1
@@ -222,7 +222,7 @@ def next_of_class(labels: Tensor) -> Tensor:
 
 
 def cutmix_box(ratio: float, centre_y: int, centre_x: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of a box with 1 - ratio of the image's area, cut off at the image's border."""
+    """Return (top, bottom, left, right) of a box with the share 1 - ratio of the area, clipped at the border."""
     half = 0.5 * math.sqrt(1 - ratio)
     half_h, half_w = int(half * height), int(half * width)
     return (

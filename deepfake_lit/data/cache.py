@@ -1,9 +1,9 @@
-"""Image files decoded once into one memory-mapped uint8 array a split.
+"""Cache of decoded images: each split is decoded once into a memory-mapped uint8 array.
 
-A cache is a folder `<split>-<content key>` with `pixels.npy` (N, H, W, 3), for data with a real alpha channel
-`transparency.npy` (N, H, W), and `facts.json`. The content key hashes the bytes of all files and the decoding
-settings. A small `<stat key>.ref` file names the content key for files with these names, sizes and times, so that
-opening a cache again reads no image. A folder appears by one rename of a finished one: whoever sees it may use it.
+A cache is a folder `<split>-<content key>` with `pixels.npy` (N, H, W, 3), `facts.json` and, if any image is not
+opaque, `transparency.npy` (N, H, W). The content key hashes the bytes of all files and the decoding settings. A small
+`<stat key>.ref` file names the folder for files with these names, sizes and times, so that opening a cache again reads
+no image. A folder is renamed into place only when it is finished: every process that sees it may use it.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from deepfake_lit.data.pool import CHUNK, UNREAD, chunks, commonest_size, decode
 from deepfake_lit.data.source import Source
 
 FLUSH = 16 * CHUNK  # images
-VERSION = 1  # of decoding and of the files' format: part of the key
+VERSION = 1  # of the decoding and the file format; part of the keys
 
 
 @dataclass
 class Pixels:
-    """The decoded images of a split, in the order of the files that were asked for.
+    """The decoded images of a split, in the order of the requested files.
 
-    `pixels` uint8 (N, H, W, 3) and `transparency` uint8 (N, H, W) or None (every image opaque). Rows of files that
-    could not be decoded are zero; their `facts` say why.
+    `pixels` is uint8 (N, H, W, 3); `transparency` is uint8 (N, H, W), or None if every image is opaque. Rows of files
+    that could not be decoded are zero; their `facts` say why.
     """
 
     pixels: np.ndarray
@@ -52,15 +52,15 @@ def open_pixels(
     size: tuple[int, int] | None = None,
     workers: int | None = None,
 ) -> Pixels:
-    """The decoded images, from the cache where it has them, else decoded now and kept there.
+    """Return the decoded images from the cache; if they are not cached, decode and cache them.
 
-    Where the cache folder cannot be written (read-only, full disk, no locks) the images stay in memory, with a warning.
+    If the cache folder cannot be written (read-only, full disk, no locks), the images stay in memory, with a warning.
 
     Args:
-        files: names in `source`.
-        name: the split, for the folder's name and the progress bar.
-        size: (height, width) to resize every image to; None: the commonest size among the files.
-        workers: decoding processes; None: one a core.
+        files: file names in `source`.
+        name: the split's name, for the folder's name and the progress bar.
+        size: (height, width) to resize every image to; None: the most common size in a sample of the files.
+        workers: number of decoding processes; None: one per core.
     """
     stat_key = _hash([VERSION, size, str(source.root.resolve())], [(f, source.files[f]) for f in files])
     try:
@@ -78,7 +78,7 @@ def open_pixels(
 
 
 def _open(cache_dir: Path, stat_key: str, count: int) -> Pixels | None:
-    """The finished cache, or None where there is none or it is damaged."""
+    """Open the finished cache; return None if there is none or it is damaged."""
     try:
         folder = (cache_dir / f"{stat_key}.ref").read_text()
     except (FileNotFoundError, ValueError):
@@ -98,7 +98,7 @@ def _load(folder: Path, count: int) -> Pixels | None:
         if not whole or (transparency is not None and transparency.shape != shape):
             return None
         return Pixels(pixels, transparency, facts)
-    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, TypeError):  # cut off, or of another make
+    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, TypeError):  # truncated, or of another format
         return None
 
 
@@ -112,7 +112,7 @@ def _any_transparent(facts: list[Facts]) -> bool:
 
 
 def _remove_abandoned(cache_dir: Path, stat_key: str) -> None:
-    """What killed processes have half written, as far as nobody holds its lock (that of `stat_key` is ours)."""
+    """Remove the unfinished folders of killed processes whose lock is free; this process holds that of `stat_key`."""
     for part in cache_dir.glob("*.part"):
         key = part.name.partition(".")[0]
         lock = contextlib.nullcontext() if key == stat_key else FileLock(cache_dir / f"{key}.lock", timeout=0)
@@ -139,8 +139,8 @@ def _build(
             header = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
             targets.append((str(path), header.offset, int(np.prod(shape[1:]))))
             del header
-        # A write beyond the disk through a memory map would kill the process. Reserving the space now, and writing
-        # with pwrite, makes a full disk an error that can be caught. Transparency stays a sparse file of zeros.
+        # Writing to a full disk through a memory map would kill the process. Reserving the space now and writing
+        # with pwrite turns a full disk into an error that can be caught. Transparency stays a sparse file of zeros.
         if hasattr(os, "posix_fallocate") and files:
             with open(targets[0][0], "r+b") as f, _where_supported():
                 os.posix_fallocate(f.fileno(), 0, targets[0][1] + len(files) * targets[0][2])
@@ -149,7 +149,7 @@ def _build(
         with open(targets[0][0], "rb") as pixels:
             for chunk_facts, _, _ in progress(decoded, f"decoding {name}", len(files), step=CHUNK):
                 facts += chunk_facts
-                if len(facts) % FLUSH == 0:  # while the workers decode, so that little is left for the end
+                if len(facts) % FLUSH == 0:  # while the workers decode, so that little is left to flush at the end
                     os.fsync(pixels.fileno())
         if not _any_transparent(facts):
             Path(targets[1][0]).unlink()

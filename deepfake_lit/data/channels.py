@@ -1,4 +1,4 @@
-"""Channel modes: what the network sees of an image's colour and alpha planes."""
+"""Channel modes: the colour and alpha planes of an image that the network receives."""
 
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,11 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's and torchvision's g
 
 
 def planes_of(mode: str, pixels: "Tensor", transparency: "Tensor | None") -> "Tensor":
-    """Planes of a channel mode in [0, 1].
+    """Return the planes of a channel mode as floats in [0, 1].
 
     Args:
         pixels: uint8 (B, H, W, 3), RGB as decoded.
-        transparency: uint8 (B, H, W), 255 - alpha; None where every image of the data set is opaque.
+        transparency: uint8 (B, H, W), 255 - alpha; None if every image of the split is opaque.
 
     Returns:
         float32 (B, C, H, W), C = CHANNELS[mode].
@@ -33,5 +33,5 @@ def planes_of(mode: str, pixels: "Tensor", transparency: "Tensor | None") -> "Te
 
 
 def colour_planes(mode_channels: int) -> int:
-    """How many of the first planes are colour, which colour operations touch; the rest is alpha."""
+    """Return how many of the first planes are colour, which colour operations change; the rest is alpha."""
     return min(mode_channels, 3)

@@ -1,4 +1,4 @@
-"""Rows of the competition's CSV files, with the line that each stands in."""
+"""Reading of the competition's CSV files; each row comes with its line number."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from deepfake_lit.data.source import Source
 
 
 def read_rows(source: Source, name: str, labelled: bool, problems: Problems):
-    """Rows as (where, image_id, label or None), or None with one problem for a file that is no such CSV."""
+    """Return the rows as (where, image_id, label or None); for an unreadable file add a problem and return None."""
     try:
         text = source.read(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -32,7 +32,7 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems):
         columns = [header.index(column) for column in wanted]
         line = reader.line_num
         for row in reader:
-            where, line = f"{name} line {line + 1}", reader.line_num  # a quoted field can go over several lines
+            where, line = f"{name} line {line + 1}", reader.line_num  # a quoted field can span several lines
             if not row:
                 continue
             if len(row) != len(header):
@@ -50,10 +50,10 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems):
 
 
 def image_ids(source: Source, csv_name: str) -> list[str]:
-    """The image ids of a CSV, such as test.csv or sample_submission.csv.
+    """Return the image ids of a CSV file such as test.csv or sample_submission.csv.
 
     Raises:
-        DataError: the file cannot be read as one.
+        DataError: the file cannot be read as such a CSV.
     """
     problems = Problems()
     rows = read_rows(source, csv_name, False, problems)

@@ -109,7 +109,7 @@ class Batches(Sampler):
 
 
 def ignore_signals(worker: int) -> None:
-    """For a loader's worker: what is sent to all processes of a run is its main process's to answer."""
+    """Ignore stop signals in a loader's worker: the main process answers them for the whole run."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

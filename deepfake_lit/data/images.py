@@ -69,7 +69,7 @@ class ImageData:
 
 
 def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
-    """Where decoded images are kept: as set, else beside what the command writes."""
+    """Return where decoded images are kept: as set, else beside what the command writes."""
     return Path(cfg.cache_dir or Path(output_dir) / "cache")
 
 
@@ -106,7 +106,7 @@ def open_data(
 
 
 def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
-    """The training split without one of its folds, and that fold in place of the validation split.
+    """Hold a fold out: the training split loses it, and it takes the place of the validation split.
 
     Raises:
         UserError: a class has fewer training images than there are folds.

@@ -26,7 +26,7 @@ def decode_stream(
 
 
 def commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
-    """(height, width) that most of a sample spread over the files have; (1, 1) where none can be decoded."""
+    """Return the (height, width) of most of a sample of the files; (1, 1) where none can be decoded."""
     sizes = Counter()
     for step in (max(1, len(files) // 32), 1):  # every file only where the whole sample is damaged
         for file in files[::step]:

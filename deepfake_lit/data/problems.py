@@ -57,7 +57,8 @@ class Problems:
         return [kind for kind in PROBLEMS if self.found.get(kind)]
 
     def settle(self, root: str, tolerate: list[str]) -> None:
-        """
+        """Raise one error for all problems that are not tolerated.
+
         Raises:
             DataError: one message with every problem whose kind is not tolerated.
         """

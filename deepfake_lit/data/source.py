@@ -14,7 +14,7 @@ MAX_BYTES = 2**30  # a larger file is refused before it fills the memory
 
 
 def stem_of(name: str) -> str:
-    """A file's name without its folder and ending."""
+    """Return a file's name without its folder and ending."""
     return splitext(basename(name))[0]
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def identity(like: Tensor) -> Tensor:
-    """(B, 3, 3) float32 for keys or any tensor of B entries."""
+    """Return identity matrices, float32 (B, 3, 3), for keys or any tensor of B entries."""
     return torch.eye(3, device=like.device).expand(len(like), 3, 3)
 
 
@@ -21,7 +21,7 @@ def _matrix(*entries: Tensor) -> Tensor:
 def affine(
     angle: Tensor, translate_x: Tensor, translate_y: Tensor, scale: Tensor, shear_x: Tensor, shear_y: Tensor
 ) -> Tensor:
-    """As torchvision's `affine` about the image's centre.
+    """Return the matrices of torchvision's `affine` about the image's centre.
 
     Args:
         angle, shear_x, shear_y: degrees (B,), clockwise.
@@ -41,7 +41,7 @@ def affine(
 
 
 def perspective(corners: Tensor, height: int, width: int) -> Tensor:
-    """The map that brings the image's four corners to given places, as torchvision's `perspective`.
+    """Return the map of torchvision's `perspective`, which brings the image's four corners to given places.
 
     Args:
         corners: (B, 4, 2), new (x, y) of the top left, top right, bottom right and bottom left corner, in pixels

@@ -74,7 +74,7 @@ class Vote(nn.Module):
 
 
 def build_combiner(cfg, members: int, classes: int) -> nn.Module:
-    """Of an `EnsembleConfig`; a head is initialised from torch's generator."""
+    """Build what an `EnsembleConfig` names; a head is initialised from torch's generator."""
     return {
         "head": lambda: Head(members, classes, cfg.hidden, cfg.dropout),
         "mean": Mean,

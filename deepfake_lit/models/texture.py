@@ -78,7 +78,7 @@ class TextureNorm(nn.BatchNorm1d):
 
 
 def second_moments(values: Tensor) -> Tensor:
-    """float32 (B, F (F + 1) / 2) of values (B, F, P) that are not negative: the roots of their mean products."""
+    """Return the roots of mean products of values (B, F, P) >= 0, as float32 (B, F (F + 1) / 2)."""
     moments = values @ values.transpose(1, 2) / values.shape[2]
     rows, columns = torch.triu_indices(*moments.shape[1:], device=values.device)
     return torch.sqrt(moments[:, rows, columns] + SMALLEST**2)

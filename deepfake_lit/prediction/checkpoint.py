@@ -45,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
-    """The `deepfake_lit` entry, of plain dicts, lists and scalars; with `init_from` or `members` where there are."""
+    """Return the `deepfake_lit` entry as plain dicts, lists and scalars; `init_from` and `members` are added to it."""
     return {
         "config": to_dict(cfg),
         "class_names": list(data.class_names),
@@ -57,7 +57,7 @@ def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values, on the CPU; a file that would run code is refused.
+    """Read a checkpoint's tensors and plain values on the CPU; a file that would run code is refused.
 
     Raises:
         UserError: the file does not exist, is truncated, foreign or malicious; the message says which.
@@ -84,7 +84,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The network's own part of a checkpoint's `state_dict`, by the network's names."""
+    """Return the network's own part of a checkpoint's `state_dict`, by the network's names."""
     return tensors_below("net.", checkpoint["state_dict"])
 
 

@@ -52,7 +52,8 @@ class TrainedEnsemble:
 
 
 def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:
-    """
+    """Build an ensemble from its checkpoint, which holds all members.
+
     Raises:
         UserError: the weights do not fit the configuration beside them, or a member cannot be read.
     """

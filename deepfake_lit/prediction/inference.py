@@ -20,7 +20,7 @@ def logits(
     views: list[str],
     machine: Hardware,
 ) -> Tensor:
-    """Of each view of a batch, float32 (V, B, K), on the CPU.
+    """Return the logits of each view of a batch, float32 (V, B, K), on the CPU.
 
     Args:
         net: in eval mode, on the machine's device.
@@ -41,6 +41,6 @@ def logits(
 
 
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """A split's images in order, as `logits` takes them."""
+    """Yield a split's images in order, as `logits` takes them."""
     for start in range(0, len(split), size):
         yield tensors(*split.gather(slice(start, start + size)))

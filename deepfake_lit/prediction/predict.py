@@ -77,7 +77,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
 
 
 def find_images(path: Path) -> tuple[Source, list[str], list[str | None]]:
-    """Where the images are, their ids in the order of the answer, and their files (None: there is no file).
+    """Return where the images are, their ids in the order of the answer, and their files (None: there is no file).
 
     Raises:
         UserError: nothing there, or two files with the same id.

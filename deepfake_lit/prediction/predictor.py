@@ -66,7 +66,7 @@ class Predictor:
         return self.members[0].class_names
 
     def by_view(self, pixels: Tensor, transparency: Tensor | None, views: list[str]) -> Tensor:
-        """float32 (V, B, K), the mean over members, of uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
+        """Return the mean over members, float32 (V, B, K), for uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
         total = None
         for member in self.members:
             p = member.probabilities(pixels, transparency, views, self.machine)
@@ -74,7 +74,7 @@ class Predictor:
         return total / len(self.members)
 
     def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[Tensor, Tensor]:
-        """(without, with test-time augmentation), each float32 (N, K), under a progress bar."""
+        """Return probabilities without and with test-time augmentation, each float32 (N, K), under a progress bar."""
         every = list(dict.fromkeys(["identity", *views]))
         batches = console.progress(split_batches(split, batch_size), "evaluating", -(-len(split) // batch_size))
         by_view = torch.cat([self.by_view(*batch, every) for batch in batches], 1)

@@ -57,7 +57,8 @@ class Trained:
 
 
 def load_trained(path: Path) -> Trained:
-    """
+    """Load a network from its checkpoint.
+
     Raises:
         UserError: as `read_checkpoint` and `trained_from`.
     """
@@ -65,7 +66,8 @@ def load_trained(path: Path) -> Trained:
 
 
 def trained_from(path: Path, checkpoint: dict[str, Any]) -> Trained:
-    """
+    """Build a network from the content of its checkpoint.
+
     Args:
         path: of the file, for messages.
 

@@ -21,7 +21,7 @@ class Claim:
 
 
 def claims(section: Section, measured: dict[str, list[Measured]]) -> list[Claim]:
-    """In the order of the tables; the same pair of rows in two tables is one claim."""
+    """Return the claims in the order of the tables; the same pair of rows in two tables is one claim."""
     found: dict[tuple[str, str], Claim] = {}
     for table in section.tables:
         reference = next((m for m in measured[table.key] if m.row.key == table.reference), None)

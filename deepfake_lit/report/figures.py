@@ -87,7 +87,7 @@ def _legend_below(figure: Figure) -> None:
 
 
 def epochs_of(m: Measured) -> int:
-    """That all of a row's runs have."""
+    """Return the number of epochs that all runs of a row have."""
     return min((len(run.result.history) for run in m.row.done if run.result.history), default=0)
 
 
@@ -143,7 +143,7 @@ def along_axis(table: Table, rows: list[Measured]) -> str | None:
 
 @in_style
 def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | None:
-    """Accuracy after the last epoch, with its 95 % interval, over the minutes that a training took.
+    """Draw accuracy after the last epoch, with its 95 % interval, over the minutes of training.
 
     Args:
         elsewhere: what others state: `label`, `accuracy`, and `minutes` where they say.
@@ -262,7 +262,7 @@ def recalls(measured: Measured, reported: list[float] | None, class_names: list[
 
 @in_style
 def reliability(rows: list[Measured], bins: int = 15) -> str | None:
-    """Accuracy over the top probability in equal bins, of all seeds together (Guo et al. 2017, arXiv 1706.04599)."""
+    """Draw accuracy over the top probability in equal bins, all seeds together (Guo et al. 2017, arXiv 1706.04599)."""
     figure, axes = _axes(xlabel="top probability", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":", marker="", markersize=0)
     for m in rows:

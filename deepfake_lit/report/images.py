@@ -45,8 +45,8 @@ class Confused:
 def most_confused(
     measured: Measured, class_names: list[str], split: SplitImages | None, pairs: int = 2
 ) -> list[Confused]:
-    """The pairs of classes with most mistakes in the mean of a row's runs, and the images of them that most runs, and
-    then the surest, get wrong."""
+    """Find the pairs of classes with most mistakes, in the mean of a row's runs, and those of their images that most runs
+    get wrong, the surest first."""
     runs = measured.row.done
     labels, ids = runs[0].predictions["labels"], runs[0].predictions["ids"].tolist()
     p = np.stack([run.probabilities(which(measured.row, "last")) for run in runs])
@@ -82,7 +82,7 @@ def _png(pixels: np.ndarray) -> str:
 
 
 def grad_cams(measured: Measured, class_names: list[str], split: SplitImages) -> list[Picture]:
-    """Where the first run of a row looks on its surest right and wrong answers.
+    """Show where the first run of a row looks on its surest right and wrong answers.
 
     Raises:
         UserError: its checkpoint is gone or damaged.
@@ -136,7 +136,7 @@ def grad_cam(trained: Trained, pixels: Tensor, transparency: Tensor | None, targ
 
 
 def spectra(data: ImageData) -> Picture:
-    """Of the validation images."""
+    """Draw the mean log-spectra of the validation images."""
     split = data.splits["validation"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spectra.png"

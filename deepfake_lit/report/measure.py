@@ -66,7 +66,8 @@ class Measured:
 
 
 def measure(table: Table, scale: str | None = None) -> list[Measured]:
-    """
+    """Measure every row of a table, and its difference from the reference row.
+
     Args:
         scale: of a report; verdicts on networks hold for it alone.
     """
@@ -102,7 +103,7 @@ POOLED = 3  # rows at least, whose seeds together tell the noise between seeds
 
 
 def which(row: Row, epoch: str) -> str:
-    """The key of a result's figures: of the best or the last epoch, in the row's view."""
+    """Return the key of a result's figures: of the best or the last epoch, in the row's view."""
     return f"{epoch}_{row.view}" if row.view else epoch
 
 
@@ -183,7 +184,7 @@ def _mean(values) -> float:
 
 
 def right(run: Run, key: str) -> np.ndarray:
-    """bool (N,), in the order of the run's images."""
+    """Return whether each image is right: bool (N,), in the order of the run's images."""
     return run.probabilities(key).argmax(1) == run.predictions["labels"]
 
 
@@ -195,7 +196,7 @@ def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
 
 
 def distinct(runs: list[Run]) -> list[Run]:
-    """A baseline without randomness is one run, whatever seeds it was asked for with."""
+    """Return each run once: a baseline without randomness is one run for every seed."""
     return list({run.folder: run for run in runs}.values())
 
 

@@ -15,7 +15,8 @@ ROUNDING = 0.00051  # of a share that is printed in tenths of a percent
 
 
 def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: dict[str, Any] | None) -> list[str]:
-    """
+    """Return the sentences on a report's own numbers.
+
     Args:
         measured: by the key of the table.
         alpha: what `audit.alpha_finding` says of the images, where they are at hand.

@@ -89,8 +89,8 @@ def _copy(folder: Path, target: Path, source: Path) -> None:
 
 
 def without_paths(tree: Any, source: Path) -> Any:
-    """A result or a record without where the images and outputs lie: runs are named from their output folder, all other
-    absolute paths by their last part."""
+    """Remove where images and outputs lie: runs are named from their output folder, other absolute paths by their last
+    part."""
     if isinstance(tree, dict):
         return {key: NEUTRAL[key] if key in NEUTRAL else without_paths(value, source) for key, value in tree.items()}
     if isinstance(tree, list):

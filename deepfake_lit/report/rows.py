@@ -31,12 +31,14 @@ class Run:
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        """Raises UserError where the file is missing or damaged."""
+        """The stored predictions; a missing or damaged file raises `UserError`."""
         return read_predictions(Path(self.folder) / "predictions.npz")
 
     def probabilities(self, which: str) -> np.ndarray:
-        """float (N, K); `which` as in a result: last, last_tta. A baseline has one state, and a sweep's published runs
-        lack views that are the image alone."""
+        """Return float (N, K) of "last" or "last_tta".
+
+        A baseline has one state, and a sweep's published runs lack views that are the image alone.
+        """
         name = f"probabilities_{which}"
         return self.predictions[name if name in self.predictions else "probabilities_last"]
 
@@ -104,11 +106,11 @@ def run_at(folder: str, seed: int | None, overrides: tuple[str, ...] = ()) -> Ru
 
 
 def shown(overrides: list[str]) -> list[str]:
-    """But for where things lie."""
+    """Return the overrides that say what was run, not where or how it was shown."""
     return [o for o in overrides if setting_of(o) not in HIDDEN]
 
 
 def command_line(overrides: list[str], command: str = "train") -> str:
-    """What a user types for it, wherever the images are."""
+    """Return what a user types for a run, wherever the images are."""
     quoted = [f"'{o}'" if any(c in o for c in "{[* ") else o for o in shown(overrides)]
     return " ".join(["deepfake-lit", command, *quoted, "data.root=PATH"])

@@ -17,7 +17,7 @@ OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # of a reported r
 
 
 def sections(output: Path) -> list[Section]:
-    """Of every report that was reproduced in an output folder, then of every sweep, then the runs of neither."""
+    """Find every report that was reproduced in an output folder, then every sweep, then the runs of neither."""
     run_at.cache_clear()  # of an earlier look
     found, seen = [], set()
     for path in sorted((output / "reproduce").glob("*.json")):
@@ -73,7 +73,7 @@ def _label(key: tuple[str, str], settings: dict[tuple[str, str], dict[str, Any]]
 
 
 def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, Any]) -> Section:
-    """A report's tables over what `reproduce` has kept of it."""
+    """Lay a report's tables over the runs that `reproduce` has recorded."""
     by_row: dict[str, list[dict[str, Any]]] = {}
     for trial in record["trials"]:
         by_row.setdefault(trial["row"], []).append(trial)
@@ -112,8 +112,8 @@ def _run_of(output: Path, trial: dict[str, Any], baseline: str, k: int | None) -
 
 
 def section_of_sweep(folder: Path) -> Section | None:
-    """A sweep's trials, those that differ in the seed alone as one row. The reference is the row of what would be
-    trained without the sweep, else the first."""
+    """Put trials that differ only in the seed into one row. The reference is the row that would be trained without the
+    sweep, else the first."""
     entries = trials(folder)
     if not entries:
         return None

@@ -16,7 +16,7 @@ class Verdict:
 
 
 def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
-    """The difference that a report claims, from - to."""
+    """Return the difference that a report claims, from - to."""
     if "gain" in reported:  # "+0.3-0.5 %"
         return tuple(reported["gain"])
     if "accuracy" not in reported or "accuracy" not in reference:

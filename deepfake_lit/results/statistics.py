@@ -22,7 +22,8 @@ class Paired:
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> Paired:
-    """
+    """Compare two predictors on the same images.
+
     Args:
         first, second: bool (N,), whether each image is right.
 
@@ -77,7 +78,7 @@ class SeedNoise:
 
 
 def mean_over(values: np.ndarray, noise: SeedNoise | None = None) -> Mean:
-    """The mean of answers of several trainings on the same images, with both taken for samples.
+    """Compute the mean of several trainings on the same images, with both taken for samples.
 
     Seeds and images are crossed random effects. The variance of the mean is
     `between seeds / S + between images / N + rest / (S N)`, with components from the two-way analysis of variance
@@ -117,9 +118,10 @@ def mean_over(values: np.ndarray, noise: SeedNoise | None = None) -> Mean:
 
 
 def pooled_noise(several: list[np.ndarray]) -> tuple[SeedNoise, list[bool]]:
-    """The variance between seeds as one of all rows, since a few seeds of one row say next to nothing of it; and of
-    each row whether it was counted: where its seeds differ so much more than those of the others that the F test of
-    both variances has a p below 0.001, its noise is another, as where one training of two has failed.
+    """Pool the variance between seeds over all rows, since a few seeds of one row say next to nothing of it.
+
+    Also return for each row whether it was counted. A row is left out where its seeds differ so much more than those of
+    the others that the F test of both variances has a p below 0.001, as where one training of two has failed.
 
     Args:
         several: of each row (S, N), right or not, of two seeds or more.
@@ -172,9 +174,8 @@ def _variance(
 
 
 def seeds_needed(mean: Mean, difference: float, level: float = 0.05, at_most: int = 1000) -> int | None:
-    """How many seeds it takes to find a difference of this size in 4 of 5 experiments (power 80 %) on as many images,
-    going by a measured mean difference's components of variance. None where no number of seeds does: more images would
-    be needed.
+    """Return how many seeds find a difference of this size in 4 of 5 experiments (power 80 %) on as many images, by the
+    variance components of a measured mean difference. None: no number of seeds does, and more images would be needed.
 
     Args:
         level: of the test, two-sided.

@@ -158,7 +158,8 @@ def _check_ensemble(cfg: Config, require) -> None:
 
 
 def check_views(views: list[str]) -> None:
-    """
+    """Check the names of views.
+
     Raises:
         UserError: no view, or one that does not exist.
     """

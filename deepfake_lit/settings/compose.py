@@ -36,7 +36,7 @@ def config_dir() -> Path:
 
 
 def compose(overrides: list[str]) -> Config:
-    """The checked configuration of a list of overrides, as `train` would see it."""
+    """Return the checked configuration of a list of overrides, as `train` would see it."""
     import hydra
 
     register()
@@ -57,7 +57,7 @@ def register() -> None:
 
 
 def load(composed: DictConfig) -> Config:
-    """The composed configuration as checked plain dataclasses.
+    """Turn a composed configuration into checked plain dataclasses.
 
     Raises:
         UserError: one line for the first unknown key, wrong type, missing value or impossible combination.
@@ -103,7 +103,7 @@ def _names(schema: type | None) -> list[str]:
 
 
 def from_dict(tree: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`, with the same checks as `load`; a tree from a file is data, without interpolations."""
+    """Return the configuration of a stored tree, checked as in `load`; a file is data, without interpolations."""
     try:
         if "${" in json.dumps(tree):
             raise UserError("a stored configuration must not hold interpolations (${...})")

@@ -1,5 +1,6 @@
-"""Averages of a run's weights. An average is what validation sees and what checkpoints hold as the network's weights;
-`last.ckpt` holds the trained weights beside it."""
+"""Averages of a run's weights, which validation and checkpoints use as the network's weights.
+
+`last.ckpt` stores the trained weights as well."""
 
 import contextlib
 import math
@@ -17,24 +18,25 @@ from deepfake_lit.training import lightning
 
 
 def build_average(cfg: TrainerConfig, seed: int) -> "Average | None":
+    """Return the average that `cfg` asks for, or None."""
     if cfg.ema:
         return MovingAverage(cfg.ema)
     return None if cfg.swa is None else StochasticWeightAverage(cfg.swa, cfg.max_epochs, seed)
 
 
 class Average(WeightAveraging):
-    """Of weights and batch-norm statistics, on the device that is trained on."""
+    """An average of weights and batch-norm statistics, on the training device."""
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         lightning.keep_on_device(self, trainer)
         super().setup(trainer, module, stage)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Nothing: were the average copied over the trained weights, a run that goes on would not have them."""
+        """Do nothing: Lightning would overwrite the trained weights, which a resumed run needs."""
 
     @contextlib.contextmanager
     def in_place(self, module: pl.LightningModule) -> Iterator[None]:
-        """The average is the module's weights meanwhile."""
+        """Use the average as the module's weights within the block."""
         lightning.swap_weights(self, module)
         try:
             yield
@@ -43,12 +45,12 @@ class Average(WeightAveraging):
 
 
 class MovingAverage(Average):
-    """Exponential, updated after every optimizer step.
+    """An exponential moving average, updated after every optimizer step.
 
     After k updates the decay is at most (1 + k) / (10 + k), as in TensorFlow's ExponentialMovingAverage.
 
     Args:
-        decay: the average's share that a step leaves, in (0, 1).
+        decay: the share of the old average that an update keeps, in (0, 1).
     """
 
     def __init__(self, decay: float):
@@ -60,21 +62,22 @@ class _Exponential:
         self.decay = decay
 
     def __call__(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay)  # a tensor: nothing waits for the device
+        decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay)  # a tensor, to avoid a device synchronisation
         return current + decay.to(average.device) * (average - current)
 
 
 class StochasticWeightAverage(Average):
     """The mean of the weights at the ends of the last epochs (Izmailov et al. 2018, arXiv 1803.05407).
 
-    Until the first of them it is the trained weights. Statistics of batch norm belong to one set of weights, so before
-    each validation those of a mean of several are measured anew, on augmented training batches.
+    Before the first of these epochs ends, the average equals the trained weights. Batch-norm statistics are only valid
+    for one set of weights. Once the average is over several epochs, they are recomputed before each validation, on
+    augmented training batches.
 
     Args:
-        start: share of the epochs that come before the averaged ones, in [0, 1).
+        start: share of the epochs before the averaged ones, in [0, 1).
     """
 
-    BATCHES = 100  # at most, that the statistics are measured on
+    BATCHES = 100  # maximum number of batches for the batch-norm statistics
 
     def __init__(self, start: float, epochs: int, seed: int):
         self.first = min(math.floor(start * epochs), epochs - 1)
@@ -83,7 +86,7 @@ class StochasticWeightAverage(Average):
         super().__init__(avg_fn=_Equal(self.first))
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and self._at_the_end  # the end of an epoch itself comes after its validation
+        return step_idx is not None and self._at_the_end  # on_train_epoch_end comes after validation
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -97,7 +100,7 @@ class StochasticWeightAverage(Average):
         if epoch <= self.first:
             return
         batches = trainer.datamodule.training_images(epoch, self.BATCHES, module.device)
-        seed_torch(module.device, self.seed, epoch, "batch_norm")  # of dropout
+        seed_torch(module.device, self.seed, epoch, "batch_norm")  # for dropout
         with trainer.precision_plugin.forward_context():
             update_bn(batches, module.net)
 
@@ -107,5 +110,5 @@ class _Equal:
         self.first = first
 
     def __call__(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        averaged = (updates - self.first + 1).clamp(min=1)  # with this one; updates are the epochs before it
+        averaged = (updates - self.first + 1).clamp(min=1)  # including this epoch; updates counts those before
         return average + (current - average) / averaged.to(average.device)

@@ -1,4 +1,4 @@
-"""What a run trains, on what, and from which weights it starts."""
+"""Construction of the module that a run trains, its initial weights and its data module."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,16 +18,16 @@ from deepfake_lit.training.ensemble import LogitsDataModule, entry_of, load_memb
 from deepfake_lit.training.lineage import lineage_of, start_from
 from deepfake_lit.training.losses import resolve_class_weights
 
-CALIBRATION = 1000  # training images that fix the front end of a network that has statistics of images in it
+CALIBRATION = 1000  # number of training images that calibrate a front end which depends on image statistics
 
 
 def build_parts(
     cfg: Config, data: ImageData, machine: hardware.Hardware, train: Callable[[Config, ImageData], Path]
 ) -> tuple[Classifier, ImageDataModule, dict]:
-    """What is trained, on what, and what its checkpoints say of the checkpoints that it is made of.
+    """Return the module, its data module, and the checkpoint entries that describe the checkpoints it is made of.
 
     Args:
-        train: runs a configuration to its end and returns its folder, for the networks on folds that an ensemble needs.
+        train: trains a configuration to its end and returns the run's folder; an ensemble trains networks on folds.
     """
     if cfg.model.kind != "ensemble":
         module = build_classifier(cfg, data, machine)
@@ -42,7 +42,7 @@ def build_parts(
 
 
 def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
-    """The network under its loss; it starts from `cfg.init_from`, else is initialised from (seed, "init") alone."""
+    """Build the classifier with the weights of `cfg.init_from`, or initialise it from (seed, "init") alone."""
     torch.manual_seed(derive(cfg.seed, "init") >> 1)
     net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
     if cfg.init_from:
@@ -54,6 +54,6 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
 
 
 def class_weights(cfg: Config, data: ImageData, labels: np.ndarray) -> list[float] | None:
-    """Of the loss, by the labels of what is trained on."""
+    """Return the class weights of the loss for the given training labels, or None."""
     counts = np.bincount(labels, minlength=len(data.class_names)).tolist()
     return resolve_class_weights(cfg.loss.class_weights, counts)

@@ -1,4 +1,4 @@
-"""Lightning callbacks: derived randomness, and the history of a run."""
+"""Lightning callbacks that derive the random numbers of a run and record its history."""
 
 import csv
 import time
@@ -15,7 +15,9 @@ from deepfake_lit.core.randomness import seed_torch
 
 
 class DerivedRandomness(Callback):
-    """Seeds torch before every step from (seed, epoch, step), so dropout does not depend on what ran before."""
+    """A callback that seeds torch before each step from (seed, epoch, step, process).
+
+    Dropout therefore does not depend on what ran before."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -25,10 +27,10 @@ class DerivedRandomness(Callback):
 
 
 class History(Checkpoint):
-    """One row an epoch, kept in the checkpoint, written to `history.csv` and printed.
+    """A callback that records one row per epoch in the checkpoint, in `history.csv` and on the console.
 
-    Being a checkpoint callback it runs when the epoch's training and validation metrics are both logged, and ahead of
-    the writer of checkpoints, so that a checkpoint holds the rows up to its own epoch.
+    As a checkpoint callback, it runs after the epoch's training and validation metrics are logged. It runs before the
+    checkpoint writer, so a checkpoint holds the rows up to its own epoch.
     """
 
     def __init__(self, path: Path):
@@ -45,7 +47,7 @@ class History(Checkpoint):
         self._elapsed = state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Of a run that goes on within an epoch: no start of an epoch is announced then."""
+        """Start the clock: a run that resumes within an epoch gets no `on_train_epoch_start`."""
         self._started = self._trained = time.monotonic() - self._elapsed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -61,11 +63,11 @@ class History(Checkpoint):
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "lr": groups[0]["lr"] if groups else 0.0,  # of an ensemble that only votes there are none
+            "lr": groups[0]["lr"] if groups else 0.0,  # an ensemble that only votes has no groups
             "seconds": time.monotonic() - self._started,
             "images_per_second": self._images * trainer.world_size / max(self._trained - self._started, 1e-9),
         }
-        # Lightning keeps float32: 0.9 in place of 0.8999999761581421
+        # Lightning stores float32: this writes 0.9 instead of 0.8999999761581421
         row |= {name: float(str(np.float32(value.item()))) for name, value in trainer.callback_metrics.items()}
         self.rows = [*self.rows, row]
         if trainer.is_global_zero:

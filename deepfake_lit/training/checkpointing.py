@@ -1,4 +1,4 @@
-"""When a run writes checkpoints, and how it ends when it is told to."""
+"""Checkpoint writing and early stopping of a run."""
 
 import contextlib
 import math
@@ -21,26 +21,28 @@ def _epoch_file(epoch: int | str) -> str:
 
 
 class CheckpointWriter(Checkpoint):
-    """`last.ckpt` at the end of epochs and every so many minutes within one, the one before it as `previous.ckpt`, and
-    `best.ckpt`, the weights of the first epoch with the best value of the monitored metric.
+    """A callback that writes the checkpoints of a run and stops training early.
 
-    At the end of an epoch they are written when it is wholly over: as the next one starts, or training ends.
-    Lightning's ModelCheckpoint writes inside an epoch's end, and a run that goes on from there ends the same epoch once
-    more, with its metrics logged twice and the step of a plateau scheduler lost.
+    It writes `last.ckpt` at the end of epochs and at intervals within them, and keeps the one before it as
+    `previous.ckpt`. `best.ckpt` holds the weights of the first epoch with the best value of the monitored metric.
 
-    Training ends after `patience` epochs without a better value; that follows from the best epoch and needs no state.
+    The checkpoints of an epoch are written after the epoch is over: when the next epoch starts or training ends.
+    Lightning's ModelCheckpoint writes during the end of an epoch. A run that resumes from such a checkpoint ends the
+    same epoch again: it logs the metrics twice and loses the step of a plateau scheduler.
 
-    Where writing takes long, epochs that bring no better value leave no `last.ckpt`, nor does time within an epoch, so
-    that it costs no more than `SHARE` of the time; a run that goes on from an older one repeats what it had done.
+    Training stops after `patience` epochs without a better value. This follows from the best epoch and needs no state.
+
+    If writing is slow, `last.ckpt` is skipped within epochs and after epochs that are neither better nor kept, so that
+    it takes no more than `SHARE` of the time. A run that resumes from an older `last.ckpt` repeats the steps since.
 
     Args:
-        minutes: from one `last.ckpt` to the next within an epoch.
-        average: whose weights `best.ckpt` holds; None: the trained ones.
-        keep: so many of the best epochs leave their weights, as `epoch-NNN.ckpt`, counted from 0.
+        minutes: time between two writes of `last.ckpt` within an epoch.
+        average: the average whose weights `best.ckpt` holds; None: it holds the trained weights.
+        keep: number of best epochs whose weights are kept as `epoch-NNN.ckpt`; NNN counts from 0.
 
     Attributes:
-        seconds, written: spent on checkpoints so far, and how many they were.
-        began: whether a step was about to be trained: a checkpoint that this went on from has been of use.
+        seconds, written: time spent on checkpoints so far, and their number.
+        began: whether a training step has started, which shows that the run could resume from its checkpoint.
     """
 
     SHARE = 0.02
@@ -57,13 +59,13 @@ class CheckpointWriter(Checkpoint):
     ):
         self.folder, self.monitor, self.minutes, self.patience = folder, monitor, minutes, patience
         self.average, self.keep = average, keep
-        self.kept: list[tuple[float, int]] = []  # value and epoch, the best first, of equals the first
+        self.kept: list[tuple[float, int]] = []  # (value, epoch), best first, earlier epoch first on ties
         self.began = False
         self.best_value, self.best_epoch = math.nan, -1
         self.seconds, self.written = 0.0, 0
         self._pending = self._improved = False
-        self._next = (0, 0)  # epoch and step that come after a checkpoint
-        self._finished = time.monotonic()  # the last one
+        self._next = (0, 0)  # epoch and step that follow the last checkpoint
+        self._finished = time.monotonic()  # when the last checkpoint was written
         self._took = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,7 +73,7 @@ class CheckpointWriter(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name in self.STATE:
-            if name in state_dict:  # "kept" came later than some checkpoints
+            if name in state_dict:  # older checkpoints have no "kept"
                 setattr(self, name, state_dict[name])
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -89,8 +91,9 @@ class CheckpointWriter(Checkpoint):
             self.write_within_epoch(trainer, batch_idx)
 
     def write_within_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
-        """Write `last.ckpt` after this batch. False where that cannot be: gradients are being accumulated, or the
-        epoch's end comes next."""
+        """Write `last.ckpt` after this batch and return whether that was possible.
+
+        It is not possible while gradients are accumulated, or if the end of the epoch comes next."""
         if lightning.is_accumulating(trainer) or batch_idx + 1 >= trainer.num_training_batches:
             return False
         self._write_last(trainer, batch_idx + 1)
@@ -127,18 +130,18 @@ class CheckpointWriter(Checkpoint):
             lightning.announce_no_epoch(checkpoint)
 
     def write_between_epochs(self, trainer: pl.Trainer) -> None:
-        """Write what the epoch that is over leaves, unless that is written."""
+        """Write the checkpoints of the epoch that is over, unless they are written already."""
         if not self._pending:
             return
         self._pending = False
-        if self._improved:  # before last.ckpt, which says that best.ckpt is the one of this epoch
+        if self._improved:  # before last.ckpt, whose state says that best.ckpt is from this epoch
             self._timed(trainer, BEST, weights_only=True)
         self._improved = False
         epoch = trainer.fit_loop.epoch_progress.current.completed - 1
         if self._keeps(epoch):
             self._timed(trainer, _epoch_file(epoch), weights_only=True)
         self._write_last(trainer, 0)
-        if self.keep and trainer.is_global_zero:  # only now: until then a run might go on from when these were kept
+        if self.keep and trainer.is_global_zero:  # only now: before, a run could resume from a state that keeps them
             for path in set(self.folder.glob(_epoch_file("*"))) - {self.folder / _epoch_file(e) for _, e in self.kept}:
                 path.unlink()
 
@@ -157,7 +160,7 @@ class CheckpointWriter(Checkpoint):
     def _timed(self, trainer: pl.Trainer, name: str, weights_only: bool) -> None:
         start = time.monotonic()
         self.written += 1
-        # Lightning calls no callback for a file of weights alone, so the average must be in their place.
+        # Lightning calls no callback when it saves only weights, so the average must be swapped in.
         swapped = self.average is not None and weights_only
         with self.average.in_place(trainer.lightning_module) if swapped else contextlib.nullcontext():
             trainer.save_checkpoint(self.folder / name, weights_only)

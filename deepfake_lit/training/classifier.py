@@ -1,4 +1,4 @@
-"""LightningModules: the training of one classifier."""
+"""The LightningModule that trains a classifier."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from deepfake_lit.training.optimizers import build_optimizer, build_scheduler
 
 
 class Classifier(pl.LightningModule):
-    """A network, or an ensemble's combination of logits, under the configuration's loss, optimizer and scheduler.
+    """A network, or an ensemble's combination of logits, with the configured loss, optimizer and scheduler.
 
-    Logs once an epoch: train/loss (of the augmented, mixed batches), train/accuracy (against the first label of mixed
+    It logs once per epoch: train/loss (of augmented, mixed batches), train/accuracy (against the first label of mixed
     images), val/loss (without class weights or smoothing, comparable between configurations), the metrics of `LOGGED`
     and val/recall_<class>.
 
     Args:
-        net: images (B, C, H, W), or of an ensemble its members' logits (B, M, K), to logits (B, K). Weights that take
-            no gradient are left as they are; where there are no others, nothing is trained.
-        class_weights: of the training loss, one a class, or None.
-        channels_last: the memory format of the network's weights.
+        net: maps images (B, C, H, W), or the logits (B, M, K) of an ensemble's members, to logits (B, K). Weights that
+            require no gradient stay fixed; if no weight requires one, nothing is trained.
+        class_weights: weights of the training loss, one per class, or None.
+        channels_last: whether the network's weights use the channels-last memory format.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Classifier(pl.LightningModule):
         self.cfg, self.class_names = cfg, class_names
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        # Of the epoch so far: losses, images that were right, images; read once an epoch.
+        # Sums over the epoch so far: losses, correct images, images. They are read once per epoch.
         self.train_sums = torch.zeros(3)
         self.val_loss = MeanMetric()
-        self._answers: list[tuple[Tensor, Tensor]] = []  # of a validation so far: probabilities, labels
+        self._answers: list[tuple[Tensor, Tensor]] = []  # probabilities and labels of this validation
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -62,14 +62,14 @@ class Classifier(pl.LightningModule):
         self.train_sums = torch.zeros_like(self.train_sums)
 
     def _all_sums(self) -> Tensor:
-        """Over all processes."""
+        """Return the sums over all processes."""
         return self.trainer.strategy.reduce(self.train_sums.clone(), reduce_op="sum")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["train_sums"] = self._all_sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.global_rank == 0:  # the first process goes on with the sums of all
+        if self.global_rank == 0:  # the first process continues with the sums of all processes
             self.train_sums = checkpoint["train_sums"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -89,7 +89,7 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self):
         if not any(p.requires_grad for p in self.net.parameters()):
             return None
-        # Lightning clips no gradients of a fused optimizer under automatic mixed precision.
+        # Lightning cannot clip the gradients of a fused optimizer under automatic mixed precision.
         optimizer = build_optimizer(self.cfg.optimizer, self.net, fused=self.cfg.trainer.gradient_clip is None)
         if self.cfg.scheduler.kind == "constant":
             return optimizer
@@ -98,6 +98,6 @@ class Classifier(pl.LightningModule):
 
 
 def sums_of(logits: Tensor, loss: Tensor, labels: Tensor) -> Tensor:
-    """float32 (3,): the losses of a batch, how many images are right, and how many there are."""
+    """Return float32 (3,): the mean loss of a batch times its size, its number of correct images, and its size."""
     right = (logits.argmax(1) == labels).sum()
     return torch.stack([loss * len(labels), right.float(), torch.full_like(loss, len(labels))])

@@ -1,7 +1,7 @@
-"""Ensembles of trained members: what they are fitted on, and what came of it.
+"""Ensembles of trained members: the logits that they are fitted on, and their gain over each member.
 
-Members are frozen, so their logits on an image never change: they are computed once, and what combines them is fitted
-on the table of them.
+Members are frozen, so their logits for an image never change. They are computed once, and the combination is fitted on
+the table of these logits.
 """
 
 import copy
@@ -36,10 +36,11 @@ from deepfake_lit.training.lineage import check_unseen
 
 
 def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member]:
-    """The members that `cfg` names, on the machine's device.
+    """Return the members that `cfg` names, on the machine's device.
 
     Raises:
-        UserError: one cannot be read, is an ensemble itself, or knows other classes than the data have.
+        UserError: a member cannot be read, is an ensemble itself, was trained on other classes or on the fold that this
+            run holds out, or cannot take images of this size.
     """
     members: list[Member] = []
     for path in cfg.model.members:
@@ -54,15 +55,16 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
 
 
 def logits_on(member: Member, split: SplitImages, batch_size: int, machine: Hardware, label: str) -> Tensor:
-    """float32 (N, K) of a split's images as they are."""
+    """Return float32 (N, K): the member's logits for the images of a split, without augmentation."""
     batches = console.progress(split_batches(split, batch_size), label, -(-len(split) // batch_size))
     return torch.cat([member.logits(*batch, ["identity"], machine)[0] for batch in batches])
 
 
 @dataclass
 class Tables:
-    """The members' logits, float32 (N, M, K): `fit` of the images that the combination is fitted on, with their
-    `labels` int64 (N,), and `validation`."""
+    """The members' logits, float32 (N, M, K), for the fitted images and for the validation images.
+
+    `fit` belongs to the images that the combination is fitted on; `labels`, int64 (N,), are the labels of these."""
 
     fit: Tensor
     labels: np.ndarray
@@ -72,13 +74,13 @@ class Tables:
 def make_tables(
     cfg: Config, data: ImageData, members: list[Member], machine: Hardware, train: Callable[[Config, ImageData], Path]
 ) -> Tables:
-    """For `model.fit_on`: train, out_of_fold or validation.
+    """Compute the tables that `model.fit_on` asks for: train, out_of_fold or validation.
 
     Args:
-        train: runs a configuration on the data and returns the run's folder.
+        train: trains a configuration on the data and returns the run's folder.
 
     Raises:
-        UserError: a member cannot be trained on folds.
+        UserError: a member cannot be trained on folds, or two members come from the same run.
     """
     size = cfg.data.eval_batch_size
 
@@ -107,10 +109,10 @@ def out_of_fold(
     machine: Hardware,
     train: Callable[[Config, ImageData], Path],
 ) -> Tensor:
-    """float32 (N, K): the logits of every training image, by a network trained like the member on the other folds.
+    """Return float32 (N, K): each training image's logits, from a network trained like the member on the other folds.
 
-    Those networks are runs like any other, found again by their fingerprints. It is their last epoch that answers, and
-    none of them stops early; but a plateau scheduler lowers its learning rate by the held-out fold.
+    These networks are ordinary runs, which are found again by their fingerprints. The logits come from their last
+    epoch, and no run stops early. However, a plateau scheduler lowers the learning rate by the held-out fold.
     """
     if member.net is None:
         raise UserError(f"model.fit_on=out_of_fold trains networks on folds; {path} is a baseline")
@@ -134,7 +136,7 @@ def out_of_fold(
 def _trained_on(
     part: ImageData, meta: dict[str, Any], cfg: Config, fold: int, train: Callable[[Config, ImageData], Path]
 ) -> Path:
-    """The folder of the run of a checkpoint's configuration on a fold; of staged training all stages."""
+    """Train a checkpoint's configuration on a fold, with all stages of staged training; return the run's folder."""
     one_device("model.fit_on=out_of_fold")
     one = from_dict(meta["config"])
     one.output_dir, one.extends, one.baselines = cfg.output_dir, None, {}
@@ -148,7 +150,7 @@ def _trained_on(
 
 
 class TableRows(Dataset):
-    """Batches of a table by (epoch, step, indices), as they come out of `Batches`."""
+    """A dataset of batches from a table of logits, indexed by the (epoch, step, indices) that `Batches` yields."""
 
     def __init__(self, table: Tensor, labels: np.ndarray):
         self.table, self.labels = table, torch.from_numpy(labels)
@@ -160,7 +162,7 @@ class TableRows(Dataset):
 
 
 class LogitsDataModule(ImageDataModule):
-    """Loaders of members' logits (B, M, K) in place of images."""
+    """A data module that loads the members' logits (B, M, K) instead of images."""
 
     def __init__(self, tables: Tables, data: ImageData, cfg: Config):
         super().__init__(data, cfg.data, cfg.augment, cfg.seed)
@@ -182,25 +184,25 @@ class LogitsDataModule(ImageDataModule):
 
 
 def network_of(cfg: Config, members: list[Member]) -> Ensemble:
-    """The members' networks and what combines them; a head is initialised from torch's generator."""
+    """Build an ensemble of the members' networks; a trained head is initialised from torch's generator."""
     nets = [copy.deepcopy(member.net) for member in members if member.net]
     return Ensemble(nets, build_combiner(cfg.model, len(members), len(members[0].class_names)))
 
 
 def entry_of(cfg: Config, members: list[Member]) -> list[dict[str, Any]]:
-    """Return what a checkpoint keeps of its members beside their networks' weights, of plain values and tensors."""
+    """Return what a checkpoint stores of its members besides network weights, as plain values and tensors."""
     return [member.kept(Path(path)) for path, member in zip(cfg.model.members, members, strict=True)]
 
 
 def gains(
     probabilities: np.ndarray, validation: Tensor, labels: np.ndarray, members: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Of every member its own accuracy on the validation images, and by how much the ensemble is better.
+    """Return each member's accuracy on the validation images and the ensemble's gain over it.
 
     Args:
-        probabilities: the ensemble's, float (N, K).
-        validation: the members' logits (N, M, K).
-        members: what each is, to which the figures are added.
+        probabilities: float (N, K), predictions of the ensemble.
+        validation: float32 (N, M, K), the members' logits.
+        members: one entry per member, to which the figures are added.
     """
     right = probabilities.argmax(1) == labels
     alone = validation.argmax(2).numpy() == labels[:, None]

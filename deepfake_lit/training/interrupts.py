@@ -1,4 +1,4 @@
-"""How a run ends when it is told to."""
+"""Handling of the signals that stop a run."""
 
 import signal
 import threading
@@ -16,10 +16,11 @@ from deepfake_lit.training.checkpointing import CheckpointWriter
 
 
 class Interrupts(Checkpoint):
-    """Ends a run at SIGTERM, SIGUSR1 (how SLURM announces preemption) or Ctrl-C with a checkpoint of the step it is at.
+    """A callback that writes a checkpoint of the current step and ends the run when a signal arrives.
 
-    A second Ctrl-C does not wait for it. Being a checkpoint callback it runs after the others, on whole steps.
-    Lightning gives the signals their handlers back when the fit is over.
+    The signals are SIGTERM, SIGUSR1 (by which SLURM announces preemption) and Ctrl-C. A second Ctrl-C does not wait for
+    the checkpoint. As a checkpoint callback, it runs after the other callbacks, on whole steps. Lightning restores the
+    signal handlers when the fit is over.
     """
 
     def __init__(self, writer: CheckpointWriter):
@@ -27,8 +28,8 @@ class Interrupts(Checkpoint):
         self.received = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.received = lightning.take_over_sigterm(trainer)  # before now
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        self.received = lightning.take_over_sigterm(trainer)  # before this callback took over
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
             for number in STOP_SIGNALS:
                 signal.signal(number, self._receive)
 

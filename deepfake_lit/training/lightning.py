@@ -1,6 +1,6 @@
-"""Everything that a run takes of Lightning beyond its public interface, so that a new release is held against one file.
+"""All use of Lightning beyond its public interface, so that only this file is checked against a new release.
 
-pyproject.toml bounds Lightning to the releases that have it.
+pyproject.toml restricts Lightning to the releases that have these internals.
 """
 
 from typing import Any
@@ -10,48 +10,48 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 
 def fetch_again(trainer: pl.Trainer) -> None:
-    """Start on the images anew: Lightning has started on those of epoch 0 before it read the checkpoint."""
+    """Restart the data fetcher, because Lightning started it on epoch 0 before it read the checkpoint."""
     iter(trainer.fit_loop._data_fetcher)
 
 
 def is_accumulating(trainer: pl.Trainer) -> bool:
-    """Return whether gradients are kept for a later optimizer step."""
+    """Return whether gradients are accumulated for a later optimizer step."""
     return trainer.fit_loop._should_accumulate()
 
 
 def end_like_any_epoch(trainer: pl.Trainer) -> None:
-    """Let a plateau scheduler step at the end of an epoch that a run went on within, which Lightning leaves out."""
+    """Let a plateau scheduler step at the end of an epoch that was resumed midway; Lightning skips this step."""
     trainer.fit_loop._restarting = False
 
 
 def take_over_sigterm(trainer: pl.Trainer) -> bool:
-    """Return whether SIGTERM was received, and let Lightning forget it."""
+    """Return whether SIGTERM was received, and reset this flag in Lightning."""
     received = trainer.received_sigterm
     trainer._signal_connector.received_sigterm = False
     return received
 
 
 def swap_weights(average: WeightAveraging, module: pl.LightningModule) -> None:
-    """Exchange the weights of the module and of their average."""
+    """Swap the weights of the module with those of the average."""
     average._swap_models(module)
 
 
 def keep_on_device(average: WeightAveraging, trainer: pl.Trainer) -> None:
-    """Make the average where the module is moved to later, in place of where it is now."""
+    """Create the average on the device that the module is moved to later, not on its current device."""
     average._device = trainer.strategy.root_device
 
 
 def announce_no_epoch(checkpoint: dict[str, Any]) -> None:
-    """Take back that the next epoch was announced, so that Lightning begins it like any other."""
+    """Undo the announcement of the next epoch in a checkpoint, so that Lightning starts it like any other."""
     for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
         counts["ready"] = counts["completed"]
 
 
 def progress_of(checkpoint: dict[str, Any]) -> list[Any]:
-    """Return the numbers of completed epochs and batches that a checkpoint states.
+    """Return the numbers of completed epochs and batches in a checkpoint.
 
     Raises:
-        KeyError, TypeError: it does not.
+        KeyError, TypeError: the checkpoint does not hold them.
     """
     loop = checkpoint["loops"]["fit_loop"]
     return [loop[name]["current"]["completed"] for name in ("epoch_progress", "epoch_loop.batch_progress")]

@@ -1,4 +1,4 @@
-"""What a run is made of beside its own training: the weights that it starts with, or an ensemble's members."""
+"""The origin of a run's weights: the checkpoint that it starts from, or the members of an ensemble."""
 
 import copy
 import glob
@@ -21,11 +21,13 @@ from deepfake_lit.settings.schema import Config
 
 
 def pinned(cfg: Config) -> Config:
-    """The configuration with the digests of the weights that it names by a file, so that its fingerprint stands for
-    them wherever the files lie; and without those settings of an ensemble that count for nothing.
+    """Return a copy of the configuration that holds the digests of all weights that it reads from files.
+
+    Its fingerprint then identifies the weights wherever the files are. Unused settings of an ensemble are reset.
 
     Raises:
-        UserError: a file cannot be read, or its weights are not the ones that the configuration was run with.
+        UserError: a file cannot be read, its weights are not those that the configuration was run with, or an ensemble
+            has fewer than 2 members.
     """
     cfg = copy.deepcopy(cfg)
     if cfg.init_from is not None:
@@ -39,7 +41,7 @@ def pinned(cfg: Config) -> Config:
         m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
         if m.combine in UNTRAINED:
             m.fit_on, cfg.trainer.max_epochs = None, 1
-            cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy = 1, 1, "auto"  # nothing to share
+            cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy = 1, 1, "auto"  # nothing to distribute
         if m.fit_on != "out_of_fold":
             m.folds = None
     return cfg
@@ -59,14 +61,14 @@ def _files(pattern: str) -> list[str]:
 
 
 def member_digest(path: Path) -> str:
-    """Return 16 digits that stand for what a member answers: of its weights, or of the fitted baseline."""
+    """Return 16 hexadecimal digits that identify a member: a digest of its weights, or of the fitted baseline."""
     if path.suffix == ".skops":
         return baseline_digest(path)
     return weights_digest(network_weights(read_checkpoint(path)))
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
-    """16 hexadecimal digits of names, shapes, types and values, in whatever file they lie."""
+    """Return 16 hexadecimal digits over names, shapes, dtypes and values, which do not depend on the file."""
     found = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
@@ -76,10 +78,10 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
 
 
 def check_unseen(path: str, meta: dict[str, Any], cfg: Config, data: ImageData) -> None:
-    """Of a network that a run on a fold is made of, and of those that it was made of in turn.
+    """Check that a network, and those that it started from, never saw the fold that this run holds out.
 
     Raises:
-        UserError: it was trained on images of the fold that this run holds out.
+        UserError: one of them was trained on images of this fold.
     """
     own = cfg.data.folds, cfg.data.fold
     stage: dict[str, Any] | None = meta
@@ -94,10 +96,10 @@ def check_unseen(path: str, meta: dict[str, Any], cfg: Config, data: ImageData) 
 
 
 def start_from(net: nn.Module, cfg: Config, data: ImageData) -> None:
-    """Give a network the weights of `cfg.init_from`, batch-norm statistics included, and nothing else of it.
+    """Load the weights and batch-norm statistics of `cfg.init_from` into a network, and no other state.
 
     Raises:
-        UserError: they do not fit it, or know the fold that is held out.
+        UserError: the weights do not fit the network, or were trained on the fold that this run holds out.
     """
     checkpoint = read_checkpoint(Path(cfg.init_from))
     if cfg.data.folds is not None:
@@ -116,14 +118,14 @@ def start_from(net: nn.Module, cfg: Config, data: ImageData) -> None:
 
 
 def member_of(path: str) -> dict[str, Any]:
-    """`lineage_of` a network; of a baseline its file and digest."""
+    """Return `lineage_of` a network, or the path, name and digest of a baseline."""
     if not path.endswith(".skops"):
         return lineage_of(Path(path))
     return {"path": path, "name": Path(path).parent.parent.name, "weights": member_digest(Path(path))}
 
 
 def lineage_of(path: Path) -> dict[str, Any]:
-    """Where a checkpoint's weights come from: run, epochs, configuration, code, digest, and its own lineage."""
+    """Return where a checkpoint's weights come from: run, epochs, configuration, code, digest, and its own lineage."""
     checkpoint = read_checkpoint(path)
     meta = checkpoint[ENTRY]
     config = from_dict(meta["config"])
@@ -132,7 +134,7 @@ def lineage_of(path: Path) -> dict[str, Any]:
         "name": config.name,
         "fingerprint": fingerprint(config, meta["data_hash"]),
         "seed": config.seed,
-        "epochs": checkpoint.get("epoch"),  # over when it was written
+        "epochs": checkpoint.get("epoch"),  # completed when it was written
         "weights": weights_digest(network_weights(checkpoint)),
         "data_hash": meta["data_hash"],
         "code": meta.get("code"),

@@ -7,8 +7,8 @@ weights w, smoothing e and K classes:
     loss = sum_i sum_k  w_k s_ik (-log p_ik)  /  sum_i sum_k w_k t_ik
 
 For hard targets this is exactly torch's `cross_entropy(weight=w, label_smoothing=e)`. For soft targets torch divides
-by the batch size instead, which makes the loss of a mixed batch differ in scale from that of a plain one as soon as
-the weights are not all 1; the denominator above is continuous between the two.
+by the batch size instead. Unless all weights are 1, this gives the loss of a mixed batch another scale than that of a
+plain batch. The denominator above is continuous between the two.
 """
 
 from typing import Any
@@ -20,11 +20,11 @@ from torch import Tensor
 def soft_cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Mean loss of a batch, computed in float32.
+    """Return the mean loss of a batch, computed in float32.
 
     Args:
-        logits: (B, K).
-        targets: float (B, K), rows sum to 1.
+        logits: float (B, K).
+        targets: float (B, K), each row sums to 1.
         class_weights: float (K,), or None for all ones.
     """
     log_p = torch.log_softmax(logits.float(), 1)
@@ -35,12 +35,12 @@ def soft_cross_entropy(
 
 
 def resolve_class_weights(setting: Any, counts: list[int]) -> list[float] | None:
-    """Return one weight a class for a checked `loss.class_weights`.
+    """Return one weight per class for a checked `loss.class_weights`, or None.
 
     Args:
         setting: None; a list of numbers; "balanced", which is N / (K n_k) as in scikit-learn; or
-            {"focus": {class: weight}}, every other class 1.
-        counts: training images of each class.
+            {"focus": {class: weight}}, which gives every other class the weight 1.
+        counts: number of training images of each class.
     """
     if setting is None:
         return None

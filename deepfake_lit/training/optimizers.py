@@ -1,4 +1,4 @@
-"""From settings to torch's optimizers and schedulers."""
+"""Construction of torch's optimizers and schedulers from the settings."""
 
 from typing import Any
 
@@ -10,9 +10,10 @@ from deepfake_lit.core.metrics import better
 
 
 def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
-    """
+    """Build the optimizer of a network's trainable weights.
+
     Args:
-        fused: all of an optimizer's arithmetic on a weight in one pass, on a CPU too.
+        fused: do all of the optimizer's arithmetic on a weight in one pass, also on a CPU; Muon ignores it.
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
     if cfg.kind == "sgd":
@@ -35,12 +36,12 @@ def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Opti
 
 
 def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
-    """Lightning's description of a scheduler: plateau once an epoch on what it watches, the others every step."""
+    """Build a scheduler as Lightning takes it; plateau steps once per epoch on its metric, the others every step."""
     if cfg.kind == "plateau":
         scheduler = ReduceLROnPlateau(optimizer, mode=better(cfg.monitor), factor=cfg.factor, patience=cfg.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
     if cfg.kind == "onecycle":
-        # torch divides by zero where the warm-up is exactly one step long
+        # torch divides by zero if the warm-up is exactly one step long
         warmup = cfg.warmup + 1e-9 if cfg.warmup * total_steps == 1 else cfg.warmup
         scheduler = OneCycleLR(
             optimizer,

@@ -1,4 +1,4 @@
-"""Where a run goes on: the newest of its checkpoints that is whole and its own, or another run's that it extends."""
+"""Choice of the checkpoint that a run resumes from: its own newest intact one, or that of the run it extends."""
 
 import contextlib
 import shutil
@@ -24,19 +24,20 @@ from deepfake_lit.training.optimizers import build_scheduler
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
 NEEDED_BY_AVERAGE = ("current_model_state", "averaging_state")
-MAY_DIFFER = ("extends", "trainer.max_epochs")  # between a run and the one that it extends
+MAY_DIFFER = ("extends", "trainer.max_epochs")  # settings in which a run may differ from the one it extends
 
 
 def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> tuple[Path | None, int]:
-    """The last checkpoint of a run, else the one before it, else None: the run starts; and the steps done till then.
+    """Return the checkpoint that a run resumes from, and its number of completed steps.
 
-    A file that is truncated, foreign or of another run is renamed and named in a warning; none is ever deleted.
+    This is the last checkpoint, else the one before it, else that of the run that `cfg.extends` names, else None. A
+    file that is truncated, foreign or of another run is renamed and named in a warning. No file is ever deleted.
 
     Args:
-        module: as it will be trained; a checkpoint's weights must fit it.
+        module: the module that will be trained; a checkpoint's weights must fit it.
 
     Raises:
-        UserError: the run that `cfg.extends` names is not there, or is another in more than the number of epochs.
+        UserError: the run that `cfg.extends` names is missing, has no fewer epochs, or differs in other settings.
     """
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -56,15 +57,15 @@ def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: Clas
 
 
 def put_aside(path: Path, reason: Exception) -> None:
-    """Rename a checkpoint that is of no use, and say so."""
+    """Rename an unusable checkpoint and print a warning with the reason."""
     aside = path.with_name(f"{path.stem}.unusable-{time.time_ns()}.ckpt")
-    with contextlib.suppress(FileNotFoundError):  # another process of this run has done it
+    with contextlib.suppress(FileNotFoundError):  # another process of this run has renamed it
         path.rename(aside)
     warn(f"{reason}; it is kept as {aside.name}")
 
 
 def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> tuple[Path, int]:
-    """The last checkpoint of the run that `cfg` extends; its best one becomes this run's."""
+    """Return the last checkpoint of the run that `cfg` extends and its steps; copy its best one to this run."""
     other = folder.parent / cfg.extends
     path = other / LAST
     checkpoint = read_checkpoint(path)
@@ -82,7 +83,7 @@ def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> 
 
 
 class PlannedAnew(Callback):
-    """Gives a run that extends another the schedule of its own length, at the step that it is at."""
+    """A callback that gives a run that extends another a schedule of its own length, at the current step."""
 
     def on_train_start(self, trainer: pl.Trainer, module: Classifier) -> None:
         if module.cfg.scheduler.kind in LENGTH_FREE:
@@ -145,7 +146,7 @@ def _check_fits(path: Path, checkpoint: dict[str, Any], module: Classifier) -> N
 
 
 def differences(a: Config, b: Config) -> dict[str, str]:
-    """Every setting that can change a result and is not the same in both, with "name (value in a, value in b)"."""
+    """Return every setting that can change a result and differs, with "name (value in a, value in b)"."""
     left, right = identity(a), identity(b)
     return {
         key: f"{key} ({left.get(key)!r}, {right.get(key)!r})"

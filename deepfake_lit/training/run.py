@@ -1,4 +1,4 @@
-"""One run, from a configuration to its result. Read from top to bottom."""
+"""One run, from a configuration to its result; read this file from top to bottom."""
 
 import contextlib
 from pathlib import Path
@@ -37,14 +37,14 @@ from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
 
 def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Results:
-    """Train, evaluate and leave the result in `<output_dir>/runs/<name>/<fingerprint>/`, the baselines' beside it.
+    """Train, evaluate and write the result to `<output_dir>/runs/<name>/<fingerprint>/`.
 
-    The same configuration on the same data is the same run: a finished one is returned at once, an unfinished one
-    goes on from its last checkpoint.
+    The results of the baselines are written beside it. The same configuration on the same data is the same run: a
+    finished run is returned at once, and an unfinished run resumes from its last checkpoint.
 
     Args:
-        data: what `open_run_data` gives, if that is open already.
-        wait: for another process that is in this run to leave it; else that is an error.
+        data: the images that `open_run_data` returns, if they are open already.
+        wait: wait until another process has left this run; False: raise an error instead.
 
     Raises:
         UserError: the data or the configuration cannot be used, or another process is in this run.
@@ -60,7 +60,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Resul
         result = read_result(folder)
         if result is not None:
             console.note(f"finished before: {folder}")
-            (folder / PREVIOUS).unlink(missing_ok=True)  # if it was killed between its last two steps
+            (folder / PREVIOUS).unlink(missing_ok=True)  # left if the run was killed between its last two steps
             baselines.run(data)
         else:
             with recorded_failure(folder):
@@ -73,11 +73,12 @@ def _run_alone(cfg: Config, data: ImageData) -> Path:
 
 
 def open_run_data(cfg: Config) -> ImageData:
+    """Open the images that a configuration names, with the cache that it names."""
     return open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
 
 
 def run_folder(cfg: Config, data: ImageData) -> Path:
-    """Where `run` leaves the network's result."""
+    """Return the folder to which `run` writes the network's result."""
     return _folder(pinned(cfg), data)
 
 
@@ -100,7 +101,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
 
     split = data.splits["validation"]
     figures, predictions = {}, {}
-    for which in ("best", "last"):  # from the files: what `predict` will give for them
+    for which in ("best", "last"):  # from the files, so that `predict` gives the same
         alone = Predictor.load([str(folder / f"{which}.ckpt")], machine)
         both = alone.on_split(split, cfg.evaluate.views, cfg.data.eval_batch_size)
         for name, p in zip((which, f"{which}_tta"), both, strict=True):
@@ -130,15 +131,16 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     arrays = {ARRAYS[which]: p for which, p in predictions.items()}
     if trainer.is_global_zero:
         write_result(result, {"ids": np.array(split.ids), "labels": split.labels} | arrays)
-        (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left that could go on from it
+        (folder / PREVIOUS).unlink(missing_ok=True)  # a finished run never resumes
     return result
 
 
 def _train(
     cfg: Config, data: ImageData, folder: Path, baselines: Baselines, machine: hardware.Hardware
 ) -> tuple[pl.Trainer, Classifier, History, CheckpointWriter] | None:
-    """Train to the end, from the newest checkpoint on if there is one. None where that one could not be gone on from:
-    it is put aside, and the next try takes the one before it."""
+    """Train to the end, and resume from the newest checkpoint if there is one.
+
+    Return None if the run cannot resume from it: it is put aside, and the next try takes the one before it."""
     module, datamodule, origins = build_parts(cfg, data, machine, _run_alone)
     average = build_average(cfg.trainer, cfg.seed)
     history = History(folder / "history.csv")
@@ -158,13 +160,15 @@ def _train(
                 raise
             put_aside(start, UserError(f"{start} could not be gone on from ({type(error).__name__}: {error})"))
             return None
-    if trainer.is_global_zero and not (folder / LAST).exists():  # put aside, and the one before it was the end as well
+    if (
+        trainer.is_global_zero and not (folder / LAST).exists()
+    ):  # it was put aside, and the one before it was also final
         (folder / PREVIOUS).replace(folder / LAST)
     return trainer, module, history, writer
 
 
 def _made_of(cfg: Config, datamodule: ImageDataModule, probabilities: np.ndarray) -> dict[str, Any]:
-    """A result's entries on the checkpoints that a run is made of."""
+    """Return a result's entries for the checkpoints that the run is made of."""
     if cfg.init_from:
         return {"init_from": lineage_of(Path(cfg.init_from))}
     if cfg.model.kind != "ensemble":

@@ -1,4 +1,4 @@
-"""Bare training steps, to time them."""
+"""Bare training steps for timing."""
 
 from itertools import islice
 
@@ -14,11 +14,11 @@ from deepfake_lit.training.build import build_classifier
 from deepfake_lit.training.losses import soft_cross_entropy
 from deepfake_lit.training.optimizers import build_optimizer
 
-LEARNING = 6  # steps, over which both sides must learn alike
+LEARNING = 6  # number of steps over which both sides must learn alike
 
 
 class TrainingSteps:
-    """A bare training loop of an experiment, on batches that are there already."""
+    """A bare training loop of an experiment, on batches that are loaded already."""
 
     def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
         check_against_data(run, len(data.class_names), data.size)
@@ -35,7 +35,7 @@ class TrainingSteps:
         self.flops = counter.get_total_flops()
 
     def step(self, batch: Batch) -> float:
-        """The loss before it."""
+        """Train on one batch and return the loss before the update."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self.classifier.net(batch.images)

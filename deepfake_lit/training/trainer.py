@@ -1,4 +1,4 @@
-"""Lightning's trainer as a run uses it."""
+"""Construction of Lightning's trainer for a run."""
 
 import contextlib
 import logging
@@ -26,9 +26,10 @@ def build_trainer(
     description: dict[str, Any],
     first_step: int,
 ) -> pl.Trainer:
-    """
+    """Build the trainer of a run.
+
     Args:
-        first_step: that the run goes on with; what TensorBoard was told of this and later ones is withdrawn.
+        first_step: the step at which the run resumes; TensorBoard's records of this and later steps are purged.
     """
     t = cfg.trainer
     if is_main_process():
@@ -51,7 +52,7 @@ def build_trainer(
         deterministic=t.deterministic,
         log_every_n_steps=t.log_every_n_steps,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # Batches shares an epoch out among processes itself
+        use_distributed_sampler=False,  # Batches distributes an epoch among the processes itself
         enable_progress_bar=show_bar,
         enable_model_summary=False,
         callbacks=callbacks,
@@ -62,7 +63,7 @@ def build_trainer(
 
 @contextlib.contextmanager
 def quiet_lightning():
-    """Lightning's start-up lines and its advice on workers say nothing that the run's own lines do not."""
+    """Suppress Lightning's start-up lines and warnings that add nothing to the run's own lines."""
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -78,7 +79,7 @@ def quiet_lightning():
             warnings.filterwarnings("ignore", message=".*training_step` returned `None`.*")
             warnings.filterwarnings(
                 "ignore", message=".*your dataloader is not resumable.*"
-            )  # CheckpointWriter sees to it
+            )  # CheckpointWriter makes it so
             yield
     finally:
         logger.setLevel(level)
@@ -88,8 +89,10 @@ EVENTS = "events.out.tfevents."
 
 
 def order_events(folder: Path) -> None:
-    """Rename TensorBoard's files where the clock has gone back: it reads them in the order of their names, which begin
-    with the time, and would take back what the newer one says instead of the older."""
+    """Rename TensorBoard's files if the clock has gone back.
+
+    TensorBoard reads the files in the order of their names, which begin with the time. Otherwise it would purge the
+    records of the newer file instead of those of the older."""
     written = sorted(folder.glob(f"{EVENTS}*"))
     if written and written[-1].name >= f"{EVENTS}{int(time.time()):010d}":
         for number, path in enumerate(written):

@@ -45,8 +45,9 @@ class Confused:
 def most_confused(
     measured: Measured, class_names: list[str], split: SplitImages | None, pairs: int = 2
 ) -> list[Confused]:
-    """Find the pairs of classes with most mistakes, in the mean of a row's runs, and those of their images that most runs
-    get wrong, the surest first."""
+    """Find the pairs of classes with most mistakes in the mean of a row's runs.
+
+    Their images come in the order of how many runs get them wrong, and then of how sure the runs are."""
     runs = measured.row.done
     labels, ids = runs[0].predictions["labels"], runs[0].predictions["ids"].tolist()
     p = np.stack([run.probabilities(which(measured.row, "last")) for run in runs])

@@ -1,4 +1,4 @@
-"""From the settings of a model to its network. `build` in the module of the model's kind makes it."""
+"""Build a network from the settings of a model. `build` in the module of the model's kind does the work."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def build_model(config: Any, in_channels: int, num_classes: int) -> nn.Module:
-    """Build the network of a model's settings, initialised from torch's generator.
+    """Build the network that the settings describe. Its weights are initialised from torch's generator.
 
     Args:
         config: one of the dataclasses of `settings.kinds`.

@@ -20,10 +20,11 @@ def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
 
 
 class DeepFakeNet(nn.Module):
-    """Images of any size of at least 8 pixels; the report resizes to 128x128.
+    """DeepFakeNet, for images of at least 8 pixels a side. The report resizes to 128x128.
 
     Args:
-        dropout: after each block; (0.25, 0.3, 0.4) is the report's DeepFakeNet, (0.25, 0.2, 0.2) its improved one.
+        dropout: its probability after each block. The report's DeepFakeNet has (0.25, 0.3, 0.4) and its improved one
+            (0.25, 0.2, 0.2).
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout=(0.25, 0.3, 0.4)):
@@ -38,4 +39,5 @@ class DeepFakeNet(nn.Module):
 
 
 def build(cfg: DeepFakeNetConfig, in_channels: int, num_classes: int) -> DeepFakeNet:
+    """Build a DeepFakeNet from its settings."""
     return DeepFakeNet(in_channels, num_classes, cfg.width, cfg.dropout)

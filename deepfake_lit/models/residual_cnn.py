@@ -1,6 +1,6 @@
 """The residual CNN of report B: a stem and three stages of two blocks, 11,087,749 parameters at 4 channels.
 
-The report's table gives stage 3 as 512 x 12 x 12; a 3x3 convolution of stride 2 and padding 1 takes 25 to 13.
+The report's table gives stage 3 as 512 x 12 x 12, but a 3x3 convolution of stride 2 and padding 1 takes 25 to 13.
 """
 
 from torch import Tensor, nn
@@ -11,15 +11,15 @@ from deepfake_lit.settings.kinds import ResidualCNNConfig
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a skip, which is a 1x1 convolution where the shapes differ."""
+    """Residual block of two 3x3 convolutions. The skip is a 1x1 convolution if the shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.first = conv_bn(inputs, outputs, 3, stride)
         self.second = conv_bn(outputs, outputs, 3)
         same = inputs == outputs and stride == 1
-        # A 1x1 convolution with a stride is one of every so many pixels. It is written so because oneDNN's own, in bf16
-        # with 8 channels, writes beyond its memory (torch 2.14.1 on AVX512-bf16).
+        # `forward` subsamples the pixels in place of a strided 1x1 convolution. The result is the same: in bf16 with
+        # 8 channels, oneDNN's strided one writes beyond its memory (torch 2.14.1 on AVX512-bf16).
         self.stride = stride
         self.skip = nn.Identity() if same else conv_bn(inputs, outputs, 1)
 
@@ -29,6 +29,8 @@ class Block(nn.Module):
 
 
 class ResidualCNN(nn.Module):
+    """Stem, three stages that each halve the side, and a head with one hidden layer."""
+
     def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout: float = 0.3):
         super().__init__()
         stem, *stages = (scaled(c, width) for c in (64, 128, 256, 512))
@@ -55,4 +57,5 @@ class ResidualCNN(nn.Module):
 
 
 def build(cfg: ResidualCNNConfig, in_channels: int, num_classes: int) -> ResidualCNN:
+    """Build a residual CNN from its settings."""
     return ResidualCNN(in_channels, num_classes, cfg.width, cfg.dropout)

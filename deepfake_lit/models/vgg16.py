@@ -1,7 +1,7 @@
 """VGG16 with batch norm (Simonyan and Zisserman 2015, arXiv 1409.1556), from scratch, as in report A.
 
-At width 1 and 3 channels it is torchvision's `vgg16_bn` layer for layer (a test holds them against each other), which
-has neither a width nor another channel count.
+At width 1 and 3 channels it equals torchvision's `vgg16_bn` layer by layer, which a test checks. torchvision's has no
+width multiplier and takes only 3 channels.
 """
 
 from torch import Tensor, nn
@@ -13,10 +13,10 @@ GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 class VGG16(nn.Module):
-    """Images of at least 32 pixels a side; the report resizes to 128x128.
+    """VGG16 for images of at least 32 pixels a side. The report resizes to 128x128.
 
     Args:
-        width: multiplies the channels of the convolutions and the 4096 units of the two hidden layers.
+        width: factor of the channels of the convolutions and of the 4096 units of the two hidden layers.
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout: float = 0.5):
@@ -54,4 +54,5 @@ class VGG16(nn.Module):
 
 
 def build(cfg: VGG16Config, in_channels: int, num_classes: int) -> VGG16:
+    """Build a VGG16 from its settings."""
     return VGG16(in_channels, num_classes, cfg.width, cfg.dropout)

@@ -1,8 +1,8 @@
 """A small residual network behind a fixed whitening convolution.
 
 The front end is airbench's (Jordan 2024, arXiv 2404.00498): filters that whiten the training images' patches, and their
-negatives. Images have most of their power at low frequencies and generators leave their traces at high ones; whitened,
-both count alike. On the competition's images the eigenvalues of 4x4 patches differ by a factor of 40,000.
+negatives. Images have most of their power at low frequencies, and generators leave their traces at high ones. Whitening
+gives both the same weight. On the competition's images the eigenvalues of 4x4 patches differ by a factor of 40,000.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ from deepfake_lit.models.layers import conv_bn, scaled
 from deepfake_lit.models.texture import TextureNorm, build_texture
 from deepfake_lit.settings.kinds import WhiteningCNNConfig
 
-SMALLEST = 5e-4  # added to the eigenvalues, so that patches' noise is not lifted without a limit
-PATCHES = 2**28  # bytes of them at a time
+SMALLEST = 5e-4  # added to the eigenvalues, which limits how much the noise of patches is amplified
+PATCHES = 2**28  # most bytes of patches in memory at a time
 
 
 class Stage(nn.Module):
-    """A 3x3 convolution, and one that is added to it."""
+    """A 3x3 convolution, and a second one with a skip around it."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -33,15 +33,16 @@ class Stage(nn.Module):
 
 
 class WhiteningCNN(nn.Module):
-    """
+    """Whitening convolution, three stages of two convolutions, pooling and one linear layer.
+
     Args:
-        patch, stride: of the whitening convolution. At stride 1 a maximum over 2x2 places follows.
-        padding: zeros around the image, so that the feature map has its side over the stride (even patches at stride 1:
-            one place more).
-        clip: whitened responses' largest value; most filters' have deviation 1 over the training patches.
-        learned: the same front end without whitening: its filters start at random and are trained.
-        pooling: of the last feature map: avg, or avg_max for both side by side.
-        texture: what stands beside the pooled features, behind a batch norm: gram, residuals, spectrum of texture.py.
+        patch, stride: side and stride of the whitening filters. At stride 1, max pooling over 2x2 pixels follows.
+        padding: pad the image with zeros, so that the side of the feature map is that of the image divided by the
+            stride (for even patches at stride 1: one pixel more).
+        clip: largest value of whitened responses. Most filters' have deviation 1 over the training patches.
+        learned: train the filters from random ones and do not whiten. The front end is otherwise the same.
+        pooling: avg, or avg_max for the average and the maximum of the last feature map, concatenated.
+        texture: gram, residuals or spectrum of texture.py, concatenated with the pooled features after a batch norm.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class WhiteningCNN(nn.Module):
         self.whiten.requires_grad_(learned)
         self.learned, self.pooling, self.clip = learned, pooling, clip
         conv, norm = conv_bn(filters, channels[0], 1)
-        smaller = [nn.MaxPool2d(2)] if stride == 1 else []  # before the norm, which then has a quarter of the work
+        smaller = (
+            [nn.MaxPool2d(2)] if stride == 1 else []
+        )  # before the norm, so that it works on a quarter of the pixels
         self.mix = nn.Sequential(conv, *smaller, norm, nn.ReLU(inplace=True))
         self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
         features = channels[-1] * (2 if pooling == "avg_max" else 1)
@@ -82,7 +85,7 @@ class WhiteningCNN(nn.Module):
         x = first = self.mix(whitened if self.clip is None else whitened.clamp(max=self.clip))
         for i, stage in enumerate(self.stages):
             x = stage(F.max_pool2d(x, 2) if i else x)
-        # In float32: in bf16 the logits of the surest two classes of some images come out alike.
+        # In float32, because in bf16 the two largest logits of some images come out equal.
         with torch.autocast(images.device.type, enabled=False):
             x = x.float()
             pooled = [x.mean((2, 3))]
@@ -94,8 +97,7 @@ class WhiteningCNN(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, images: Iterable[Tensor]) -> None:
-        """Set the front end by the patches of training images, batches of float (N, C, H, W), normalised as in
-        training."""
+        """Set the whitening filters from batches of training images, float (N, C, H, W), normalised as in training."""
         if self.learned:
             return
         filters = whitening_filters(images, self.whiten.kernel_size[0])
@@ -103,8 +105,9 @@ class WhiteningCNN(nn.Module):
 
 
 def whitening_filters(images: Iterable[Tensor], patch: int) -> Tensor:
-    """float32 (D, C, P, P), D = C * P * P: the eigenvectors of the covariance of all patches, each over the root of its
-    eigenvalue plus `SMALLEST`.
+    """Return whitening filters, float32 (D, C, P, P) with D = C * P * P.
+
+    They are the eigenvectors of the covariance of all patches, divided by sqrt(eigenvalue + `SMALLEST`).
 
     Args:
         images: batches of float (N, C, H, W), on the CPU.
@@ -125,4 +128,5 @@ def whitening_filters(images: Iterable[Tensor], patch: int) -> Tensor:
 
 
 def build(cfg: WhiteningCNNConfig, in_channels: int, num_classes: int) -> WhiteningCNN:
+    """Build a whitening CNN from its settings."""
     return WhiteningCNN(in_channels, num_classes, **{k: v for k, v in vars(cfg).items() if k != "kind"})

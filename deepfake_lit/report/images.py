@@ -47,7 +47,8 @@ def most_confused(
 ) -> list[Confused]:
     """Find the pairs of classes with most mistakes in the mean of a row's runs.
 
-    Their images come in the order of how many runs get them wrong, and then of how sure the runs are."""
+    Their images come in the order of how many runs get them wrong, and then of how sure the runs are.
+    """
     runs = measured.row.done
     labels, ids = runs[0].predictions["labels"], runs[0].predictions["ids"].tolist()
     p = np.stack([run.probabilities(which(measured.row, "last")) for run in runs])

@@ -80,7 +80,9 @@ def predict(arguments: list[str]) -> int:
     checkpoints, cfg = settings(arguments, PredictConfig)
     from deepfake_lit.cli import show
 
-    return show.predictions(predict(checkpoints, cfg), Path(cfg.output))
+    found = predict(checkpoints, cfg)
+    show.predictions(found, Path(cfg.output))
+    return 1 if found.unreadable else 0
 
 
 def export(arguments: list[str]) -> None:

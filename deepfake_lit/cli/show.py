@@ -197,19 +197,17 @@ def bench(rows: list[Any], output: Path) -> None:
     out.print(f"medians; written to {output}/bench.json", markup=False)
 
 
-def predictions(predictions, output: Path) -> int:
-    """Exit status: 1 when images could not be read."""
+def predictions(predictions, output: Path) -> None:
     out.print(f"{len(predictions.ids):,} images predicted: {output}/submission.csv, probabilities.csv", markup=False)
     if predictions.resized:
         warn(f"{predictions.resized:,} images have another size than the training images and were resized")
     if not predictions.unreadable:
-        return 0
+        return
     shown = "; ".join(f"{i} ({reason})" for i, _, reason in predictions.unreadable[:SHOWN])
     warn(
         f"{len(predictions.unreadable):,} images could not be read and are NOT in the submission: {shown}"
         f"{' ...' if len(predictions.unreadable) > SHOWN else ''}; all of them are in {output}/unreadable.csv"
     )
-    return 1
 
 
 def audit(found, tolerate: list[str]) -> None:

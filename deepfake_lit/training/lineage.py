@@ -34,17 +34,26 @@ def pinned(cfg: Config) -> Config:
         found = weights_digest(network_weights(read_checkpoint(Path(cfg.init_from))))
         cfg.init_weights = _same("init_weights", cfg.init_weights, found, cfg.init_from)
     if cfg.model.kind == "ensemble":
-        m = cfg.model
-        m.members = [path for pattern in m.members for path in _files(pattern)]
-        if len(m.members) < 2:
-            raise UserError(f"model.members names {len(m.members)} checkpoints; an ensemble has 2 or more")
-        m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
-        if m.combine in UNTRAINED:
-            m.fit_on, cfg.trainer.max_epochs = None, 1
-            cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy = 1, 1, "auto"  # nothing to distribute
-        if m.fit_on != "out_of_fold":
-            m.folds = None
+        _pin_members(cfg)
+        _reset_unused(cfg)
     return cfg
+
+
+def _pin_members(cfg: Config) -> None:
+    m = cfg.model
+    m.members = [path for pattern in m.members for path in _files(pattern)]
+    if len(m.members) < 2:
+        raise UserError(f"model.members names {len(m.members)} checkpoints; an ensemble has 2 or more")
+    m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
+
+
+def _reset_unused(cfg: Config) -> None:
+    """Reset what counts for nothing, so that it makes no other run."""
+    if cfg.model.combine in UNTRAINED:
+        cfg.model.fit_on, cfg.trainer.max_epochs = None, 1
+        cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy = 1, 1, "auto"  # nothing to distribute
+    if cfg.model.fit_on != "out_of_fold":
+        cfg.model.folds = None
 
 
 def _same(name: str, expected: Any, found: Any, files: Any) -> Any:

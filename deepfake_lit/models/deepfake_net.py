@@ -23,8 +23,7 @@ class DeepFakeNet(nn.Module):
     """DeepFakeNet, for images of at least 8 pixels a side. The report resizes to 128x128.
 
     Args:
-        dropout: its probability after each block. The report's DeepFakeNet has (0.25, 0.3, 0.4) and its improved one
-            (0.25, 0.2, 0.2).
+        dropout: after each block; (0.25, 0.3, 0.4) in the report's DeepFakeNet, (0.25, 0.2, 0.2) in its improved one.
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout=(0.25, 0.3, 0.4)):

@@ -1,6 +1,6 @@
-"""One answer out of several networks' logits.
+"""Combinations of the logits of several networks.
 
-Report A: the members' logits side by side, a linear layer to 64, ReLU, dropout 0.3, a linear layer to the classes.
+Report A's: concatenated logits, a linear layer to 64 units, ReLU, dropout 0.3, and a linear layer to the classes.
 """
 
 import math
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Frozen networks and what combines their logits (B, M, K) to log-probabilities, or logits, (B, K).
+    """Frozen networks and a module that combines their logits (B, M, K) into log-probabilities or logits (B, K).
 
-    The members stay in eval mode whatever the mode of the ensemble: no dropout, and their batch-norm statistics do not
-    move. Report A's code froze the weights alone.
+    The members stay in eval mode, whatever the mode of the ensemble: they have no dropout, and their batch-norm
+    statistics do not change. Report A's code froze only the weights.
     """
 
     def __init__(self, members: list[nn.Module], combiner: nn.Module):
@@ -31,7 +31,7 @@ class Ensemble(nn.Module):
 
 
 class Head(nn.Sequential):
-    """Report A's, on the concatenated logits."""
+    """Report A's trained head on the concatenated logits."""
 
     def __init__(self, members: int, classes: int, hidden: int, dropout: float):
         super().__init__(
@@ -44,14 +44,14 @@ class Head(nn.Sequential):
 
 
 class Mean(nn.Module):
-    """Log of the mean of the members' probabilities."""
+    """Logarithm of the mean of the members' probabilities."""
 
     def forward(self, logits: Tensor) -> Tensor:
         return torch.logsumexp(torch.log_softmax(logits.float(), 2), 1) - math.log(logits.shape[1])
 
 
 class WeightedMean(nn.Module):
-    """Log of a mean of the members' probabilities with weights that are fitted: positive, of sum 1, equal at first."""
+    """Log of the weighted mean of the members' probabilities. Fitted weights are positive, sum to 1 and start equal."""
 
     def __init__(self, members: int):
         super().__init__()
@@ -63,9 +63,9 @@ class WeightedMean(nn.Module):
 
 
 class Vote(nn.Module):
-    """Log of the members' shares of votes; equal shares go to the class of the larger mean probability."""
+    """Logarithm of each class's share of the members' votes. The larger mean probability breaks a tie."""
 
-    TIE = 0.01  # a vote that all members' probabilities share
+    TIE = 0.01  # weight of the mean probability, in votes
 
     def forward(self, logits: Tensor) -> Tensor:
         p = torch.softmax(logits.float(), 2)
@@ -74,7 +74,7 @@ class Vote(nn.Module):
 
 
 def build_combiner(cfg, members: int, classes: int) -> nn.Module:
-    """Build what an `EnsembleConfig` names; a head is initialised from torch's generator."""
+    """Build the combiner of an `EnsembleConfig`. A head is initialised from torch's generator."""
     return {
         "head": lambda: Head(members, classes, cfg.hidden, cfg.dropout),
         "mean": Mean,

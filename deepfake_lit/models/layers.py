@@ -1,14 +1,14 @@
-"""Layers that several networks are made of."""
+"""Layers that several networks share."""
 
 from torch import nn
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Build a convolution without bias, padded so that at stride 1 it keeps the side, and its batch norm."""
+    """Build a convolution without bias, then batch norm. The padding keeps the side at stride 1 for odd kernels."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return a layer's channels at a width: a multiple of 8, at least 8, and exactly `channels` at width 1."""
+    """Scale a number of channels: to a multiple of 8, at least 8, and to exactly `channels` at width 1."""
     return channels if width == 1 else max(8, round(channels * width / 8) * 8)

@@ -18,8 +18,8 @@ class Block(nn.Module):
         self.first = conv_bn(inputs, outputs, 3, stride)
         self.second = conv_bn(outputs, outputs, 3)
         same = inputs == outputs and stride == 1
-        # `forward` subsamples the pixels in place of a strided 1x1 convolution. The result is the same: in bf16 with
-        # 8 channels, oneDNN's strided one writes beyond its memory (torch 2.14.1 on AVX512-bf16).
+        # `forward` subsamples the pixels, which equals a stride in the 1x1 convolution. In bf16 with 8 channels, the
+        # strided convolution of oneDNN writes beyond its memory (torch 2.14.1 on AVX512-bf16).
         self.stride = stride
         self.skip = nn.Identity() if same else conv_bn(inputs, outputs, 1)
 

@@ -1,6 +1,6 @@
-"""Descriptions of an image's texture, to stand beside a network's pooled features: (B, D) of images and feature maps.
+"""Texture features (B, D) of images or feature maps, which are concatenated with a network's pooled features.
 
-Computed in float32: second moments and logarithms have no digits to spare.
+They are computed in float32, because second moments and logarithms need its precision.
 """
 
 import math
@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BLOCK = 8  # pixels, of the block spectrum; JPEG's
+BLOCK = 8  # side of a block of the spectrum in pixels, as in JPEG
 SMALLEST = 1e-3  # added to magnitudes before a logarithm, and to deviations; the network's input is of order 1
-DEVIATIONS = 1.5  # of an image's residuals, that they are clipped at: edges do not outweigh texture
+DEVIATIONS = 1.5  # an image's residuals are clipped at this many, so that edges do not outweigh texture
 
 
 class BlockSpectrum(nn.Module):
-    """Mean logarithm of the DCT coefficients' magnitudes over an image's 8x8 blocks, D = 64 C (Frank et al. 2020,
-    arXiv 2003.08685, recognise generators by the DCT)."""
+    """Mean logarithm of the magnitudes of DCT coefficients over an image's 8x8 blocks, D = 64 C.
+
+    Frank et al. 2020 (arXiv 2003.08685) recognise generators by the DCT.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -33,10 +35,10 @@ class BlockSpectrum(nn.Module):
 
 
 class ResidualMoments(nn.Module):
-    """Second moments of the halves, above and below 0, of clipped noise residuals, D = 5 C (10 C + 1).
+    """Second moments of the positive and negative parts of clipped noise residuals, D = 5 C (10 C + 1).
 
     The residuals are first and second differences along rows and columns and the 3x3 "SQUARE" of Fridrich and Kodovsky
-    2012 ("Rich models for steganalysis of digital images"), over their deviation in the image.
+    2012 ("Rich models for steganalysis of digital images"). Each is divided by its deviation in the image.
     """
 
     def __init__(self, channels: int):
@@ -57,8 +59,10 @@ class ResidualMoments(nn.Module):
 
 
 class Gram(nn.Module):
-    """Second moments of the network's first feature map, of F channels: D = F (F + 1) / 2 (Liu et al. 2020, "Global
-    texture enhancement for fake face detection in the wild", arXiv 2002.00133)."""
+    """Second moments of the network's first feature map of F channels, D = F (F + 1) / 2.
+
+    Liu et al. 2020, "Global texture enhancement for fake face detection in the wild", arXiv 2002.00133.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -69,7 +73,7 @@ class Gram(nn.Module):
 
 
 class TextureNorm(nn.BatchNorm1d):
-    """Batch norm that takes a batch of one image, as an epoch's last can be, by its running statistics."""
+    """Batch norm that uses its running statistics for a batch of one image, which can be the last of an epoch."""
 
     def forward(self, features: Tensor) -> Tensor:
         if self.training and len(features) == 1:
@@ -78,13 +82,14 @@ class TextureNorm(nn.BatchNorm1d):
 
 
 def second_moments(values: Tensor) -> Tensor:
-    """Return the roots of mean products of values (B, F, P) >= 0, as float32 (B, F (F + 1) / 2)."""
+    """Return the roots, float32 (B, F (F + 1) / 2), of the mean products of non-negative values (B, F, P)."""
     moments = values @ values.transpose(1, 2) / values.shape[2]
     rows, columns = torch.triu_indices(*moments.shape[1:], device=values.device)
     return torch.sqrt(moments[:, rows, columns] + SMALLEST**2)
 
 
 def build_texture(kind: str, in_channels: int, map_channels: int) -> nn.Module:
+    """Build the texture features of a kind: gram, residuals or spectrum."""
     if kind == "gram":
         return Gram(map_channels)
     return {"spectrum": BlockSpectrum, "residuals": ResidualMoments}[kind](in_channels)

@@ -1,4 +1,4 @@
-"""Values and combinations of settings that types cannot rule out."""
+"""Checks of values and combinations of settings that types cannot rule out."""
 
 import dataclasses
 import re
@@ -100,13 +100,13 @@ def check(cfg: Config) -> None:
 
 
 def check_against_data(cfg: Config, class_count: int, image_size: tuple[int, int]) -> None:
-    """Check what a configuration says of the classes and of the images' size, once these are known.
+    """Check the settings that depend on the number of classes and on the size of the images.
 
     Args:
         image_size: (height, width) of the decoded images, in pixels.
 
     Raises:
-        UserError: one line for the first setting that does not fit the data.
+        UserError: a setting does not fit the data; the message is one line on the first such setting.
     """
     sampling, a = cfg.data.class_sampling, cfg.augment
     if sampling and (len(sampling) != class_count or min(sampling) < 0 or sum(sampling) == 0):
@@ -158,11 +158,7 @@ def _check_ensemble(cfg: Config, require) -> None:
 
 
 def check_views(views: list[str]) -> None:
-    """Check the names of views.
-
-    Raises:
-        UserError: no view, or one that does not exist.
-    """
+    """Raise `UserError` if the list of views is empty or names a view that does not exist."""
     if not views:
         raise UserError("views needs at least one view, such as identity")
     for view in views:

@@ -1,4 +1,4 @@
-"""The values that a setting can take where its type says no more than text. No torch: `--help` and checks need them."""
+"""The allowed values of settings whose type is text. This module imports no torch, as `--help` and checks need it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,18 +7,18 @@ CHANNELS = {
     "rgb": 3,
     "rgba": 4,
     "gray": 1,
-}  # mode -> planes; a new mode needs its line in `data.channels.planes_of` too
+}  # channel mode -> number of planes; a new mode also needs a line in `data.channels.planes_of`
 
-UNTRAINED = ("mean", "vote")  # combinations of an ensemble's members with nothing to fit
+UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have nothing to fit
 
 
 class View(NamedTuple):
-    """What a view of test-time augmentation does to an image, in this order."""
+    """Steps that a view of test-time augmentation applies to an image, in this order."""
 
     hflip: bool = False
     vflip: bool = False
     turns: int = 0  # quarter turns, counter-clockwise
-    down: int = 0  # pixels that the image is shifted by, its border mirrored
+    down: int = 0  # shift of the image in pixels; its border is mirrored
     right: int = 0
 
 
@@ -35,10 +35,10 @@ VIEWS: dict[str, View] = {
 
 @dataclass(frozen=True)
 class ProblemKind:
-    """What can be wrong with a data set."""
+    """Kind of problem that a data set can have."""
 
     meaning: str
-    when_tolerated: str | None  # what happens under data.tolerate; None: cannot be tolerated
+    when_tolerated: str | None  # what happens if data.tolerate names it; None: it cannot be tolerated
 
 
 PROBLEMS = {

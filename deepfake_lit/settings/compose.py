@@ -1,7 +1,7 @@
-"""From YAML files and overrides to checked dataclasses.
+"""Build checked dataclasses from YAML files and overrides.
 
-Hydra composes YAML and command line onto the dataclasses of schema.py (`register`); `load` checks the composed tree
-once more and returns plain dataclasses, so nothing behind it ever sees a `DictConfig`.
+Hydra composes YAML files and the command line onto the dataclasses of schema.py (`register`). `load` checks the
+composed tree once more and returns plain dataclasses, so that no code after it sees a `DictConfig`.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from deepfake_lit.settings.schema import (
 
 
 def config_dir() -> Path:
-    """`conf/` beside the package in a checkout, inside it in an installed wheel."""
+    """Return the path of `conf/`, which is beside the package in a checkout and inside it in an installed wheel."""
     package = Path(deepfake_lit.__file__).resolve().parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
@@ -57,10 +57,10 @@ def register() -> None:
 
 
 def load(composed: DictConfig) -> Config:
-    """Turn a composed configuration into checked plain dataclasses.
+    """Return the composed configuration as checked plain dataclasses.
 
     Raises:
-        UserError: one line for the first unknown key, wrong type, missing value or impossible combination.
+        UserError: one line on the first unknown key, wrong type, missing value or impossible combination.
     """
     tree = OmegaConf.to_container(composed, resolve=False)
     try:
@@ -79,10 +79,10 @@ def load(composed: DictConfig) -> Config:
 
 
 def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
-    """One line for a configuration error, with the nearest existing name where a key is unknown.
+    """Return one line on a configuration error, with the nearest existing name if a key is unknown.
 
     Args:
-        schema: the dataclass that was merged onto; None: the configuration of a run.
+        schema: the dataclass that the settings were merged into; None: the configuration of a run.
     """
     reason = str(error).splitlines()[0]
     key = error.full_key or ""
@@ -103,7 +103,7 @@ def _names(schema: type | None) -> list[str]:
 
 
 def from_dict(tree: dict[str, Any]) -> Config:
-    """Return the configuration of a stored tree, checked as in `load`; a file is data, without interpolations."""
+    """Return the configuration that `to_dict` stored, checked as in `load`. The tree must not hold interpolations."""
     try:
         if "${" in json.dumps(tree):
             raise UserError("a stored configuration must not hold interpolations (${...})")

@@ -1,4 +1,4 @@
-"""Which settings make a run what it is, and the fingerprint that follows from them."""
+"""The settings that identify a run, and the fingerprint that is computed from them."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ LENGTH_FREE = ("constant", "plateau")  # schedules whose learning rates do not d
 
 
 def _settings() -> Iterator[tuple[str, dataclasses.Field]]:
-    """Every setting of a run by its dotted name; of groups with several kinds those of every kind."""
+    """Yield every setting of a run with its dotted name. Groups with several kinds give the settings of every kind."""
     for top in dataclasses.fields(Config):
         groups = KINDS.get(top.name) or ([top.type] if dataclasses.is_dataclass(top.type) else [])
         for cls in groups:
@@ -29,17 +29,17 @@ NOT_IDENTITY = {name for name, role in ROLE.items() if role != "identity"}
 
 
 def of_role(*roles: str) -> set[str]:
-    """Return the dotted names of the settings that have one of the roles of `roles.ROLES`."""
+    """Return the dotted names of the settings that have one of the given roles of `roles.ROLES`."""
     return {name for name, role in ROLE.items() if role in roles}
 
 
 def setting_of(override: str) -> str:
-    """Return the dotted name that an override is about, as `seed` of `+seed=0`."""
+    """Return the dotted name of the setting that an override changes, such as `seed` for `+seed=0`."""
     return override.lstrip("+~").partition("=")[0]
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
-    """Return the configuration as plain dicts, lists and scalars, as checkpoints and results store it."""
+    """Return the configuration as plain dicts, lists and scalars, the form that checkpoints and results store."""
     return dataclasses.asdict(cfg)
 
 
@@ -49,9 +49,9 @@ def identity(cfg: Config) -> dict[str, Any]:
 
 
 def identity_of(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the identity of a configuration as `to_dict` gives it and results store it.
+    """Return the identity of a stored configuration, which has the form that `to_dict` returns.
 
-    `from_dict` takes a thousand times as long, which is too long for a list of many runs.
+    It does not use `from_dict`, which takes a thousand times as long: too long for a list of many runs.
     """
     flat: dict[str, Any] = {}
 

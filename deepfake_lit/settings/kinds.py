@@ -1,4 +1,4 @@
-"""The settings of models, optimizers and schedulers: one dataclass a kind, chosen by the group's `kind`."""
+"""The settings of models, optimizers and schedulers: one dataclass per kind, chosen by the group's `kind`."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from deepfake_lit.settings.roles import setting
 class DeepFakeNetConfig:
     kind: str = "deepfake_net"
     width: float = 1.0
-    dropout: list[float] = setting([0.25, 0.3, 0.4])  # after each of the three blocks
+    dropout: list[float] = setting([0.25, 0.3, 0.4])  # probabilities, after each of the three blocks
 
 
 @dataclass
@@ -33,46 +33,46 @@ class WhiteningCNNConfig:
     kind: str = "whitening_cnn"
     width: float = 1.0
     dropout: float = 0.0  # before the last layer
-    patch: int = 4  # side of the whitening filters
-    stride: int = 2  # of the whitening filters; at 1 the feature map is halved by a maximum in their place
-    learned: bool = False  # filters of the same shape that are trained from random ones, in place of whitening
-    pooling: str = "avg"  # avg | avg_max
-    # beside the pooled features, of models/texture.py: gram (second moments of the first feature map, 2,080 numbers at
-    # width 1) | residuals (second moments of noise residuals, 465 of RGB) | spectrum (mean log-spectrum of blocks, 192)
+    patch: int = 4  # side of the whitening filters in pixels
+    stride: int = 2  # of the whitening filters; at 1, a 2x2 max pooling halves the feature map instead
+    learned: bool = False  # train filters of the same shape from random ones instead of whitening
+    pooling: str = "avg"  # of the last feature map: avg | avg_max (both, concatenated)
+    # features added to the pooled ones: null | gram (second moments of the first feature map, 2,080 at width 1) |
+    # residuals (second moments of noise residuals, 465 for RGB) | spectrum (mean log-spectrum of blocks, 192 for RGB)
     texture: str | None = setting(None, since="2026-11-25")
-    padding: bool = setting(True, since="2026-11-25")  # with zeros around the image before the whitening filters
-    # the most that a whitened response, of deviation 1, counts; null: no limit
+    padding: bool = setting(True, since="2026-11-25")  # pad the image with zeros before the whitening filters
+    # largest value of a whitened response, whose standard deviation is 1 for most filters; null: no limit
     clip: float | None = setting(None, since="2026-11-25")
 
 
 @dataclass
 class TimmConfig:
     kind: str = "timm"
-    name: str = MISSING  # any of timm.list_models()
+    name: str = MISSING  # any name in timm.list_models()
     pretrained: bool = False
     dropout: float = 0.0
 
 
 @dataclass
 class EnsembleConfig:
-    """Trained members, frozen, and one answer made of theirs."""
+    """Trained members, which are frozen, and one prediction combined from theirs."""
 
     kind: str = "ensemble"
-    # checkpoints of networks, baselines' model.skops; RUN/epoch-*.ckpt stands for several
+    # checkpoints of networks, or model.skops of baselines; RUN/epoch-*.ckpt stands for several checkpoints
     members: list[str] = setting(MISSING, role="weights")
-    weights: list[str] | None = None  # digests of the members' weights, which the run fills in: another file is refused
-    combine: str = "head"  # head (trained, on all logits) | mean | weighted_mean (of probabilities) | vote
-    # what a head or the weights of a mean are fitted on: train (the images that the members know by heart) |
-    # out_of_fold (each training image by members that have not seen it; those are trained first) | validation
+    weights: list[str] | None = None  # digests of the members' weights, set by the run; other weights are refused
+    combine: str = "head"  # head (trained on all logits) | mean | weighted_mean (of probabilities) | vote
+    # data that a head or the weights of a mean are fitted on: train (images that the members were trained on) |
+    # out_of_fold (predictions for training images by members trained first without them) | validation
     fit_on: str | None = "train"
-    folds: int | None = 5  # of out_of_fold
-    hidden: int = 64  # of the head
-    dropout: float = 0.3
+    folds: int | None = 5  # number of folds, for fit_on=out_of_fold
+    hidden: int = 64  # units of the head's hidden layer
+    dropout: float = 0.3  # of the head
 
 
 @dataclass
 class NoNetworkConfig:
-    """Only the baselines; what belongs to a network's training counts for nothing."""
+    """No network: only the baselines are fitted, and the settings of a network's training have no effect."""
 
     kind: str = "none"
 
@@ -100,21 +100,21 @@ class AdamWConfig:
     lr: float = 1e-3
     betas: list[float] = setting([0.9, 0.999])
     weight_decay: float = 1e-2
-    matrices_only: bool = setting(False, since="2026-11-25")  # weight decay on weights of two and more dimensions alone
+    matrices_only: bool = setting(False, since="2026-11-25")  # decay only weights of two or more dimensions
 
 
 @dataclass
 class MuonConfig:
-    """timm's Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"), Nesterov's momentum.
+    """timm's Muon with Nesterov momentum. Its steps are scaled to be as large as AdamW's.
 
-    Its steps are scaled to be as large as AdamW's. Biases, norms and the classifier, which is the last matrix, are
-    NAdamW's with betas 0.9 and 0.95, at the same learning rate.
+    Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". NAdamW, with betas 0.9 and 0.95 and
+    the same learning rate, trains biases, norms and the classifier, which is the last matrix.
     """
 
     kind: str = "muon"
     lr: float = 1e-3
     momentum: float = 0.95
-    weight_decay: float = 1e-2  # on matrices and convolutions, the classifier too
+    weight_decay: float = 1e-2  # of matrices and convolutions, including the classifier
 
 
 @dataclass
@@ -125,31 +125,31 @@ class ConstantConfig:
 @dataclass
 class PlateauConfig:
     kind: str = "plateau"
-    monitor: str = "val/accuracy"  # the mode (max or min) follows from the metric
-    factor: float = 0.5
-    patience: int = 2  # epochs
+    monitor: str = "val/accuracy"  # metric to watch; the mode (max or min) follows from the metric
+    factor: float = 0.5  # the learning rate is multiplied by this at each reduction
+    patience: int = 2  # epochs without improvement before a reduction
 
 
 @dataclass
 class OneCycleConfig:
-    """Peak learning rate: optimizer.lr. It starts at peak / div_factor, not at the peak.
+    """One-cycle schedule, whose peak learning rate is optimizer.lr. It starts at peak / div_factor, not at the peak.
 
-    As torch's, it turns the momentum the other way round: SGD's momentum, or the first of Adam's, AdamW's and Muon's
-    betas, goes from 0.95 to 0.85 and back whatever the optimizer says.
+    As in torch, the momentum moves opposite to the learning rate: SGD's momentum, or the first of Adam's, AdamW's and
+    Muon's betas, goes from 0.95 to 0.85 and back, whatever the optimizer's own setting is.
     """
 
     kind: str = "onecycle"
-    warmup: float = 0.1  # share of all steps
+    warmup: float = 0.1  # share of all steps in which the learning rate rises
     div_factor: float = 25.0
-    final_div_factor: float = 1e4
-    cycle_momentum: bool = setting(True, since="2026-11-25")  # false: the optimizer's own, all along
+    final_div_factor: float = 1e4  # the last learning rate is peak / (div_factor * final_div_factor)
+    cycle_momentum: bool = setting(True, since="2026-11-25")  # false: the optimizer's own throughout
 
 
 @dataclass
 class CosineConfig:
     kind: str = "cosine"
-    warmup: float = 0.0  # share of all steps, linear
-    final_lr_factor: float = 0.0
+    warmup: float = 0.0  # share of all steps in which the learning rate rises linearly
+    final_lr_factor: float = 0.0  # last learning rate, as a share of optimizer.lr
 
 
 KINDS: dict[str, tuple[type, ...]] = {

@@ -1,4 +1,4 @@
-"""What part a setting has in a run, said where the setting is declared."""
+"""The roles that settings have in a run. A setting's declaration states its role."""
 
 import copy
 from dataclasses import field
@@ -18,11 +18,11 @@ def setting(default: Any, *, role: str = "identity", since: str | None = None, r
     """Declare a field of a settings dataclass.
 
     Args:
-        default: its value where nothing is set; a list or dict is copied for every instance.
+        default: its value if nothing is set. A list or dict is copied for every instance.
         role: one of `ROLES`. Only "identity" enters the fingerprint.
-        since: the day on which it was added, where runs had been made before. While it has its default (or null, as
-            those runs have it) it is left out of the fingerprint, so that they keep theirs.
-        reads: whether it decides what is read of a data set, so that whoever opens the same one again needs it.
+        since: the day on which it was added, if runs existed before. The fingerprint leaves it out while it has its
+            default value (or null, as in those runs), so that the fingerprints of those runs stay the same.
+        reads: whether it decides what is read of a data set, so that it is needed to open the same data set again.
     """
     assert role in ROLES, role
     metadata = {"role": role, "since": since, "reads": reads}

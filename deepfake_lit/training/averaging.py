@@ -1,6 +1,4 @@
-"""Averages of a run's weights, which validation and checkpoints use as the network's weights.
-
-`last.ckpt` stores the trained weights as well."""
+"""Averages of a run's weights, for validation and checkpoints; `last.ckpt` stores the trained weights as well."""
 
 import contextlib
 import math
@@ -69,9 +67,8 @@ class _Exponential:
 class StochasticWeightAverage(Average):
     """The mean of the weights at the ends of the last epochs (Izmailov et al. 2018, arXiv 1803.05407).
 
-    Before the first of these epochs ends, the average equals the trained weights. Batch-norm statistics are only valid
-    for one set of weights. Once the average is over several epochs, they are recomputed before each validation, on
-    augmented training batches.
+    Until the first of these epochs ends, the average is the trained weights. Batch-norm statistics fit one set of
+    weights, so those of a mean over several epochs are measured before each validation, on augmented training batches.
 
     Args:
         start: share of the epochs before the averaged ones, in [0, 1).

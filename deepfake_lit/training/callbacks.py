@@ -15,9 +15,7 @@ from deepfake_lit.core.randomness import seed_torch
 
 
 class DerivedRandomness(Callback):
-    """A callback that seeds torch before each step from (seed, epoch, step, process).
-
-    Dropout therefore does not depend on what ran before."""
+    """A callback that seeds torch before each step from (seed, epoch, step), so dropout ignores what ran before."""
 
     def __init__(self, seed: int):
         self.seed = seed

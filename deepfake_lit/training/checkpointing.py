@@ -37,7 +37,7 @@ class CheckpointWriter(Checkpoint):
 
     Args:
         minutes: time between two writes of `last.ckpt` within an epoch.
-        average: the average whose weights `best.ckpt` holds; None: it holds the trained weights.
+        average: its weights go into `best.ckpt` and `epoch-NNN.ckpt`; None: the trained weights do.
         keep: number of best epochs whose weights are kept as `epoch-NNN.ckpt`; NNN counts from 0.
 
     Attributes:
@@ -91,9 +91,7 @@ class CheckpointWriter(Checkpoint):
             self.write_within_epoch(trainer, batch_idx)
 
     def write_within_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
-        """Write `last.ckpt` after this batch and return whether that was possible.
-
-        It is not possible while gradients are accumulated, or if the end of the epoch comes next."""
+        """Write `last.ckpt` after this batch; return False if gradients are accumulated or the epoch ends next."""
         if lightning.is_accumulating(trainer) or batch_idx + 1 >= trainer.num_training_batches:
             return False
         self._write_last(trainer, batch_idx + 1)

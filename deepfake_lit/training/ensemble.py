@@ -184,7 +184,7 @@ class LogitsDataModule(ImageDataModule):
 
 
 def network_of(cfg: Config, members: list[Member]) -> Ensemble:
-    """Build an ensemble of the members' networks; a trained head is initialised from torch's generator."""
+    """Build an ensemble of the members' networks; a head is initialised from torch's generator."""
     nets = [copy.deepcopy(member.net) for member in members if member.net]
     return Ensemble(nets, build_combiner(cfg.model, len(members), len(members[0].class_names)))
 

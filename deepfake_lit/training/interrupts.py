@@ -18,9 +18,8 @@ from deepfake_lit.training.checkpointing import CheckpointWriter
 class Interrupts(Checkpoint):
     """A callback that writes a checkpoint of the current step and ends the run when a signal arrives.
 
-    The signals are SIGTERM, SIGUSR1 (by which SLURM announces preemption) and Ctrl-C. A second Ctrl-C does not wait for
-    the checkpoint. As a checkpoint callback, it runs after the other callbacks, on whole steps. Lightning restores the
-    signal handlers when the fit is over.
+    The signals are SIGTERM, SIGUSR1 (by which SLURM announces preemption) and Ctrl-C; a second Ctrl-C does not wait.
+    As a checkpoint callback, it runs after the others, on whole steps. Lightning restores the handlers after the fit.
     """
 
     def __init__(self, writer: CheckpointWriter):

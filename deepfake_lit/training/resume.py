@@ -37,7 +37,7 @@ def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: Clas
         module: the module that will be trained; a checkpoint's weights must fit it.
 
     Raises:
-        UserError: the run that `cfg.extends` names is missing, has no fewer epochs, or differs in other settings.
+        UserError: the run that `cfg.extends` names is missing, is not shorter, or differs in other settings.
     """
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -83,7 +83,7 @@ def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> 
 
 
 class PlannedAnew(Callback):
-    """A callback that gives a run that extends another a schedule of its own length, at the current step."""
+    """A callback that plans the schedule of an extending run for its own length and continues at the current step."""
 
     def on_train_start(self, trainer: pl.Trainer, module: Classifier) -> None:
         if module.cfg.scheduler.kind in LENGTH_FREE:

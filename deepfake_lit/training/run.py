@@ -44,7 +44,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Resul
 
     Args:
         data: the images that `open_run_data` returns, if they are open already.
-        wait: wait until another process has left this run; False: raise an error instead.
+        wait: True waits until another process has left this run; False raises an error.
 
     Raises:
         UserError: the data or the configuration cannot be used, or another process is in this run.
@@ -73,7 +73,7 @@ def _run_alone(cfg: Config, data: ImageData) -> Path:
 
 
 def open_run_data(cfg: Config) -> ImageData:
-    """Open the images that a configuration names, with the cache that it names."""
+    """Read and check the images that a configuration names, or open them from the cache."""
     return open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
 
 
@@ -160,9 +160,7 @@ def _train(
                 raise
             put_aside(start, UserError(f"{start} could not be gone on from ({type(error).__name__}: {error})"))
             return None
-    if (
-        trainer.is_global_zero and not (folder / LAST).exists()
-    ):  # it was put aside, and the one before it was also final
+    if trainer.is_global_zero and not (folder / LAST).exists():  # it was put aside; the one before it was final too
         (folder / PREVIOUS).replace(folder / LAST)
     return trainer, module, history, writer
 

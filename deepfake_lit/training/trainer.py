@@ -79,7 +79,7 @@ def quiet_lightning():
             warnings.filterwarnings("ignore", message=".*training_step` returned `None`.*")
             warnings.filterwarnings(
                 "ignore", message=".*your dataloader is not resumable.*"
-            )  # CheckpointWriter makes it so
+            )  # CheckpointWriter does it
             yield
     finally:
         logger.setLevel(level)
@@ -91,8 +91,7 @@ EVENTS = "events.out.tfevents."
 def order_events(folder: Path) -> None:
     """Rename TensorBoard's files if the clock has gone back.
 
-    TensorBoard reads the files in the order of their names, which begin with the time. Otherwise it would purge the
-    records of the newer file instead of those of the older."""
+    TensorBoard reads them in name order. Names begin with the time, so it would purge the records of the newer file."""
     written = sorted(folder.glob(f"{EVENTS}*"))
     if written and written[-1].name >= f"{EVENTS}{int(time.time()):010d}":
         for number, path in enumerate(written):

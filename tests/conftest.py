@@ -52,7 +52,17 @@ def _few_threads():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    """What is not waited for is lost by a power cut alone, and no test is about one."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+# They fork a loader's workers from the tests' process, which may hang once it has used other tests' threads and pools.
+FORKING = [Path(__file__).parent / file for file in ("training/test_resume.py", "data/test_datamodule.py")]
+
+
 def pytest_collection_modifyitems(items):
-    """Put the files with most slow tests first, so that no worker is left with a long one at the end."""
+    """Put the files that fork first, then those with most slow tests, so that no worker is left with a long one."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(key=lambda item: (item.path not in FORKING, -slow[item.path]))

@@ -1,6 +1,5 @@
 """Everything that can be wrong with a data set is one clear error, or is tolerated as the error's text promises."""
 
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -33,11 +32,6 @@ from deepfake_lit.data.images import ImageData, open_data
 from deepfake_lit.data.problems import DataError
 from deepfake_lit.settings.choices import PROBLEMS
 from deepfake_lit.settings.schema import DataConfig
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 @pytest.fixture(scope="module")

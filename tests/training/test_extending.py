@@ -1,12 +1,12 @@
 """Averages of weights, early stopping, and runs that go on for more epochs than they were begun with."""
 
 import csv
-import math
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.faults import differences
+from helpers.kills import Killed, kill_at
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
@@ -17,7 +17,6 @@ from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.training.averaging import _Exponential
 from deepfake_lit.training.callbacks import DerivedRandomness
-from deepfake_lit.training.checkpointing import CheckpointWriter
 from deepfake_lit.training.run import open_run_data, run
 
 SCHEDULES = {
@@ -26,10 +25,6 @@ SCHEDULES = {
     "plateau": ["scheduler=plateau", "scheduler.patience=0", "trainer.ema=0.8"],
     "constant": ["scheduler=constant"],
 }
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.mark.parametrize("kind", ["plateau", "constant"])
@@ -68,20 +63,11 @@ def test_more_epochs_of_a_planned_schedule_follow_the_new_plan(kind, settings, t
 
     learning_rates("c", "trainer.max_epochs=2")
     with monkeypatch.context() as patch:
-        patch.setattr(CheckpointWriter, "SHARE", math.inf)
-        patch.setattr(DerivedRandomness, "on_train_batch_end", kill_at(3, 1))
+        kill_at(patch, 3, 1)
         with pytest.raises(Killed):
             learning_rates("c", *more)
     again, _ = learning_rates("c", *more)
     assert differences(Path(again.folder), Path(longer.folder)) == []
-
-
-def kill_at(epoch: int, batch: int):
-    def kill(self, trainer, module, outputs, data, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (epoch, batch):
-            raise Killed
-
-    return kill
 
 
 def test_extending_is_refused_with_the_differences(settings, tmp_path):

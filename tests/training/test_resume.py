@@ -1,39 +1,22 @@
 """Runs that end early in this process and go on: where from, and what they come to. Kills from outside: test_faults."""
 
-import math
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from helpers.faults import differences
+from helpers.kills import Killed, kill_at
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.callbacks import DerivedRandomness
-from deepfake_lit.training.checkpointing import CheckpointWriter
 from deepfake_lit.training.run import run
 
 ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]
 PLATEAU = ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"]
 
 
-class Killed(BaseException):
-    pass
-
-
-def kill_at(monkeypatch, epoch: int, batch: int, every_step: bool) -> None:
-    """End runs after a batch, as a kill would. Checkpoints stand after every step before it, or at epoch ends."""
-
-    def kill(self, trainer, module, outputs, data, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (epoch, batch):
-            raise Killed
-
-    monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", kill)
-    monkeypatch.setattr(CheckpointWriter, "SHARE", math.inf)
-    if not every_step:
-        monkeypatch.setattr(CheckpointWriter, "write_within_epoch", lambda *_: False)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "epoch", "batch", "every_step"),
     [

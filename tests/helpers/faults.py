@@ -18,6 +18,7 @@ import torch.utils.tensorboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import deepfake_lit.cli.train  # noqa: F401 (what every run imports is imported once)
+from deepfake_lit.bench.timing import stop_workers
 from deepfake_lit.cli.main import main
 from deepfake_lit.core import files
 from deepfake_lit.prediction.checkpoint import read_checkpoint
@@ -128,6 +129,7 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
                 raise
     else:
         run(compose(overrides))
+    stop_workers()  # of joblib's launcher
     if fuse == "none":
         Path(f"{output}.json").write_text(json.dumps(counts))
 

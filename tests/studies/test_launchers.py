@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -43,13 +41,6 @@ def log(output: Path) -> str:
     return Path(f"{output}.log").read_text()
 
 
-def typed(output: Path, command: list[str]) -> subprocess.Popen:
-    """As a user would: launchers start processes of their own."""
-    with open(f"{output}.log", "a") as file:
-        words = [sys.executable, "-m", "deepfake_lit", "train", *command]
-        return subprocess.Popen(words, stdout=file, stderr=file, start_new_session=True)
-
-
 def needs(launcher: str) -> None:
     if not any(f"hydra_{launcher}_launcher" in plugin.__module__ for plugin in Plugins.instance().discover(Launcher)):
         pytest.skip(f"hydra-{launcher}-launcher is not installed")
@@ -66,13 +57,13 @@ def needs(launcher: str) -> None:
 def test_a_killed_sweep_goes_on_by_any_launcher(package, launcher, settings, unbroken, tmp_path):
     needs(package)
     output = tmp_path / "sweep"
-    command = [*settings, *launcher, "trainer.checkpoint_minutes=0", "-m", *SWEEP, f"output_dir={output}"]
-    process = typed(output, command)
-    while process.poll() is None and not list(output.glob("runs/default/*/last.ckpt")):
+    command = [*settings, *launcher]
+    process = faults.start(output, command, sweep=SWEEP)  # the launcher starts processes of its own
+    while process.is_alive() and not list(output.glob("runs/default/*/last.ckpt")):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)  # what a launcher has put into a group of its own works on
-    assert process.wait() == -signal.SIGKILL, log(output)
-    assert typed(output, command).wait(200) == 0, log(output)
+    assert ended(process) == -signal.SIGKILL, log(output)
+    assert ended(faults.start(output, command, sweep=SWEEP)) == 0, log(output)
     runs, sweeps = look(StatusConfig(str(output)))
     assert list(sweeps.values()) == [{"done": 2}]
     folders = sorted((output / "runs" / "default").iterdir())

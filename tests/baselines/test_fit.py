@@ -24,6 +24,8 @@ from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.settings.schema import BaselineConfig
 from deepfake_lit.training.run import run
 
+pytestmark = pytest.mark.slow
+
 ALL = sorted(path.stem for path in (config_dir() / "baseline").glob("*.yaml"))
 NETWORK = ["model=deepfake_net", "model.width=0.1", "trainer.max_epochs=1", "trainer.progress_bar=false"]
 

@@ -11,6 +11,8 @@ from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run
 
+pytestmark = pytest.mark.slow
+
 
 def opened(settings, tmp_path, *overrides):
     cfg = compose([*settings, f"output_dir={tmp_path}", *overrides])

@@ -158,6 +158,7 @@ def test_a_hostile_checkpoint_is_not_predicted_with(name, finished, tmp_path):
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CHECKPOINTS, *UNRESTORABLE])
 def test_a_hostile_checkpoint_is_put_aside_and_the_one_before_used(name, finished, tmp_path, capsys):
     cfg, folder, good = finished

@@ -93,6 +93,7 @@ def test_verdicts(mean, p, claimed, deterministic, verdict, words):
     assert words in found.reason
 
 
+@pytest.mark.slow
 def test_an_honest_report_is_seldom_contradicted():
     """Its figure is of one pair of trainings of the same recipe on the same images, not of a mean."""
     random, contradicted = np.random.default_rng(0), 0

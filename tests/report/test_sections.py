@@ -20,6 +20,8 @@ from deepfake_lit.report.sections import sections
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.statistics import SeedNoise, holm, mean_over, pooled_noise
 
+pytestmark = pytest.mark.slow
+
 NOISE = "not distinguishable from seed noise"
 
 
@@ -108,7 +110,6 @@ def test_the_rows_of_a_sweep_share_the_noise_between_seeds(tmp_path, rows, seeds
     assert alone.accuracy == mean_over(answers[1])  # rows that nobody asked for together
 
 
-@pytest.mark.slow
 def test_a_sweep_s_reference_is_what_runs_without_it(swept):
     (section,) = sections(swept[0])
     (table,) = section.tables
@@ -125,7 +126,6 @@ def test_a_sweep_of_settings_that_there_are_no_longer_is_shown(tmp_path):
     assert f"`{command}`" in text
 
 
-@pytest.mark.slow
 def test_class_weights_are_the_same_in_a_result_and_composed(settings, tmp_path):
     weights = ["class_weights=equal,class_4_by_2.7", "experiment=deepfake_net_2"]
     with pytest.raises(SystemExit):

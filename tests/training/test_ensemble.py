@@ -26,6 +26,8 @@ from deepfake_lit.training import ensemble
 from deepfake_lit.training.lineage import member_digest
 from deepfake_lit.training.run import open_run_data, run
 
+pytestmark = pytest.mark.slow
+
 HEAD = ["experiment=ensemble", "trainer.max_epochs=3"]
 SVM = "+baselines.svm={features:{spectrum:{}},steps:{StandardScaler:{},LogisticRegression:{}}}"
 
@@ -168,7 +170,6 @@ def test_gains_are_paired_with_every_member(settings, members):
         assert member["path"] == path
 
 
-@pytest.mark.slow
 def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settings, members, monkeypatch):
     """Each training image's row in the table is the answer of the run on the other folds, after its last epoch."""
     cfg = configured(settings, members, "model.fit_on=out_of_fold", "model.folds=2", of=(0, 1))
@@ -194,7 +195,6 @@ def test_answers_out_of_fold_are_of_networks_that_have_not_seen_the_image(settin
     assert result.config["model"]["fit_on"] == "out_of_fold"
 
 
-@pytest.mark.slow
 def test_a_later_stage_is_trained_on_folds_from_its_first_stage_on(settings, members):
     """Else its fold's network would start with weights that have seen the held-out images."""
     paths, output = members

@@ -19,6 +19,8 @@ from deepfake_lit.training.averaging import _Exponential
 from deepfake_lit.training.callbacks import DerivedRandomness
 from deepfake_lit.training.run import open_run_data, run
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = {
     "onecycle": ["scheduler=onecycle", "optimizer=sgd", "optimizer.momentum=0.9"],
     "cosine": ["scheduler=cosine", "scheduler.warmup=0.2"],
@@ -43,7 +45,6 @@ def test_more_epochs_of_a_schedule_without_a_length_are_the_longer_run(kind, set
     assert a == b
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onecycle", "cosine"])
 def test_more_epochs_of_a_planned_schedule_follow_the_new_plan(kind, settings, tmp_path, monkeypatch, capsys):
     """From the step that it is at, also when the longer run is killed and goes on itself."""

@@ -12,11 +12,12 @@ from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.callbacks import DerivedRandomness
 from deepfake_lit.training.run import run
 
+pytestmark = pytest.mark.slow
+
 ONECYCLE = ["optimizer=sgd", "optimizer.momentum=0.9", "augment.cutmix_p=0.5", "scheduler=onecycle"]
 PLATEAU = ["optimizer=adam", "scheduler=plateau", "scheduler.monitor=val/loss", "scheduler.patience=0"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "epoch", "batch", "every_step"),
     [

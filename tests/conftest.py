@@ -1,5 +1,6 @@
 """Data sets that the tests share. Everything a test writes goes to pytest's temporary folders."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -66,3 +67,9 @@ def pytest_collection_modifyitems(items):
     """Put the files that fork first, then those with most slow tests, so that no worker is left with a long one."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: (item.path not in FORKING, -slow[item.path]))
+
+
+def pytest_collection_finish():
+    """What was imported stays: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()

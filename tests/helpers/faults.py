@@ -1,6 +1,7 @@
 """A run in a process of its own that dies where a test wants it to, and what is not the same in two runs."""
 
 import errno
+import gc
 import json
 import math
 import multiprocessing
@@ -75,6 +76,7 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    gc.freeze()
     multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as a user's are on Linux
     CheckpointWriter.SHARE = math.inf
     os.setpgrp()
@@ -84,7 +86,7 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
         counts[kind] += 1
         return fuse == kind and counts[kind] == number
 
-    begin, flush = DerivedRandomness.on_train_batch_start, files.os.fsync
+    begin = DerivedRandomness.on_train_batch_start
 
     def step(*arguments):
         if count("step"):
@@ -99,7 +101,7 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
             die()
         if fuse == "locked" and counts["write"] >= number:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        flush(descriptor)
+        # Nothing is waited for: of what is written, a killed process loses nothing, only a power cut does.
 
     def audit(event: str, arguments: tuple) -> None:
         if event in WRITES and str(arguments[0]).startswith((f"{output}/runs", f"{output}/sweeps")) and count("file"):

@@ -32,7 +32,7 @@ class Trial:
     # of its runs, relative to the output folder: several where a baseline has several k
     folders: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed
-    planned: list[str] = field(default_factory=list)  # the plan's overrides, without those of `_lasting`
+    planned: list[str] = field(default_factory=list)  # the plan's overrides, as `_lasting` keeps them
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Plan:
     scale: str
     seeds: list[int]
     trials: list[Trial]
-    further: list[str] = field(default_factory=list)  # overrides of every run that can change a result
+    further: list[str] = field(default_factory=list)  # overrides of every run, as `_lasting` keeps them
     output_dir: str = "outputs"
 
     def trial(self, row: str, seed: int) -> Trial:
@@ -108,7 +108,7 @@ def _of_all_seeds(overrides: list[str]) -> bool:
 
 
 def _lasting(overrides: list[str]) -> list[str]:
-    """Return the overrides without those of places and of how the work is shown or divided."""
+    """Return the overrides that make a run what it is, without those of places and of how work is shown or divided."""
     return [o for o in overrides if setting_of(o) not in NOT_IDENTITY]
 
 

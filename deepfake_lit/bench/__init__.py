@@ -1,4 +1,4 @@
-"""Speed against the plain way of doing the same: ratios, and proof that both give the same answer."""
+"""Speed against the plain way of doing the same: ratios, and a check that both give the same answer."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -31,10 +31,10 @@ BENCHES: dict[str, Callable[[BenchConfig], Iterable[Comparison]]] = {
 
 
 def bench(names: list[str], cfg: BenchConfig) -> list[Comparison]:
-    """Run the named comparisons (none: all) and write `bench.json` to `cfg.output`, after each.
+    """Run the named comparisons, or all if none is named, and write `bench.json` to `cfg.output` after each.
 
     Raises:
-        UserError: an unknown name, or the data cannot be used.
+        UserError: a name is unknown, or the data cannot be used.
     """
     for name in names:
         one_of("bench", name, BENCHES)

@@ -1,4 +1,4 @@
-"""KNN and SVM beside scikit-learn's own, on the same arrays."""
+"""KNN and SVM against scikit-learn's, on the same arrays."""
 
 import contextlib
 import statistics
@@ -64,7 +64,7 @@ def _as_they_are(pixels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bench:
-    """`prepare` and `reference_prepare` are outside of the timing."""
+    """The two sides of a comparison. Their preparations, from uint8 pixels (N, D), are not timed."""
 
     ours: Callable
     reference: Callable
@@ -73,16 +73,17 @@ class Bench:
 
 
 BENCHES = {
-    # Five k on pixels against KNeighborsClassifier five times; the same on standardised float32 pixels.
+    # One search for all five k, against KNeighborsClassifier fitted for each; on pixels, and on standardised float32.
     "knn": Bench(_knn, _sklearn_knn, _as_they_are, _scaled),
     "knn_standardised": Bench(_knn, _sklearn_knn, _standardised, _standardised),
-    # Standardise + SVM against StandardScaler + SVC, fit and predict.
+    # Both sides standardise, fit and predict.
     "svm": Bench(_svm, _sklearn_svm, _as_they_are, _scaled),
 }
 
 
 def compare(name: str, cfg: BenchConfig) -> Iterator[Comparison]:
-    """Time both sides, each in a process of its own and in turn, so that neither finds the other's memory."""
+    """Compare both sides on each number of images, in turn and each in its own process, so that neither reuses the
+    other's memory."""
     available = len(images(cfg).splits["train"])
     for size in sorted({min(size, available) for size in cfg.sizes}):
         yield _compare(name, size, cfg)
@@ -105,22 +106,22 @@ def _compare(name: str, size: int, cfg: BenchConfig) -> Comparison:
 
 
 def _measure(name: str, side: str, size: int, cfg: BenchConfig) -> tuple[float, float, Any]:
-    """(seconds, GiB, answer) of one side."""
+    """Return (seconds, GiB of peak memory above that before the start, answer) of one side."""
     system.keep_freed_memory()
     bench = BENCHES[name]
     ours = side == "ours"
     splits = images(cfg).splits
     train, validation = splits["train"], splits["validation"]
-    chosen = np.linspace(0, len(train) - 1, size).astype(np.int64)  # files may come class by class
+    chosen = np.linspace(0, len(train) - 1, size).astype(np.int64)  # spread: files may be sorted by class
     both = np.concatenate([train.gather(chosen)[0], validation.gather(slice(None))[0]])
     both = (bench.prepare if ours else bench.reference_prepare)(both.reshape(len(both), -1))
     X, queries, labels = both[:size], both[size:], train.labels[chosen]
     run = bench.ours if ours else bench.reference
     few = slice(None, None, max(1, size // WARM_UP))
-    run(X[few], labels[few], queries[:2])  # imports, threads
-    system.return_freed_memory()  # else what the preparation left is used again and not counted
+    run(X[few], labels[few], queries[:2])  # warm-up: imports, threads
+    system.return_freed_memory()  # else memory that the preparation freed is used again and not counted
     memory = resident("VmRSS")
-    with contextlib.suppress(OSError):  # where this cannot be done the peak includes what came before
+    with contextlib.suppress(OSError):  # resets the peak; where that fails it includes what came before
         Path("/proc/self/clear_refs").write_text("5")
     start = time.perf_counter()
     answer = run(X, labels, queries)

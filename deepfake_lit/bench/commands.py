@@ -1,4 +1,4 @@
-"""Whole commands and their parts that do not train: the cache, the start of a command, prediction."""
+"""Whole commands, and parts that do not train: the cache, the start of a command, a sweep, prediction."""
 
 import importlib.util
 import shutil
@@ -28,7 +28,7 @@ from deepfake_lit.prediction.predict import predict as predict_images
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.build import build_classifier
 
-PREDICTED, ONE_BY_ONE = 1250, 150  # images of a repetition, ours and the reference's
+PREDICTED, ONE_BY_ONE = 1250, 150  # images per repetition: ours, the reference's
 TRIALS = 8
 FIRST_STEP = """\
 import os, sys
@@ -40,13 +40,13 @@ main(sys.argv[1:])
 
 
 def cache(cfg: BenchConfig) -> Iterator[Comparison]:
-    """Building the image cache, with every check, against reading and decoding the same files: in one process, and in
-    one a core; then opening it."""
+    """Compare building the image cache, with every check, with decoding the same files in one process and in one per
+    core; then opening it with building it."""
     yield from in_a_process(cfg, _cache, cfg)
 
 
 def start(cfg: BenchConfig) -> Iterator[Comparison]:
-    """`--help`, and `train` until its first step is done with the images in the cache, against importing torch."""
+    """Compare `--help`, and `train` up to its first step with cached images, with importing torch."""
     with tempfile.TemporaryDirectory() as folder:
         train = ["train", *_cached(cfg), f"output_dir={folder}", "model.width=0.125"]
         for case, command in (
@@ -71,7 +71,7 @@ def start(cfg: BenchConfig) -> Iterator[Comparison]:
 
 
 def _cached(cfg: BenchConfig) -> list[str]:
-    """Settings by which `train` finds the images of the bench in its cache."""
+    """Fill the image cache and return the settings with which `train` finds it."""
     images(cfg)
     return [f"data.root={cfg.data.root}", f"data.cache_dir={cache_dir(cfg.data, Path(cfg.output).parent)}"]
 
@@ -81,10 +81,10 @@ def _python(*arguments: str) -> int:
 
 
 def sweep(cfg: BenchConfig) -> Iterator[Comparison]:
-    """Small trials side by side, a core each, against one after the other with all cores.
+    """Compare small trials side by side, one per core, with trials one after the other on all cores.
 
     Raises:
-        UserError: Hydra's launcher by joblib is not installed.
+        UserError: Hydra's joblib launcher is not installed.
     """
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         raise UserError("the bench sweep needs Hydra's launcher by joblib: pip install 'deepfake-lit[launchers]'")
@@ -111,7 +111,7 @@ def sweep(cfg: BenchConfig) -> Iterator[Comparison]:
 
 
 def predict(cfg: BenchConfig) -> Iterator[Comparison]:
-    """Time a folder of files with the flip view against the reports' loop over single images in fp32."""
+    """Compare predicting a folder of files, with the flip view, with the reports' fp32 loop over single images."""
     yield in_a_process(cfg, _predict, cfg)
 
 
@@ -120,7 +120,7 @@ def _cache(cfg: BenchConfig) -> list[Comparison]:
     paths = [str(manifest.source.root / f) for split in manifest.splits.values() for f in split.files]
     chunks = [paths[i : i + 64] for i in range(0, len(paths), 64)]
 
-    def decoded(paths: list[str]) -> int:  # in here, so that worker processes need not import this module, and torch
+    def decoded(paths: list[str]) -> int:  # nested, so that worker processes need not import this module and torch
         return sum(np.asarray(Image.open(path).convert("RGB")).shape[0] for path in paths)
 
     def on_all_cores() -> int:
@@ -134,7 +134,7 @@ def _cache(cfg: BenchConfig) -> list[Comparison]:
         def build() -> int:
             shutil.rmtree(Path(folder) / "cache", ignore_errors=True)
             rows = _opened(cfg, folder)
-            stop_workers()  # else those of the first build would serve the others
+            stop_workers()  # else later builds would save the start of the workers
             return rows
 
         def same(a: int, b: int) -> bool:
@@ -153,7 +153,7 @@ def _excess(ours: float, reference: float) -> str:
 
 
 def _opened(cfg: BenchConfig, folder: str) -> int:
-    """Rows of pixels in all images of the cache, which is built if it is not there."""
+    """Open the cache, or build it if it is not there, and return the rows of pixels of all its images."""
     found = open_data(cfg.data, Path(folder) / "cache")
     return sum(len(split) * split.pixels.shape[1] for split in found.splits.values())
 

@@ -1,4 +1,4 @@
-"""Training as this project does it, against Lightning, torchvision and a DataLoader as their documentation does it."""
+"""Training as this project does it, against Lightning, torchvision and a DataLoader used as they document it."""
 
 import contextlib
 import io
@@ -35,6 +35,7 @@ STEPS = 12
 
 
 def end_to_end(cfg: BenchConfig) -> Iterator[Comparison]:
+    """Compare training steps of DeepFakeNet as `_end_to_end` does, in a process of its own."""
     yield in_a_process(cfg, _end_to_end, cfg)
 
 
@@ -70,7 +71,7 @@ class _Plain(pl.LightningModule):
 
 
 def _end_to_end(cfg: BenchConfig) -> Comparison:
-    """A step of DeepFakeNet with all that comes with it; the plain side reads the files anew."""
+    """Compare a training step of DeepFakeNet, with all that comes with it, with a plain one that reads the files."""
     system.keep_freed_memory()
     overrides = ["experiment=deepfake_net", f"data.root={cfg.data.root}", "trainer.max_epochs=1"]
     run = compose([*overrides, f"trainer.limit_train_batches={STEPS}", "trainer.limit_val_batches=1"])

@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of images and of runs, on made-up ones."""
+"""Growth of time and memory with the number of images and of runs, on made-up ones."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ CLASSES = 5
 
 
 def growth(cfg: BenchConfig) -> Iterator[Comparison]:
-    """Time each size against the smallest: the ratio is 1 where time grows with the number, less where faster."""
+    """Compare each size with the smallest one: a ratio of 1 is linear time, below 1 the time grows faster than that."""
     with tempfile.TemporaryDirectory(dir=made(cfg.output)) as folder:
         work, first = Path(folder), {}
         for size in sorted(cfg.growth):
@@ -47,7 +47,7 @@ def _row(case: str, size: int, seconds: float, smallest: tuple[int, float], gib:
 
 
 def _write_images(root: Path, count: int) -> None:
-    """Noise in the competition's layout, a tenth of it for validation."""
+    """Write images of noise in the competition's layout, a tenth of them for validation."""
     random = np.random.default_rng(0)
     for split, number in (("train", count - count // 10), ("validation", count // 10)):
         (root / split).mkdir(parents=True)
@@ -59,7 +59,7 @@ def _write_images(root: Path, count: int) -> None:
 
 
 def _write_runs(trained: Path, root: Path, count: int) -> None:
-    """The run that is there, so many times."""
+    """Write as many copies of a trained run."""
     source = next(trained.glob("runs/*/*/result.json"))
     result = json.loads(source.read_text())
     predictions = source.with_name("predictions.npz").read_bytes()
@@ -71,7 +71,7 @@ def _write_runs(trained: Path, root: Path, count: int) -> None:
 
 
 def _measured(what: Callable[[Path, Path], None], images: Path, output: Path) -> tuple[float, float]:
-    """(seconds, GiB of anonymous memory at the end, caches of files not counted)."""
+    """Return (seconds, GiB of anonymous memory at the end; the kernel's cache of files does not count)."""
     start = time.perf_counter()
     what(images, output)
     return time.perf_counter() - start, resident("RssAnon") / 2**30

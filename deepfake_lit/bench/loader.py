@@ -1,4 +1,4 @@
-"""Training batches as floats, against torchvision's transforms in a DataLoader."""
+"""Loading of training batches as floats, against torchvision's transforms in a DataLoader."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -19,15 +19,16 @@ from deepfake_lit.data.images import SplitImages
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import AugmentConfig
 
-LOADED = 64 * 64  # images a repetition
+LOADED = 64 * 64  # images per repetition
 
 
 def loader(cfg: BenchConfig) -> Iterator[Comparison]:
+    """Compare loading as `_loader` does, in a process of its own."""
     yield from in_a_process(cfg, _loader, cfg)
 
 
 class _OneByOne(Dataset):
-    """The usual way: torchvision's transforms, an image at a time, from decoded pixels, or from files below a root."""
+    """The usual way: torchvision's transforms on single images, from decoded pixels or from files below a root."""
 
     def __init__(self, split: SplitImages, transform: Callable[[Tensor], Tensor], root: Path | None = None):
         self.split, self.transform, self.root = split, transform, root
@@ -44,7 +45,7 @@ class _OneByOne(Dataset):
 
 
 def _loader(cfg: BenchConfig) -> list[Comparison]:
-    """Training batches of 64 as floats, against the fastest of torchvision's loaders without and with workers."""
+    """Compare training batches of 64 as floats with those of the faster DataLoader, without or with workers."""
     system.keep_freed_memory()
     data = images(cfg)
     split = data.splits["train"]
@@ -77,14 +78,14 @@ def _loader(cfg: BenchConfig) -> list[Comparison]:
 def _fastest(
     case: str, module: ImageDataModule, one_by_one: Dataset, batches: int, same: bool, cfg: BenchConfig
 ) -> Comparison:
-    """Against the faster of no workers and one a core."""
+    """Compare with a DataLoader without workers and with one per core, and return the row of the faster one."""
 
     def ours():
         return [module.training_batch(raw).images.shape for raw in islice(module.train_dataloader(), batches)]
 
     candidates = []
     for workers in (0, cores()):
-        # Only as many images as are asked for: workers that went on would slow the other side down.
+        # Only as many images as are used: workers that went on would slow the other side down.
         some = Subset(one_by_one, range(batches * 64))
         torchvision = DataLoader(some, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
 

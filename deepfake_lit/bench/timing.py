@@ -1,4 +1,4 @@
-"""Two ways of doing the same thing, timed in turn."""
+"""Timing of two ways of doing the same thing, in turn, and what the benches share."""
 
 import contextlib
 import multiprocessing
@@ -24,24 +24,25 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 class BenchConfig:
     data: DataConfig = field(default_factory=DataConfig)
     sizes: list[int] = field(default_factory=lambda: [2000, 4000, 12500])  # training images of KNN and SVM
-    repetitions: int = 3  # of each side in turn; one that takes longer than `patience` runs once
-    patience: float = 60.0  # seconds
-    threads: int | None = None  # null: one a core
-    growth: list[int] = field(default_factory=lambda: [12500, 50000, 200000])  # made-up images
-    growth_runs: list[int] = field(default_factory=lambda: [20, 200, 2000])
+    repetitions: int = 3  # of each side, in turn
+    patience: float = 60.0  # seconds; KNN and SVM: a side that takes longer is not repeated
+    threads: int | None = None  # null: one per core
+    growth: list[int] = field(default_factory=lambda: [12500, 50000, 200000])  # numbers of made-up images
+    growth_runs: list[int] = field(default_factory=lambda: [20, 200, 2000])  # numbers of made-up runs
     output: str = "outputs/bench"
 
 
 @dataclass
 class Comparison:
-    """One comparison. Seconds are medians; memory is the highest resident memory above that before the start."""
+    """One row of a bench. Seconds are medians over repetitions or steps, in `growth` of a single call. Memory is the
+    peak of resident memory above that before the start, in `growth` anonymous memory at the end."""
 
     bench: str
     case: str  # what was done, such as "12,500 images"
     seconds: float
     reference_seconds: float
     ratio: float  # the reference's seconds / ours
-    same: bool  # every answer of both sides
+    same: bool  # whether both sides gave the same answers; True where there is nothing to compare
     repetitions: int
     note: str = ""
     gib: float | None = None
@@ -58,12 +59,12 @@ def compared(
     note: Callable[[float, float], str] = lambda ours, reference: "",
     warm_up: bool = True,
 ) -> Comparison:
-    """Call both in turn, `cfg.repetitions` times.
+    """Call both sides in turn, `cfg.repetitions` times, and compare their median seconds.
 
     Args:
-        warm_up: by one more call of both, first.
-        same: whether what they returned, ours first, is the same.
-        note: of the median seconds of both.
+        same: decides whether the last answers, ours first, are the same.
+        note: makes the row's note of the median seconds of both, ours first.
+        warm_up: call both once more at the start, untimed.
     """
     sides = {"ours": ours, "reference": reference}
     answers = {}
@@ -91,7 +92,7 @@ def in_a_process(cfg: BenchConfig, function: Callable, *arguments: Any) -> Any:
 
 
 def _without_workers(function: Callable, *arguments: Any) -> Any:
-    """Else a process that has used joblib's workers may wait for them for ever when it ends."""
+    """Call a function and stop joblib's workers: a process that has used them may else wait for ever when it ends."""
     try:
         return function(*arguments)
     finally:
@@ -99,21 +100,24 @@ def _without_workers(function: Callable, *arguments: Any) -> Any:
 
 
 def stop_workers() -> None:
+    """Stop joblib's worker processes, if there are any."""
     if (executor := joblib.externals.loky.reusable_executor._executor) is not None:
         executor.shutdown(wait=True)
 
 
 def images(cfg: BenchConfig) -> ImageData:
+    """Open the data set, with its cache beside the bench's output folder."""
     return open_data(cfg.data, cache_dir(cfg.data, Path(cfg.output).parent))
 
 
 def made(folder: str) -> Path:
+    """Make a folder if it is not there, and return its path."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     return Path(folder)
 
 
 def resident(which: str) -> float:
-    """Bytes; NaN where the system does not tell."""
+    """Return this process's memory in bytes by its name in /proc/self/status, as "VmRSS"; NaN without that file."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024.0 for line in file if line.startswith(which))
     return float("nan")

@@ -1,4 +1,4 @@
-"""Steps of training and Lightning's share of them, each beside the plain way."""
+"""Training steps and what Lightning adds to them, each against the plain way."""
 
 import contextlib
 import os
@@ -29,26 +29,29 @@ from deepfake_lit.training.optimizers import build_optimizer
 from deepfake_lit.training.steps import LEARNING, TrainingSteps
 from deepfake_lit.training.trainer import build_trainer, quiet_lightning
 
-STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # a repetition
+STEPS = {"residual_cnn": 1, "deepfake_net": 4}  # per repetition
 TRIVIAL_STEPS = 1500
 
 
 def step(cfg: BenchConfig) -> Iterator[Comparison]:
+    """Compare steps as `_step` does, each experiment in a process of its own."""
     for experiment in STEPS:
         yield in_a_process(cfg, _step, experiment, cfg)
 
 
 def fed(cfg: BenchConfig) -> Iterator[Comparison]:
+    """Compare steps as `_fed` does, in a process of its own."""
     yield in_a_process(cfg, _fed, cfg)
 
 
 def overhead(cfg: BenchConfig) -> Iterator[Comparison]:
+    """Compare steps as `_overhead` does, in a process of its own."""
     yield in_a_process(cfg, _overhead, cfg)
 
 
 def _step(experiment: str, cfg: BenchConfig) -> Comparison:
-    """Forward, backward and the optimizer's step in this machine's precision and memory format, against fp32 and
-    contiguous tensors; on real batches, with the experiment's own settings and full width."""
+    """Compare forward, backward and optimizer step in this machine's precision and memory format with fp32 and
+    contiguous tensors, on real batches, with the experiment's own settings and full width."""
     system.keep_freed_memory()
     run = compose([f"experiment={experiment}", f"data.root={cfg.data.root}"])
     data = images(cfg)
@@ -78,8 +81,7 @@ def _step(experiment: str, cfg: BenchConfig) -> Comparison:
 
 
 def _fed(cfg: BenchConfig) -> Comparison:
-    """Steps of DeepFakeNet on batches as they come from the loader, augmented, against steps on one batch again and
-    again."""
+    """Compare steps of DeepFakeNet on augmented batches from the loader with steps on one batch again and again."""
     system.keep_freed_memory()
     run = compose(["experiment=deepfake_net", f"data.root={cfg.data.root}"])
     data = images(cfg)
@@ -106,7 +108,7 @@ def _moved(batch: RawBatch, device: torch.device) -> RawBatch:
 
 
 def matmul_peak(machine: hardware.Hardware) -> float:
-    """FLOP/s of a large matrix product in the machine's precision, measured now."""
+    """Measure the FLOP/s of a large matrix product in the machine's precision."""
     side = 8192 if machine.device == "cuda" else 2048
     a, b = (torch.randn(side, side, device=machine.device, dtype=machine.dtype) for _ in range(2))
     seconds = []
@@ -118,7 +120,7 @@ def matmul_peak(machine: hardware.Hardware) -> float:
 
 
 class StepTimes(pl.Callback):
-    """When each step began."""
+    """A callback that records when each training step began."""
 
     def __init__(self):
         self.times: list[float] = []
@@ -128,16 +130,16 @@ class StepTimes(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """Return the median time of a step."""
+        """Return the median seconds per step."""
         return float(np.median(np.diff(self.times)))
 
 
 def _overhead(cfg: BenchConfig) -> Comparison:
-    """A step of a trivial network by this project's trainer, with metrics, logger, checkpoints and progress bar,
-    against a bare loop over the same batches."""
+    """Compare a step of a trivial network in this project's trainer, with metrics, logger, checkpoints and progress
+    bar, with a bare loop over the same batches."""
     system.keep_freed_memory()
-    silent = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
-    console.err = Console(force_terminal=True, file=silent)  # shows the progress bar, unseen
+    silent = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
+    console.err = Console(force_terminal=True, file=silent)  # the progress bar is drawn, so timed, but not seen
     overrides = [f"data.root={cfg.data.root}", "data.batch_size=4", "trainer.max_epochs=1", "trainer.precision=fp32"]
     run = compose([*overrides, f"trainer.limit_train_batches={TRIVIAL_STEPS}", "trainer.accelerator=cpu"])
     data = images(cfg)

@@ -1,4 +1,4 @@
-"""How much of the machine a training step uses: of its matrix products' speed, or of its memory's."""
+"""The share of the machine's speed that a training step reaches: of matrix products, or of memory."""
 
 import statistics
 import time
@@ -13,12 +13,12 @@ from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.steps import TrainingSteps
 
 COMPUTE = {"residual_cnn": (64, 256), "vgg16": (32, 256)}  # batch size on a CPU, on a GPU
-MEGABYTES = 51  # that a training step of DeepFakeNet at 128x128 moves for an image in bf16: it is bound by memory
+MEGABYTES = 51  # moved per image by a training step of DeepFakeNet at 128x128 in bf16, which memory limits
 COPIED = 2**28  # bytes
 
 
 def utilisation(cfg: BenchConfig) -> Iterator[Comparison]:
-    """Steps against the time of the same work at the speed measured just before: the ratio is the share used."""
+    """Compare steps with the time of the same work at the peak speed measured just before: the ratio is the share."""
     for experiment in COMPUTE:
         yield in_a_process(cfg, _compute, experiment, cfg)
     yield in_a_process(cfg, _memory, cfg)
@@ -55,7 +55,7 @@ def _training(cfg: BenchConfig, experiment: str) -> tuple[TrainingSteps, hardwar
 
 
 def _seconds(training: TrainingSteps, cfg: BenchConfig) -> float:
-    """Of a step, the median; each waits for the device."""
+    """Return the median seconds of a step, including the wait for the device."""
     times = []
     for _ in range(max(cfg.repetitions, 3) + 1):
         start = time.perf_counter()
@@ -65,7 +65,7 @@ def _seconds(training: TrainingSteps, cfg: BenchConfig) -> float:
 
 
 def copy_bandwidth(device: str) -> float:
-    """Bytes read and written a second by a large copy."""
+    """Measure how many bytes per second a large copy reads and writes."""
     source = torch.ones(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = []

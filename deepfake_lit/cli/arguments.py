@@ -1,4 +1,4 @@
-"""What was typed, as a command's checked settings."""
+"""From what was typed to a command's checked settings."""
 
 import inspect
 import re
@@ -8,12 +8,12 @@ HELP = {"-h", "--help"}
 
 
 def settings(arguments: list[str], schema: type):
-    """Split what was typed: words without `=` and existing paths are plain arguments, the rest are settings.
+    """Return (plain arguments, settings); a plain argument has no `=`, or is an existing path.
 
-    Where help is asked for, print the settings with their meaning and defaults, and leave.
+    If help is asked for, print the schema's source, which has the settings' meanings and defaults, and exit.
 
     Raises:
-        UserError: an unknown setting, a wrong type, or one that must be given and is not.
+        UserError: a setting is unknown, has a wrong type, or is required and not given.
     """
     if HELP & set(arguments):
         source = inspect.getsource(schema).partition(":\n")[2]

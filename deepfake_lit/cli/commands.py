@@ -1,4 +1,6 @@
-"""The commands. Only what a command needs is imported, so that `--help` is quick."""
+"""The commands: each takes what was typed after its name and returns an exit status, None for 0.
+
+Each imports what it needs by itself, so that `--help` is quick."""
 
 import contextlib
 import time

@@ -11,14 +11,15 @@ from deepfake_lit.core.console import out
 class DemoConfig:
     output_dir: str = "outputs/demo"
     train: int = 1200  # images
-    validation: int = 300
-    test: int = 100
-    image_size: int = 64
+    validation: int = 300  # images
+    test: int = 100  # images
+    image_size: int = 64  # side in pixels
     seed: int = 0
     max_epochs: int = 6
 
 
 def demo(cfg: DemoConfig) -> None:
+    """Run every step from made-up images to predictions and the page, and say where its results lie."""
     from deepfake_lit.cli.commands import COMMANDS
     from deepfake_lit.settings.compose import compose
     from deepfake_lit.training.run import open_run_data, run_folder

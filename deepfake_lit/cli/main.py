@@ -1,4 +1,4 @@
-"""The command line: which command is meant, and how what goes wrong is said."""
+"""The entry point: it finds the command that is meant, and turns errors into messages."""
 
 import os
 import sys
@@ -37,6 +37,7 @@ COMMANDS = {"demo": demo, **commands.COMMANDS}
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command that the arguments name (None: those of the process) and exit with its status."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -56,14 +57,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _with_messages(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Run a command; what the user can mend becomes a message and exit status 2, not a traceback."""
+    """Run a command; an error that the user can mend becomes a message and its exit status, not a traceback."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from deepfake_lit.core.errors import UserError
     from deepfake_lit.settings.compose import explain
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting by itself
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them and exiting
     status = 2
     try:
         return command(arguments) or 0

@@ -1,4 +1,4 @@
-"""What the commands print about their results: tables for a terminal."""
+"""Terminal output: the tables that commands print of their results."""
 
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def _baseline(result: Result) -> None:
 
 
 def _neighbours(results: list[Result]) -> None:
-    """One baseline with several numbers of neighbours, from one search."""
+    """Print one baseline with several numbers of neighbours, all from one search."""
     title = f"{results[0].name}: validation, {results[0].best['images']:,} images"
     table = _table(title, "k", "right", "accuracy", "confusion matrix, row by true class")
     for each in results:
@@ -122,6 +122,7 @@ def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> T
 
 
 def status(runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[str, list[str]]) -> Group:
+    """Return the picture of runs and sweeps that `status` prints or redraws."""
     table = _table("", "run", "differs in", "state", "epochs", "accuracy", "time left")
     for run in runs:
         settings = ", ".join(f"{key}={run.settings.get(key)}" for key in differing[run.name])
@@ -144,7 +145,7 @@ def status(runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[s
 
 
 def sweep(rows: list[dict[str, Any]], folder: Path) -> None:
-    """One row a trial; what failed with its reason below."""
+    """Print one row per trial, and below them why the failed ones failed."""
     names = list(rows[0]["settings"])
     table = _table("", "trial", *names, "state", "best epoch", "95 % over images", "last epoch")
     for row in rows:
@@ -177,6 +178,7 @@ def _sweep_by_class(rows: list[dict[str, Any]], names: list[str]) -> None:
 
 
 def evaluation(report: dict[str, Any], output: Path) -> None:
+    """Print the figures of checkpoints on a labelled split, by class and overall."""
     plain = report["plain"]
     out.print(_per_class(f"{report['data']['split']}, {plain['images']:,} images", plain, report["class_names"]))
     out.print(f"accuracy            {_accuracy(plain)}")
@@ -186,6 +188,7 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
 
 
 def bench(rows: list[Any], output: Path) -> None:
+    """Print one row per comparison, with its note below."""
     table = _table("", "bench", "ours, s", "plain, s", "ratio", "GiB", "same answers")
     for row in rows:
         figures = (f"{row.seconds:.4g}", f"{row.reference_seconds:.4g}", f"{row.ratio:.1f}x")
@@ -198,6 +201,7 @@ def bench(rows: list[Any], output: Path) -> None:
 
 
 def predictions(predictions, output: Path) -> None:
+    """Print what was predicted, and which images could not be read."""
     out.print(f"{len(predictions.ids):,} images predicted: {output}/submission.csv, probabilities.csv", markup=False)
     if predictions.resized:
         warn(f"{predictions.resized:,} images have another size than the training images and were resized")
@@ -211,6 +215,7 @@ def predictions(predictions, output: Path) -> None:
 
 
 def audit(found, tolerate: list[str]) -> None:
+    """Print what is in a data set, and its problems, with those that `tolerate` lets pass marked."""
     f = found.findings
     table = _table(f"{f['root']}  (content {f['data_hash']})", "split", "images", *f["class_names"], "sizes", "modes")
     for name, split in f["splits"].items():

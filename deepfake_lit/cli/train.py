@@ -1,4 +1,4 @@
-"""The command `train`: Hydra composes, one run is trained, or a sweep's trials one after the other."""
+"""The command `train`: Hydra composes the configuration and starts one run, or the trials of a sweep."""
 
 import sys
 
@@ -12,6 +12,7 @@ from deepfake_lit.studies.hydra_sweep import BeforeSweep, sweep_name
 
 
 def train(arguments: list[str]) -> int:
+    """Train one run or a sweep and print it. The status is 1 if a trial failed, `UNFINISHED` if one was interrupted."""
     register()
     program = sys.argv[0]
     mistakes: list[UserError] = []
@@ -19,8 +20,8 @@ def train(arguments: list[str]) -> int:
     @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
     def job(composed):
         hydra_config = HydraConfig.get()
-        # Lightning starts the other processes of a run on several devices with this very command line, unless it
-        # sees Hydra at work: then it looks for files of Hydra's that are not written here.
+        # On several devices Lightning starts the other processes with this very command line. If it saw Hydra at
+        # work, it would look for files of Hydra's that are not written here.
         sys.argv = [program, "train", *(o for o in hydra_config.overrides.task if not o.startswith("+sweep="))]
         HydraConfig.instance().cfg = None
         if hydra_config.mode == RunMode.MULTIRUN:
@@ -29,7 +30,7 @@ def train(arguments: list[str]) -> int:
             return run_trial(composed, hydra_config)
         try:
             cfg = load(composed)
-            from deepfake_lit.cli import show  # after the check: a typing error costs no import of torch
+            from deepfake_lit.cli import show  # after the check, so that a typo costs no import of torch
             from deepfake_lit.core.processes import is_main_process
             from deepfake_lit.training.run import run
 
@@ -48,12 +49,12 @@ def train(arguments: list[str]) -> int:
         from deepfake_lit.studies.trials import table
 
         if not BeforeSweep.study_lock or any(row["state"] == "done" for row in table(BeforeSweep.folder)):
-            raise  # else it is Optuna that finds no best trial where all have failed: the table says so
+            raise  # else all trials failed, and Optuna only says that there is no best one: the table tells more
     if mistakes:
         raise mistakes[0]
     folder = BeforeSweep.over()
     if folder is None:
-        return 0  # it was one run
+        return 0  # a single run
     from deepfake_lit.cli import show
     from deepfake_lit.studies.sweep import finish
 
@@ -64,7 +65,7 @@ def train(arguments: list[str]) -> int:
 
 
 def _arranged(arguments: list[str]) -> list[str]:
-    """Settings first, then flags: Hydra refuses settings on both sides of one. A sweep gets its folder."""
+    """Put settings before flags, since Hydra refuses settings on both sides of a flag, and name the sweep's folder."""
     settings = [a for a in arguments if a.startswith("~") or ("=" in a and not a.startswith("-"))]
     flags = [a for a in arguments if a not in settings]
     if settings and not any(a.startswith("hydra.sweep.dir=") for a in settings):

@@ -1,4 +1,4 @@
-"""The differences that a report claims, each once, beside what was measured of them."""
+"""The differences that a report claims, each once, beside the measured ones."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from deepfake_lit.report.verdict import claimed
 
 @dataclass
 class Claim:
-    row: str  # its label
-    reference: str
-    table: str  # its title
-    claimed: tuple[float, float]  # from - to
-    m: Measured  # of the row; its `difference` is None where it could not be measured
+    row: str  # label
+    reference: str  # label
+    table: str  # title
+    claimed: tuple[float, float]  # lowest and highest claim, as shares
+    m: Measured  # of the row; its `difference` is None if it could not be measured
 
     @property
     def middle(self) -> float:
@@ -21,7 +21,11 @@ class Claim:
 
 
 def claims(section: Section, measured: dict[str, list[Measured]]) -> list[Claim]:
-    """Return the claims in the order of the tables; the same pair of rows in two tables is one claim."""
+    """Return the claims in the order of the tables; the same pair of rows in two tables is one claim.
+
+    Args:
+        measured: by the key of the table.
+    """
     found: dict[tuple[str, str], Claim] = {}
     for table in section.tables:
         reference = next((m for m in measured[table.key] if m.row.key == table.reference), None)

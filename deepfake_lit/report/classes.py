@@ -1,4 +1,4 @@
-"""What a page shows of each class: confusion matrices and figures, measured beside reported."""
+"""The details of each class on a page: confusion matrices and figures, measured beside reported."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from deepfake_lit.report.measure import Measured, distinct
 
 
 def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:
-    """Confusion matrix and figures of each class, the mean of the seeds after the last epoch, beside the reported."""
+    """Return a row's confusion matrix and figures by class, the seeds' mean after the last epoch, and the reported."""
     runs = distinct(m.row.done)
     results = [run.result.figures("last", m.row.view) for run in runs]
     class_names = runs[0].result.data["class_names"]
     confusion = reported.get("confusion", {}).get(m.row.key)
     figures_of = reported.get("per_class", {}).get(m.row.key)
     if len(class_names) != len(confusion or figures_of or class_names):
-        confusion = figures_of = None  # the report's are of other classes
+        confusion = figures_of = None  # the report has other classes
     if figures_of is None and confusion is not None:
         figures_of = _from_confusion(np.array(confusion))
     counts = np.mean([r["confusion"] for r in results], 0)
@@ -43,7 +43,7 @@ def _from_confusion(counts: np.ndarray) -> list[list[float]]:
 
 
 def _shaded(counts: np.ndarray) -> list[list[tuple[str, int]]]:
-    """Each cell's text, and its share of the true class in percent."""
+    """Return each cell's text, and its share of the true class in percent."""
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     whole = np.allclose(counts, np.round(counts))
     return [

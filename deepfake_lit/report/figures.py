@@ -1,4 +1,4 @@
-"""Plots of a page as SVG text, in colours that hold on light and dark ground; letters have the page's own colour."""
+"""Plots of a page as SVG text. The colours suit a light and a dark page; text has the page's own colour."""
 
 import io
 import re
@@ -19,7 +19,7 @@ from deepfake_lit.report.verdict import LEVEL
 from deepfake_lit.results.statistics import wilson_interval
 
 INK = "#010203"  # stands for the page's text colour
-# Okabe and Ito's, told apart by the colour-blind, without black and yellow
+# Okabe and Ito's palette for colour-blind readers, without black and yellow
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 STYLE = {
@@ -29,7 +29,7 @@ STYLE = {
     "font.size": 9,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    # no two of the first six are alike in either
+    # the first six differ in colour, in line style and in marker
     "axes.prop_cycle": cycler(color=COLOURS * 2)
     + cycler(linestyle=[*LINES, *LINES[3:], *LINES[:3]])
     + cycler(marker=[*"osD^vX", *"XosD^v"], markersize=[3] * 12),
@@ -47,8 +47,8 @@ STYLE = {
     "grid.color": INK,
 }
 WIDTH, HEIGHT = 5.6, 3.4  # inches
-SMALL = 0.1  # share of the images
-LONG = 36  # letters, of which two do not fit side by side
+SMALL = 0.1  # a difference in accuracy
+LONG = 36  # characters: two labels of this length do not fit side by side
 
 
 def _axes(**settings):
@@ -71,7 +71,7 @@ def _svg(figure, description: str) -> str:
 
 
 def in_style(function):
-    """Draws under `STYLE`, whatever matplotlib's settings are otherwise."""
+    """Make a plotting function draw under `STYLE`, whatever matplotlib's settings are otherwise."""
 
     def drawn(*arguments, **named):
         with matplotlib.rc_context(STYLE):
@@ -87,16 +87,16 @@ def _legend_below(figure: Figure) -> None:
 
 
 def epochs_of(m: Measured) -> int:
-    """Return the number of epochs that all runs of a row have."""
+    """Return the number of epochs that all runs of a row with a history have; 0 if none has one."""
     return min((len(run.result.history) for run in m.row.done if run.result.history), default=0)
 
 
 @in_style
 def learning_curves(rows: list[Measured]) -> str | None:
-    """Validation accuracy over epochs: the mean of a row's seeds, and the band from the worst to the best of them.
+    """Draw validation accuracy over epochs: each row's mean over seeds, and the band from its worst to its best seed.
 
     Args:
-        rows: networks that have `epochs_of`.
+        rows: networks with at least one of `epochs_of`.
     """
     if not rows:
         return None
@@ -117,7 +117,11 @@ def learning_curves(rows: list[Measured]) -> str | None:
 
 @in_style
 def along_axis(table: Table, rows: list[Measured]) -> str | None:
-    """Measured accuracies with their 95 % intervals, and the reported ones, over the setting that a table varies."""
+    """Draw measured accuracies with 95 % intervals, and reported ones, over the setting that a table varies.
+
+    Returns:
+        None if the table has no axis or fewer than two measured rows on it.
+    """
     placed = [m for m in rows if m.row.x is not None and m.accuracy is not None]
     if not table.axis or len(placed) < 2:
         return None
@@ -143,10 +147,10 @@ def along_axis(table: Table, rows: list[Measured]) -> str | None:
 
 @in_style
 def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | None:
-    """Draw accuracy after the last epoch, with its 95 % interval, over the minutes of training.
+    """Draw the accuracy after the last epoch, with its 95 % interval, over the minutes of a training.
 
     Args:
-        elsewhere: what others state: `label`, `accuracy`, and `minutes` where they say.
+        elsewhere: what others state: `label`, `accuracy`, and `minutes` if they state it.
     """
     drawn = [m for m in rows if m.accuracy is not None and m.seconds]
     if not drawn:
@@ -176,7 +180,7 @@ def _of_one_seed(m: Measured) -> bool:
 
 
 def _a_row_each(axes: Axes, labels: list[str]) -> None:
-    """Differences one under the other, beside their labels."""
+    """Set up axes for differences, one per line, beside their labels."""
     axes.set(xlabel="difference in accuracy, percentage points", ylim=(len(labels) - 0.4, -0.6))
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
@@ -186,8 +190,8 @@ def _a_row_each(axes: Axes, labels: list[str]) -> None:
 
 @in_style
 def claimed_differences(found: list[Claim]) -> str | None:
-    """Claimed and measured differences, one under the other; those of less than `SMALL` alone, which the others would
-    squeeze."""
+    """Draw claimed and measured differences, one per line. Claims of `SMALL` or more are left out: they would squeeze
+    the others."""
     drawn = [c for c in found if c.m.difference is not None and abs(c.middle) < SMALL]
     if not drawn:
         return None
@@ -212,7 +216,7 @@ def claimed_differences(found: list[Claim]) -> str | None:
 
 @in_style
 def differences(rows: list[Measured], reference: str) -> str | None:
-    """Differences from a table's reference row with their 95 % intervals, the largest first; None of fewer than 3.
+    """Draw differences from a table's reference row with 95 % intervals, the largest first; None for fewer than 3.
 
     Args:
         reference: the label of that row.
@@ -236,8 +240,8 @@ def differences(rows: list[Measured], reference: str) -> str | None:
 
 @in_style
 def recalls(measured: Measured, reported: list[float] | None, class_names: list[str]) -> str:
-    """Recall of each class beside the reported one: the mean, from the lowest to the highest of the seeds; of one run
-    with Wilson's 95 % interval over the images."""
+    """Draw the recall of each class, the mean over seeds, beside the reported one. Bars span the lowest to the highest
+    seed; those of a single run are Wilson's 95 % interval over the images."""
     results = [run.result.figures("last", measured.row.view) for run in distinct(measured.row.done)]
     values = np.array([result["recall_of"] for result in results])
     figure, axes = _axes(xlabel="class", ylabel="recall", ylim=(0, 1.02))
@@ -271,7 +275,7 @@ def reliability(rows: list[Measured], bins: int = 15) -> str | None:
             continue
         place = np.minimum((confidence * bins).astype(int), bins - 1)
         counts = np.bincount(place, minlength=bins)
-        used = counts >= 10  # fewer say nothing
+        used = counts >= 10  # fewer images say nothing
         means = [np.bincount(place, v, bins)[used] / counts[used] for v in (confidence, correct)]
         axes.plot(*means, linewidth=1.3, label=m.row.label)
     if len(axes.lines) < 2:

@@ -1,5 +1,5 @@
-"""Pictures of a page that show images: the ones most often confused, where a network looks, the spectra of the
-classes. As data URIs, so that the page needs no other file."""
+"""Pictures of a page: the images most often confused, where a network looks, and the spectra of the classes. They are
+data URIs, so that the page needs no other file."""
 
 import base64
 import io
@@ -33,13 +33,13 @@ class Picture:
 
 @dataclass
 class Confused:
-    """Images of one class that a row's runs take for another, the surest mistakes first."""
+    """Images of one class that a row's runs take for another, those that most runs get wrong first."""
 
     true: str
     predicted: str
-    share: float  # of the true class's images, in the mean of the runs
+    share: float  # of the true class's images, mean over runs
     ids: list[str]
-    pictures: list[Picture]  # empty where the images are not at hand
+    pictures: list[Picture]  # empty if the images are not at hand
 
 
 def most_confused(
@@ -84,10 +84,10 @@ def _png(pixels: np.ndarray) -> str:
 
 
 def grad_cams(measured: Measured, class_names: list[str], split: SplitImages) -> list[Picture]:
-    """Show where the first run of a row looks on its surest right and wrong answers.
+    """Draw where the first network of a row looks in its surest right and wrong answers.
 
     Raises:
-        UserError: its checkpoint is gone or damaged.
+        UserError: its checkpoint is gone or damaged, or it has no feature map.
     """
     run = next(run for run in measured.row.done if not run.is_baseline)
     trained = load_trained(Path(run.folder) / "last.ckpt")
@@ -108,13 +108,17 @@ def grad_cams(measured: Measured, class_names: list[str], split: SplitImages) ->
 
 
 def grad_cam(trained: Trained, pixels: Tensor, transparency: Tensor | None, target: int) -> Tensor:
-    """Which parts of the last feature map speak for a class (Selvaraju et al. 2017, arXiv 1610.02391).
+    """Compute which parts of the last feature map speak for a class (Selvaraju et al. 2017, arXiv 1610.02391).
 
     Args:
         pixels: uint8 (B, H, W, 3).
+        target: index of the class.
 
     Returns:
-        float32 (B, h, w) in [0, 1], of the side of the feature map before global pooling.
+        float32 (B, h, w) in [0, 1], of the size of the last feature map before global pooling.
+
+    Raises:
+        UserError: the network has no feature map.
     """
     net, maps = trained.net, []
 
@@ -138,7 +142,7 @@ def grad_cam(trained: Trained, pixels: Tensor, transparency: Tensor | None, targ
 
 
 def spectra(data: ImageData) -> Picture:
-    """Draw the mean log-spectra of the validation images."""
+    """Draw the mean log-spectra of the validation images, by class."""
     split = data.splits["validation"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spectra.png"

@@ -1,4 +1,4 @@
-"""From a table's rows to figures and a verdict, out of stored predictions."""
+"""Figures and verdicts of a table's rows, computed from stored predictions."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from deepfake_lit.results.statistics import Mean, SeedNoise, holm, mean_over, ne
 
 @dataclass
 class Difference:
-    """Of a row from the table's reference row, after the last epoch."""
+    """The difference of a row from the table's reference row, after the last epoch."""
 
     value: float
     interval: tuple[float, float]
@@ -29,19 +29,19 @@ class Difference:
 @dataclass(frozen=True)
 class Problem:
     text: str
-    alarming: bool = False  # it makes the figures doubtful, or leaves the row without
+    alarming: bool = False  # whether it makes the row's figures doubtful or leaves it without any
 
     def __str__(self) -> str:
         return self.text
 
 
 class OtherImages(UserError):
-    """Answers for different images cannot be put together."""
+    """An attempt to put answers for different images together."""
 
 
 @dataclass
 class Measured:
-    """A row's figures; None where no run of it is done. Shares are of the validation images."""
+    """A row's figures; None if no run of it is done. Shares are of the validation images."""
 
     row: Row
     seeds: int = 0
@@ -66,13 +66,12 @@ class Measured:
 
 
 def measure(table: Table, scale: str | None = None) -> list[Measured]:
-    """Measure every row of a table, and its difference from the reference row.
+    """Measure the rows of a table and judge their differences from the reference row.
 
     Args:
-        scale: of a report; verdicts on networks hold for it alone.
+        scale: of a report; verdicts on networks hold for it alone. None: a sweep, or runs of neither.
     """
-    # A sweep's rows are one recipe with small changes; those of a report's tables and of runs that nobody asked for
-    # together are not.
+    # Only a sweep's rows share their noise: they are one recipe with small changes.
     noise = _noise(table.rows) if scale is None and table.reference else {}
     found = [_measured(row, noise.get(row.key)) for row in table.rows]
     reference = next((m for m in found if m.row.key == table.reference), None)
@@ -99,16 +98,17 @@ def measure(table: Table, scale: str | None = None) -> list[Measured]:
     return found
 
 
-POOLED = 3  # rows at least, whose seeds together tell the noise between seeds
+POOLED = 3  # rows at least, for a common noise between seeds
 
 
 def which(row: Row, epoch: str) -> str:
-    """Return the key of a result's figures: of the best or the last epoch, in the row's view."""
+    """Return the key of a result's figures for the "best" or "last" epoch, in the row's view."""
     return f"{epoch}_{row.view}" if row.view else epoch
 
 
 def _noise(rows: list[Row]) -> dict[str, SeedNoise]:
-    """The noise between seeds that rows have in common, by their keys. Rows that share trainings differ by less."""
+    """Return by row key the noise between seeds that rows have in common. Rows with a view are left out: they share
+    other rows' trainings, and differ by less."""
     several = {}
     for row in rows:
         try:
@@ -150,7 +150,7 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
     results = [run.result for run, _ in done]
     found.best = _mean(result.figures("best", row.view)["accuracy"] for result in results)
     found.metrics = {name: _of_all(results, name, row.view) for name, metric in METRICS.items() if metric.column}
-    # An ensemble's time and speed are of its head on logits; what it takes is its members' time.
+    # An ensemble's own time and speed are those of its head on logits, without the training of its members.
     timed = [r for r in results if r.kind != "ensemble" and None not in (r.wall_seconds, r.images_per_second)]
     if len(timed) == len(results):
         found.seconds = _mean(result.wall_seconds for result in results)
@@ -172,7 +172,7 @@ def _commit(code: dict[str, Any]) -> str:
 
 
 def _of_all(results: list[Result], metric: str, view: str) -> float | None:
-    """The mean of a metric over runs; None where one of them is older than it and has no predictions left."""
+    """Return the mean of a metric over runs; None if a run is older than the metric and has no predictions left."""
     try:
         return _mean(result.value(metric, "last", view) for result in results)
     except UserError:
@@ -205,13 +205,13 @@ def _distinct(done: list[tuple[Run, np.ndarray]]) -> list[tuple[Run, np.ndarray]
 
 
 def _deterministic(row: Row) -> bool:
-    """A baseline whose result does not depend on the seed."""
+    """Return whether a row is a baseline whose result does not depend on the seed."""
     runs = row.done
     return bool(runs) and all(run.is_baseline and not run.is_random for run in runs)
 
 
 def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
-    """The runs of each seed that both have; a row without randomness stands beside every seed."""
+    """Return the pairs of runs of each seed that both rows have; a row without randomness pairs with every seed."""
     if _deterministic(row) and _deterministic(reference):
         return [(row.done[0], reference.done[0])]
     if _deterministic(row):
@@ -223,7 +223,7 @@ def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
 
 
 def _doubts(m: Measured, other: Measured) -> list[Problem]:
-    """What makes a difference from the reference row less than one over all seeds of the same program and machine."""
+    """Return why a difference is not one over all seeds of both rows, or not of the same commits and machines."""
     found = []
     own, its = ([run.seed for run in each.row.done] for each in (m, other))
     if not (m.deterministic or other.deterministic or set(own) == set(its)):
@@ -236,7 +236,7 @@ def _doubts(m: Measured, other: Measured) -> list[Problem]:
 
 
 def _compared(row: Row, reference: Row, noise: dict[str, SeedNoise]) -> Mean:
-    """The mean difference over the pairs of runs."""
+    """Return the mean difference over the pairs of runs, its intervals and its p."""
     pairs = _pairs(row, reference)
     if not pairs:
         raise UserError("it shares no seed with the reference row")
@@ -255,7 +255,7 @@ def _compared(row: Row, reference: Row, noise: dict[str, SeedNoise]) -> Mean:
         one = noise[random[0].key]
         both = SeedNoise(len(random) * one.variance, one.freedom)
     mean = mean_over(np.stack(first).astype(int) - np.stack(second).astype(int), both)
-    # Where few answers differ the t interval is too narrow: never narrower than that of a pair that differs as all do.
+    # With few differing answers the t interval is too narrow: it is at least Newcombe's for a pair with mean counts.
     counts = [np.mean([(x & y).sum() for x, y in both]) for both in _tables(first, second)]
     low, high = newcombe(*counts)
     widened = {
@@ -266,6 +266,6 @@ def _compared(row: Row, reference: Row, noise: dict[str, SeedNoise]) -> Mean:
 
 
 def _tables(first: list[np.ndarray], second: list[np.ndarray]):
-    """Of every pair: both right, only the first, only the second, neither."""
+    """Yield for all pairs the masks of both right, only the first, only the second, neither."""
     for a, b in ((True, True), (True, False), (False, True), (False, False)):
         yield [(x == a, y == b) for x, y in zip(first, second, strict=True)]

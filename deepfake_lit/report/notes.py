@@ -1,5 +1,5 @@
-"""What a report's own numbers say against each other, and what the images say against the report. Every note is
-computed; where nothing is wrong there is none."""
+"""Notes on a report: where its own numbers contradict each other, and where the images contradict it. Every note is
+computed, and there is none where nothing is wrong."""
 
 import re
 from typing import Any
@@ -11,15 +11,16 @@ from deepfake_lit.report.measure import Measured
 from deepfake_lit.report.verdict import independent_interval
 from deepfake_lit.results.statistics import wilson_interval
 
-ROUNDING = 0.00051  # of a share that is printed in tenths of a percent
+ROUNDING = 0.00051  # largest error of a share that is printed in tenths of a percent
 
 
 def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: dict[str, Any] | None) -> list[str]:
-    """Return the sentences on a report's own numbers.
+    """Return all notes on a report, as sentences.
 
     Args:
+        reported: the values that the report states.
         measured: by the key of the table.
-        alpha: what `audit.alpha_finding` says of the images, where they are at hand.
+        alpha: what `audit.alpha_finding` says of the images; None if it is not known.
     """
     found = [*_sums(reported), *_averages(reported), *_intervals(reported), *_architecture(reported)]
     found += [*_one_cycle(reported), *_preprocessings(measured.get("knn_k", []))]
@@ -29,7 +30,7 @@ def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: 
 
 
 def _accuracies(reported: dict[str, Any]) -> dict[str, tuple[float, str]]:
-    """By row: the accuracy in the report's tables, and the table's title."""
+    """Return for each row the accuracy in the report's tables, and the title of the first table that has it."""
     found = {}
     for table in reported["tables"]:
         for row in table["rows"]:
@@ -39,7 +40,7 @@ def _accuracies(reported: dict[str, Any]) -> dict[str, tuple[float, str]]:
 
 
 def _name(reported: dict[str, Any], row: str) -> str:
-    """What a row is called in the table of models, else in any."""
+    """Return a row's label in the table of models, else in any table."""
     tables = sorted(reported["tables"], key=lambda table: table["key"] != "models")
     return next(r["label"] for table in tables for r in table["rows"] if r["row"] == row)
 
@@ -74,7 +75,7 @@ def _averages(reported: dict[str, Any]) -> list[str]:
 
 
 def _intervals(reported: dict[str, Any]) -> list[str]:
-    """How many of the claimed differences could come from the choice of the images alone."""
+    """Note how many of the claimed differences could come from the choice of the images alone."""
     images, inside, total = reported["images"], [], 0
     for table in reported["tables"]:
         reference = next((r for r in table["rows"] if r["row"] == table["reference"]), {})
@@ -131,7 +132,7 @@ def _one_cycle(reported: dict[str, Any]) -> list[str]:
 
 
 def _preprocessings(measured: list[Measured]) -> list[str]:
-    """Which of two preprocessings a table of k comes from."""
+    """Note which of two preprocessings a table of k comes from."""
     claims = {m.row.k: m.row.reported["accuracy"] for m in measured if "accuracy" in m.row.reported}
     matching: dict[str, list[int]] = {}
     for m in measured:
@@ -166,7 +167,7 @@ def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
 
 
 def _selection(measured: dict[str, list[Measured]]) -> list[str]:
-    tables = sorted(measured, key=lambda key: key == "models")  # last, so that its names are the rows'
+    tables = sorted(measured, key=lambda key: key == "models")  # last, so that rows get its labels
     done = [m for key in tables for m in measured[key] if m.accuracy is not None and not m.row.view]
     gaps = {m.row.key: (m.best - m.accuracy.value, m.row.label) for m in done if m.done_by_network}
     if not gaps:

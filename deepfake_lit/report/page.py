@@ -1,4 +1,4 @@
-"""Everything that is known of the runs in an output folder as one page, its Markdown twin, and a CSV a table."""
+"""The page of all runs in an output folder, its Markdown twin, and a CSV file per table."""
 
 import math
 from collections import Counter
@@ -26,7 +26,7 @@ from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.identity import READS
 from deepfake_lit.settings.schema import DataConfig
 
-DRAWN = 12  # rows at most in a plot
+DRAWN = 12  # most rows in a plot
 SCALES = {
     "full": "the settings as they are stated, and this project's choice where a report names none",
     "cpu": "slimmer networks and fewer epochs, for two CPU cores, with what these need; otherwise as at full scale",
@@ -43,10 +43,7 @@ class ReportConfig:
 
 
 def report(cfg: ReportConfig) -> Path:
-    """Write `index.html`, `report.md` and `tables/*.csv`.
-
-    Returns:
-        The page.
+    """Write `index.html`, `report.md` and `tables/*.csv`, and return the path of `index.html`.
 
     Raises:
         UserError: there are no runs.
@@ -112,7 +109,7 @@ def _range(ends: tuple[float, float]) -> str:
 
 
 def _states(found: list[Section]) -> Counter:
-    """How many runs there are in each state, each once, however many tables it is in."""
+    """Count the runs in each state, each run once even if it is in several tables."""
     runs = {}
     for section in found:
         for table in section.tables:
@@ -126,7 +123,7 @@ def _short(p: float) -> str:
 
 
 def _images(cfg: ReportConfig, measured: list[dict[str, list[Measured]]]) -> ImageData | None:
-    """The data set that most runs were on, where it is at hand and unchanged."""
+    """Open the data set of most runs; None if it is not at hand or has changed."""
     done = [run for tables in measured for rows in tables.values() for m in rows for run in m.row.done]
     hashes = Counter(run.result.data["hash"] for run in done)
     if not hashes:
@@ -201,7 +198,7 @@ def _section(
 
 
 def _data(every: list[Measured]) -> str:
-    """Which images the rows were measured on."""
+    """Describe the images that the rows were measured on."""
     results = [run.result for m in every for run in m.row.done]
     if not results:
         return ""
@@ -215,19 +212,20 @@ def _data(every: list[Measured]) -> str:
 
 
 def _best(rows: list[Measured], count: int, reference: str | None = None) -> list[Measured]:
-    """In the table's order those that a plot has room for, with the row of that key."""
+    """Return the `count` best rows, in the table's order; the reference row is always among them."""
     ranked = sorted(rows, key=lambda m: (m.row.key != reference, -m.accuracy.value if m.accuracy else 1.0))
     kept = {m.row.key for m in ranked[:count]}
     return [m for m in rows if m.row.key in kept]
 
 
 def _detailed(reported: dict[str, Any]) -> set[str]:
-    """Rows of which a report states more than the accuracy."""
+    """Return the keys of the rows for which a report states more than the accuracy."""
     return {row for what in ("confusion", "per_class", "recalls") for row in reported.get(what, {})}
 
 
 def _main_row(section: Section, every: list[Measured]) -> Measured | None:
-    """The one whose details are shown: the report's last row with details, else the best of the networks."""
+    """Return the row whose details are shown: the last network with reported details, else the best network, else the
+    best row."""
     done = [m for m in every if m.accuracy is not None]
     networks = [m for m in done if m.done_by_network]
     if detailed := [m for m in networks if m.row.key in _detailed(section.reported)]:
@@ -236,9 +234,10 @@ def _main_row(section: Section, every: list[Measured]) -> Measured | None:
 
 
 def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -> dict[str, Any]:
-    """
+    """Return what the templates show of a table.
+
     Args:
-        drawn: the rows of each plot of curves that the page has already; no plot is drawn twice.
+        drawn: the rows of each plot of curves that the page has already, extended by this table's; none is drawn twice.
     """
     rows = []
     for m in measured:
@@ -270,7 +269,7 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -
 
 
 def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> list[str]:
-    """What is known of how a table's rows rank at one scale and at another, or in the report."""
+    """Compare how a table's networks rank at one scale with their rank at another, or in the report: Kendall's tau."""
     lines = []
     for i, (section, tables) in enumerate(zip(found, measured, strict=True)):
         if section.scale is None:
@@ -290,7 +289,7 @@ def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> l
             for name, values in others.items():
                 shared = [row for row in own if row in values]
                 if len(shared) < 4:
-                    continue  # of three rows every order is likely by chance
+                    continue  # with three rows every order is likely by chance
                 rank = kendalltau([own[row] for row in shared], [values[row] for row in shared])
                 if not math.isnan(rank.statistic):
                     where = f"{len(shared)} networks at scale {section.scale} and {name}"

@@ -1,4 +1,4 @@
-"""Reports and sweeps as files that can be given away: results and predictions without images, weights or paths."""
+"""Reports and sweeps as files to give away: results and predictions without images, weights or paths."""
 
 import json
 import re
@@ -24,12 +24,16 @@ ABSOLUTE = r"(?<![\w./:-])/(?:[\w.@+-]+/)+"
 
 
 def publish(cfg: ReportConfig, records: list[str]) -> Path:
-    """Copy the runs behind reports and sweeps and write their page, without images, so that
-    `deepfake-lit report output_dir=TARGET images=false` makes it again anywhere.
+    """Copy the runs behind reports and sweeps, and write their page without images.
+
+    `deepfake-lit report output_dir=TARGET images=false` makes the page again anywhere.
 
     Args:
-        records: of reproduced reports, as in `<output_dir>/reproduce/NAME.json`, or of sweeps, as in
-            `<output_dir>/sweeps/NAME`.
+        records: names of reproduced reports (`<output_dir>/reproduce/NAME.json`) or of sweeps
+            (`<output_dir>/sweeps/NAME`).
+
+    Returns:
+        The page.
 
     Raises:
         UserError: there is no such record.
@@ -68,8 +72,10 @@ def _publish_sweep(source: Path, target: Path, name: str) -> None:
 
 
 def _keep_last_epoch(path: Path) -> None:
-    """A sweep has many runs, which its table compares after the last epoch: with the best epoch's answers and those of
-    views that are the image alone they would take twice as much of a repository."""
+    """Keep only the predictions after the last epoch, with those of the views unless they are the image alone.
+
+    A sweep has many runs, and its table compares them after the last epoch. All predictions would take twice the space.
+    """
     arrays = read_predictions(path)
     last, views = arrays["probabilities_last"], arrays.get("probabilities_last_tta")
     further = {} if views is None or np.array_equal(views, last) else {"probabilities_last_tta": views}
@@ -77,7 +83,7 @@ def _keep_last_epoch(path: Path) -> None:
 
 
 def _copy(folder: Path, target: Path, source: Path) -> None:
-    if not (folder / "result.json").exists():  # the page says that it is not finished, or why it failed
+    if not (folder / "result.json").exists():  # the page says that the run is not finished, or why it failed
         if reason := failure(folder):
             write_json(target / "failure.json", {"error": without_paths(reason, source)})
         return
@@ -89,8 +95,8 @@ def _copy(folder: Path, target: Path, source: Path) -> None:
 
 
 def without_paths(tree: Any, source: Path) -> Any:
-    """Remove where images and outputs lie: runs are named from their output folder, other absolute paths by their last
-    part."""
+    """Return a result or record without this machine's paths: runs get paths relative to their output folder, all other
+    absolute paths are cut to their last part."""
     if isinstance(tree, dict):
         return {key: NEUTRAL[key] if key in NEUTRAL else without_paths(value, source) for key, value in tree.items()}
     if isinstance(tree, list):

@@ -1,4 +1,4 @@
-"""Tables before they are measured: rows, and the runs behind each."""
+"""Tables before they are measured: their rows, and the runs behind each row."""
 
 import functools
 from dataclasses import dataclass, field
@@ -31,20 +31,21 @@ class Run:
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        """The stored predictions; a missing or damaged file raises `UserError`."""
+        """The arrays of `predictions.npz`, read once; UserError if the file is missing or damaged."""
         return read_predictions(Path(self.folder) / "predictions.npz")
 
     def probabilities(self, which: str) -> np.ndarray:
-        """Return float (N, K) of "last" or "last_tta".
+        """Return probabilities, float (N, K), for "last" or "last_tta".
 
-        A baseline has one state, and a sweep's published runs lack views that are the image alone.
+        What is not stored equals "last": a baseline has one state, and the published runs of a sweep lack views that
+        are the image alone.
         """
         name = f"probabilities_{which}"
         return self.predictions[name if name in self.predictions else "probabilities_last"]
 
     @property
     def is_random(self) -> bool:
-        """Whether another seed would give another result."""
+        """Return whether another seed would give another result."""
         return not self.is_baseline or bool(self.result.random)
 
     @property
@@ -57,11 +58,11 @@ class Row:
     key: str
     label: str
     runs: list[Run]  # one a seed
-    reported: dict[str, Any] = field(default_factory=dict)  # accuracy, ...; empty where there is no report
+    reported: dict[str, Any] = field(default_factory=dict)  # accuracy, ...; empty without a report
     view: str = ""  # "tta": with test-time augmentation
     baseline: str = ""  # of a row that is one k of a KNN: its name
     k: int | None = None
-    x: float | None = None  # its place on the axis of the table's plot
+    x: float | None = None  # place on the axis of the table's plot
 
     @property
     def done(self) -> list[Run]:
@@ -85,17 +86,19 @@ class Section:
     title: str
     tables: list[Table]
     scale: str | None = None
-    reported: dict[str, Any] = field(default_factory=dict)  # the whole of a report's values
+    reported: dict[str, Any] = field(default_factory=dict)  # all values of the report
     command: str = ""
     alpha: dict[str, Any] | None = None  # what `audit.alpha_finding` said of the images
 
 
 def read_reported(report: str) -> dict[str, Any]:
+    """Read the values that a report states."""
     return yaml.safe_load((REPORTED / f"{report}.yaml").read_text(encoding="utf-8"))
 
 
 @functools.lru_cache(maxsize=4096)
 def run_at(folder: str, seed: int | None, overrides: tuple[str, ...] = ()) -> Run:
+    """Read the run in a folder; a folder that is not there is a "missing" run."""
     try:
         state, result, reason = state_of(Path(folder))
     except UserError as error:
@@ -106,11 +109,11 @@ def run_at(folder: str, seed: int | None, overrides: tuple[str, ...] = ()) -> Ru
 
 
 def shown(overrides: list[str]) -> list[str]:
-    """Return the overrides that say what was run, not where or how it was shown."""
+    """Return the overrides without those of places and of how work is divided or shown."""
     return [o for o in overrides if setting_of(o) not in HIDDEN]
 
 
 def command_line(overrides: list[str], command: str = "train") -> str:
-    """Return what a user types for a run, wherever the images are."""
+    """Return the command that a user types, with PATH for the folder of the images."""
     quoted = [f"'{o}'" if any(c in o for c in "{[* ") else o for o in shown(overrides)]
     return " ".join(["deepfake-lit", command, *quoted, "data.root=PATH"])

@@ -1,4 +1,4 @@
-"""Which tables there are in an output folder: of reports, of sweeps, and of the runs of neither."""
+"""The tables of an output folder: of reports, of sweeps, and of the runs of neither."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, rea
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
-OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # of a reported row's entries; the others are its values
+OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # entries of a reported row that are not its values
 
 
 def sections(output: Path) -> list[Section]:
-    """Find every report that was reproduced in an output folder, then every sweep, then the runs of neither."""
-    run_at.cache_clear()  # of an earlier look
+    """Return the sections of the reports reproduced in an output folder, then of its sweeps, then the other runs."""
+    run_at.cache_clear()  # runs may have changed since an earlier call
     found, seen = [], set()
     for path in sorted((output / "reproduce").glob("*.json")):
         try:
@@ -36,7 +36,7 @@ def sections(output: Path) -> list[Section]:
 
 
 def section_of_rest(output: Path, seen: set[str | None]) -> Section | None:
-    """Runs that nobody asked for together: those of one configuration and several seeds are a row."""
+    """Return the runs of no report or sweep; those that differ in the seed alone are one row. None without any."""
     known = {str(Path(folder).resolve()) for folder in seen if folder}
     groups: dict[tuple[str, str], list[Run]] = {}
     settings: dict[tuple[str, str], dict[str, Any]] = {}
@@ -54,7 +54,7 @@ def section_of_rest(output: Path, seen: set[str | None]) -> Section | None:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """Of a network's result what makes it what it is, but for the seed; of a baseline's k."""
+    """Return a network's settings that can change its result, without the seed; of a baseline only k."""
     if run.result is None:
         return {}
     if run.is_baseline:
@@ -65,7 +65,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _label(key: tuple[str, str], settings: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """The name, and the settings in which runs of that name differ."""
+    """Return the name, and the settings in which runs of that name differ."""
     alike = [own for (name, _), own in settings.items() if name == key[0]]
     own = settings[key]
     differing = [s for s in own if len({str(other.get(s)) for other in alike}) > 1]
@@ -73,7 +73,7 @@ def _label(key: tuple[str, str], settings: dict[tuple[str, str], dict[str, Any]]
 
 
 def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, Any]) -> Section:
-    """Lay a report's tables over the runs that `reproduce` has recorded."""
+    """Return a report's tables with the runs that `reproduce` has recorded for it."""
     by_row: dict[str, list[dict[str, Any]]] = {}
     for trial in record["trials"]:
         by_row.setdefault(trial["row"], []).append(trial)
@@ -112,8 +112,8 @@ def _run_of(output: Path, trial: dict[str, Any], baseline: str, k: int | None) -
 
 
 def section_of_sweep(folder: Path) -> Section | None:
-    """Put trials that differ only in the seed into one row. The reference is the row that would be trained without the
-    sweep, else the first."""
+    """Return a sweep's trials as a table; those that differ in the seed alone are one row. The reference is the row of
+    the configuration without the swept settings, else the first. None if there are no trials."""
     entries = trials(folder)
     if not entries:
         return None
@@ -151,13 +151,13 @@ def section_of_sweep(folder: Path) -> Section | None:
 
 
 def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> str | None:
-    """The key of the row whose runs have the configuration of a trial's overrides without those that are swept."""
+    """Return the key of the row whose runs have the configuration of a trial's overrides without the swept ones."""
     from deepfake_lit.settings.compose import compose
 
     own = [o for o in shown(overrides) if setting_of(o) not in (*swept, "sweep")]
     try:
         wanted = _without_seed(to_dict(compose([*own, "data.root=."])))
-    except (UserError, HydraException, OmegaConfBaseException):  # settings that there are no longer
+    except (UserError, HydraException, OmegaConfBaseException):  # settings that no longer exist
         return None
     for key, row in rows.items():
         configs = [run.result.config for run in row.done if "scheduler" in run.result.config]
@@ -167,7 +167,8 @@ def _unswept(overrides: list[str], swept: list[str], rows: dict[str, Row]) -> st
 
 
 def _without_seed(config: dict[str, Any]) -> str:
-    """Nor the digest that a run fills in of the weights that it starts from; as JSON has it, which results are."""
+    """Return a digest of a configuration without the seed and the digest of its first weights, which a run fills in.
+    It is taken of JSON, as results are stored."""
     return digest({name: v for name, v in identity_of(config).items() if name not in ("seed", "init_weights")})
 
 

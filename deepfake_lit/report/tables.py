@@ -1,4 +1,4 @@
-"""A table's figures as CSV."""
+"""Tables as CSV files."""
 
 import csv
 from pathlib import Path
@@ -9,6 +9,7 @@ from deepfake_lit.report.measure import Measured
 
 
 def write_csv(path: Path, rows: list[Measured]) -> None:
+    """Write a table's rows as CSV; accuracies and differences are shares, not percent."""
     fields = []
     for m in rows:
         d = m.difference

@@ -1,4 +1,4 @@
-"""What a measured difference lets one say of a claimed one."""
+"""Verdicts: what a measured difference says about a claimed one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ class Verdict:
 
 
 def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
-    """Return the difference that a report claims, from - to."""
+    """Return the difference that a report claims, lowest and highest; None if it claims none."""
     if "gain" in reported:  # "+0.3-0.5 %"
         return tuple(reported["gain"])
     if "accuracy" not in reported or "accuracy" not in reference:
@@ -30,14 +30,15 @@ def judge(
 ) -> Verdict:
     """Judge a measured difference beside a claimed one.
 
-    "contradicted" needs more than an interval of the mean without the claim: a report's figure is of one training
-    each, so it must lie outside of where one more pair of trainings would (`Mean.single`), or on the other side of a
-    real difference. With one seed nothing is known of that, and a difference is that of one pair of trainings.
+    It is not enough for "contradicted" that the interval of the mean excludes the claim, since a report's figures are
+    of one training each. Either a real difference has the other sign, or there is no real difference and the claim is
+    larger than the measured one and outside of the interval for one more pair of trainings (`Mean.single`). One seed
+    tells nothing about that interval: the difference is then that of one pair of trainings.
 
     Args:
         p: corrected for the table's comparisons.
-        claim: from - to.
-        comparisons: how many there are.
+        claim: lowest and highest.
+        comparisons: number of the table's comparisons.
     """
     if difference.seeds == 1 and not deterministic:
         return _of_one_pair(difference, p, claim)
@@ -86,7 +87,7 @@ def _needed(difference: Mean, claim: float, comparisons: int) -> str:
 
 
 def independent_interval(first: float, second: float, images: int) -> tuple[float, float]:
-    """95 % interval of the difference of two accuracies of which nothing but their values is known: that of two
+    """Compute the 95 % interval of the difference of two accuracies of which only the values are known: that of two
     independent samples (Newcombe's method 10 with phi 0)."""
     a, b = round(first * images), round(second * images)
     both = a * b / images

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Ensemble(nn.Module):
     """Frozen networks and a module that combines their logits (B, M, K) into log-probabilities or logits (B, K).
 
-    The members stay in eval mode, whatever the mode of the ensemble: they have no dropout, and their batch-norm
+    The members stay in eval mode, whatever the mode of the ensemble: their dropout is off, and their batch-norm
     statistics do not change. Report A's code froze only the weights.
     """
 

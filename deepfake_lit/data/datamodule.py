@@ -1,4 +1,4 @@
-"""Batches: uint8 rows from the memory-mapped arrays, turned into the network's input on the device."""
+"""Batches of images: uint8 rows of the memory-mapped arrays become the network's input on the device."""
 
 import signal
 from collections.abc import Iterator
@@ -19,13 +19,15 @@ from deepfake_lit.data.images import ImageData, SplitImages
 from deepfake_lit.data.preprocess import Preprocess, tensors
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
-DEVICE_SHARE = 0.25  # of a GPU's memory that the images may take without being told to
+DEVICE_SHARE = 0.25  # share of a GPU's memory that images may take if data.on_device is null
 
 
 class RawBatch(NamedTuple):
-    """What leaves the loader. pixels uint8 (B, H, W, 3), None where they are on the device already; transparency
-    uint8 (B, H, W) or None; labels, indices int64 (B,), indices into the split; epoch and step number the batch in
-    the run."""
+    """A batch as the loader yields it.
+
+    pixels: uint8 (B, H, W, 3), or None if they are on the device already. transparency: uint8 (B, H, W) or None.
+    labels, indices (into the split): int64 (B,). epoch, step: the batch's place in the run.
+    """
 
     pixels: Tensor | None
     transparency: Tensor | None
@@ -36,8 +38,9 @@ class RawBatch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the network sees. images float32 (B, C, H, W), normalised; targets float32 (B, K), soft after CutMix or
-    MixUp; labels int64 (B,)."""
+    """A batch as the network gets it. images: float32 (B, C, H, W), normalised. targets: float32 (B, K), soft labels
+    after CutMix or MixUp. labels: int64 (B,).
+    """
 
     images: Tensor
     targets: Tensor
@@ -45,10 +48,10 @@ class Batch(NamedTuple):
 
 
 class BatchRows(Dataset):
-    """Whole batches by (epoch, step, indices): one gather instead of B items and a collate.
+    """A data set of whole batches, indexed by (epoch, step, indices): one gather instead of B items and a collate.
 
     Args:
-        pixels: False leaves them out, for a batch that gets them on the device.
+        pixels: False leaves the pixels out, for batches that get them on the device.
     """
 
     def __init__(self, split: SplitImages, pixels: bool = True):
@@ -66,14 +69,14 @@ class BatchRows(Dataset):
 
 
 class Batches(Sampler):
-    """(epoch, step, indices) of an epoch, for one of `world` processes.
+    """A sampler that yields (epoch, step, indices) for every batch of an epoch, in one of `world` processes.
 
-    The order is a function of (seed, epoch). With several processes each takes its share of every global batch; the
-    last batch is filled up from the front of the epoch, so that all processes make the same number of steps.
+    The order is a function of (seed, epoch). With several processes, each takes its share of every global batch. The
+    last batch is filled up from the start of the epoch, so that all processes take the same number of steps.
 
     Args:
-        weights: float (N,), probability of each image in a draw with replacement; None: a permutation.
-        shuffle: False gives the split's own order, with nothing filled up.
+        weights: float (N,), relative probability of each image in a draw with replacement; None: a permutation.
+        shuffle: False keeps the split's order and fills nothing up.
     """
 
     def __init__(self, count, batch_size, seed=0, shuffle=True, weights=None, rank=0, world=1):
@@ -115,9 +118,9 @@ def ignore_signals(worker: int) -> None:
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Loaders of raw batches, and the step from a raw batch to the network's input on its device.
+    """The loaders of raw batches, and the conversion of a raw batch into the network's input on its device.
 
-    Every process evaluates the whole validation split: it is small, and the figures need no synchronisation.
+    Every process evaluates the whole validation split: it is small, and the metrics then need no synchronisation.
     """
 
     def __init__(
@@ -192,10 +195,10 @@ class ImageDataModule(pl.LightningDataModule):
         return self.training_batch(batch) if self.trainer.training else self.evaluation_batch(batch)
 
     def training_batch(self, batch: RawBatch) -> Batch:
-        """Augmented: a function of the pixels and of (seed, epoch, index or step) alone."""
+        """Return the augmented batch, a function of the raw batch and the seed alone."""
         images = self.preprocess.planes(batch.pixels, batch.transparency)
         keys = sample_keys(self.seed, batch.epoch, batch.indices)
-        if self.cfg.class_sampling:  # draws with replacement: an image that comes again is to look different
+        if self.cfg.class_sampling:  # an image that is drawn again in the epoch must look different
             keys = mix_tensor(keys + batch.step)
         images = augment(images, keys, self.augment_cfg)
         images, targets = mix_batch(
@@ -210,8 +213,9 @@ class ImageDataModule(pl.LightningDataModule):
         return Batch(images.contiguous(memory_format=self.memory_format), targets, batch.labels)
 
     def some_images(self, count: int) -> Iterator[Tensor]:
-        """Batches of float32 (N, C, H, W): training images as they are, normalised; at most so many in all, drawn by
-        the seed."""
+        """Yield batches float32 (N, C, H, W) of at most `count` training images, which the seed selects: normalised
+        and not augmented.
+        """
         split = self.data.splits["train"]
         generator = np.random.Generator(np.random.PCG64(derive(self.seed, "some")))
         chosen = np.sort(generator.permutation(len(split))[:count])
@@ -219,7 +223,7 @@ class ImageDataModule(pl.LightningDataModule):
             yield self.preprocess(*tensors(*split.gather(chosen[start : start + self.cfg.batch_size])))
 
     def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
-        """The images of an epoch's first batches, as the network is trained on them in one process."""
+        """Yield the images of the first `count` batches of an epoch, augmented as in training in one process."""
         split = self.data.splits["train"]
         rows = BatchRows(split)
         batches = Batches(len(split), self.cfg.batch_size, self.seed, True, self._sampling_weights())

@@ -1,4 +1,4 @@
-"""One image file to 8-bit pixels and the facts about it. Imported by worker processes, so without torch."""
+"""Decodes an image file to 8-bit pixels and facts about it. Worker processes import this module: it needs no torch."""
 
 import hashlib
 import io
@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-MAX_PIXELS = 2**26  # a file that claims more is refused before its pixels are allocated (67 million)
+MAX_PIXELS = 2**26  # 67 million; a file that claims more is refused before its pixels are allocated
 MODES = ("RGB", "RGBA")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # others can start programs, as EPS starts Ghostscript
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # other formats can start programs, as EPS starts Ghostscript
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 
-Image.MAX_IMAGE_PIXELS = None  # the bound above is checked here, with an error of our own
+Image.MAX_IMAGE_PIXELS = None  # `_decode` checks MAX_PIXELS itself, with its own error
 
 
 class Facts(NamedTuple):
-    """What is known of a file after decoding. Sizes in pixels; `error` is a problem kind and its detail."""
+    """The facts known about a file after decoding. Sizes are in pixels; `error` is a kind of problem and its detail."""
 
     error: tuple[str, str] | None
     mode: str = ""
@@ -25,7 +25,7 @@ class Facts(NamedTuple):
     height: int = 0
     frames: int = 1
     alpha: tuple[int, int] | None = None  # smallest and largest alpha value; None: the file has no alpha
-    pixel_hash: str = ""  # of the decoded pixels, the same for the same picture in another file format
+    pixel_hash: str = ""  # of the decoded pixels: the same picture in another file format has the same
     file_hash: str = ""
 
 
@@ -34,11 +34,11 @@ def decode(data: bytes, size: tuple[int, int] | None) -> tuple[Facts, np.ndarray
 
     Args:
         data: the file's bytes.
-        size: (height, width) to resize to where the file has another; None keeps its own.
+        size: (height, width) to resize the image to; None keeps its own size.
 
     Returns:
-        The facts; pixels uint8 (H, W, 3); transparency uint8 (H, W) = 255 - alpha, None where the image is opaque.
-        After an error the facts hold it and there are no pixels. No exception leaves this function.
+        The facts; pixels uint8 (H, W, 3); transparency uint8 (H, W) = 255 - alpha, or None if the image is opaque.
+        An error is returned in the facts, without pixels. This function raises no exception.
     """
     try:
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def _decode(data: bytes, size: tuple[int, int] | None):
         return Facts(("decompression_bomb", f"{image.width} x {image.height} pixels")), None, None
     mode = image.mode
     if image.format == "PNG" and data[24] == 16 and mode in MODES:
-        mode += ";16"  # Pillow drops the lower byte of 16-bit colour without a word
+        mode += ";16"  # Pillow drops the lower byte of 16-bit colour silently
     frames = getattr(image, "n_frames", 1)
     width, height = image.size
 

@@ -1,4 +1,4 @@
-"""A checked data set in memory-mapped form: manifest + decoded images + every check, before anything trains."""
+"""Opens a data set before training: reads the manifest, decodes the images into memory maps and makes every check."""
 
 import dataclasses
 import hashlib
@@ -19,10 +19,10 @@ from deepfake_lit.settings.schema import DataConfig
 
 @dataclass
 class SplitImages:
-    """One split, ready to index.
+    """One split of N images, ready to index.
 
-    `labels` int64 (N,) or None; `rows` int64 (N,) are the rows of `pixels` uint8 (M, H, W, 3) and of `transparency`
-    uint8 (M, H, W) or None that the N images lie in: dropped images stay in the arrays but not in `rows`.
+    `labels` is int64 (N,) or None. `rows`, int64 (N,), are the images' rows in `pixels`, uint8 (M, H, W, 3), and in
+    `transparency`, uint8 (M, H, W) or None: dropped images stay in these arrays but not in `rows`.
     """
 
     name: str
@@ -38,12 +38,12 @@ class SplitImages:
         return len(self.ids)
 
     def gather(self, indices: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
-        """Copies of the pixels uint8 (B, H, W, 3) and transparency uint8 (B, H, W), None if opaque, of some images."""
+        """Copy pixels uint8 (B, H, W, 3) and transparency uint8 (B, H, W), None if all are opaque."""
         rows = self.rows[indices]
         return self.pixels[rows], None if self.transparency is None else self.transparency[rows]
 
     def only(self, indices: np.ndarray, name: str) -> "SplitImages":
-        """Some of its images, as a split of their own."""
+        """Return a split of only the images at these positions."""
         return dataclasses.replace(
             self,
             name=name,
@@ -57,8 +57,8 @@ class SplitImages:
 
 @dataclass
 class ImageData:
-    """The checked splits. `hash` is the content's: it changes with any pixel, label, id or split, not with paths, and
-    is the same for every fold of the training split."""
+    """The checked splits. `hash` is of the content of train and validation: it changes with any pixel, label, id or
+    split, but not with paths, and is the same for every fold of the training split."""
 
     root: str
     splits: dict[str, SplitImages]
@@ -69,7 +69,7 @@ class ImageData:
 
 
 def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
-    """Return where decoded images are kept: as set, else beside what the command writes."""
+    """Return the folder of decoded images: as set, else beside the command's output."""
     return Path(cfg.cache_dir or Path(output_dir) / "cache")
 
 
@@ -79,7 +79,7 @@ def open_data(
     """Read, decode (or open the cache) and check a data set.
 
     Args:
-        strict: False turns every problem that can be tolerated into a warning, as `audit` needs.
+        strict: False accepts every problem that can be tolerated, without a warning, as `audit` needs.
 
     Raises:
         DataError: one message with every problem that `cfg.tolerate` does not name.
@@ -92,7 +92,7 @@ def open_data(
         if split.files:
             decoded[name] = open_pixels(manifest.source, split.files, name, cache_dir, size, cfg.decode_workers)
             if not size and any(fact.error is None for fact in decoded[name].facts):
-                size = decoded[name].pixels.shape[1:3]  # the first split's, so train's, decides
+                size = decoded[name].pixels.shape[1:3]  # the first split, which is train, decides
     _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
     tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]
     problems.settle(str(cfg.root), tolerate)
@@ -106,7 +106,7 @@ def open_data(
 
 
 def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
-    """Hold a fold out: the training split loses it, and it takes the place of the validation split.
+    """Hold out a fold of the training split; it replaces the validation split.
 
     Raises:
         UserError: a class has fewer training images than there are folds.
@@ -119,9 +119,10 @@ def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
 
 
 def fold_of(hashes: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
-    """int64 (N,): the fold of every image. Within a class images are dealt out in the order of their pixels' hashes, so
-    that classes are alike in all folds, neither the order of files nor a seed counts, and the same pixels twice are in
-    one fold.
+    """Return the fold of every image, int64 (N,).
+
+    Within a class, images are dealt out in the order of their pixels' hashes. So the folds are stratified by class, do
+    not depend on file order or a seed, and images with the same pixels are in the same fold.
 
     Raises:
         UserError: a class has fewer images than there are folds.
@@ -162,7 +163,7 @@ def _check_images(
 def _check_left(
     cfg: DataConfig, images: dict[str, SplitImages], wanted: tuple[str, ...], class_names: list[str]
 ) -> None:
-    """Dropping rows that were tolerated must leave something to train on and to validate with."""
+    """Raise `DataError` if tolerated problems leave train, validation or a class of train without images."""
     for name in wanted:
         if name != "test" and not (name in images and len(images[name])):
             raise DataError(f"data.root={cfg.root}: no usable image is left in the split {name}", {"class_count"})

@@ -1,11 +1,11 @@
-"""From CSV files or class folders to ids, labels and file names; everything that can be wrong is collected.
+"""Reads ids, labels and file names from CSV files or class folders, and collects every problem with them.
 
 Two layouts are understood, in a folder or inside a .zip:
 
 - kaggle: `train.csv` and `validation.csv` with the columns `image_id,label`, optional `test.csv` with `image_id`;
   the files are `<split>/<image_id>.<ending>`.
-- folders: one folder a class, below `train/`, `validation/` (optional `test/`) or, without those, directly below the
-  root; then a share of each class is held out by a hash of the image's name.
+- folders: one folder per class, below `train/` and `validation/` (optional `test/`) or, without those, directly below
+  the root; then a share of each class is held out for validation, chosen by a hash of the image's name.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from deepfake_lit.data.source import IMAGE_SUFFIXES, Source, stem_of
 from deepfake_lit.settings.schema import DataConfig
 
 SPLITS = ("train", "validation", "test")
-NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds whose rows belong to nobody knows which file
+NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds of problem whose rows cannot be matched to a file
 UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|^\.{1,2}$")
 
 
@@ -29,8 +29,8 @@ class Split:
     name: str
     ids: list[str]
     labels: list[int] | None  # None: the split has no labels
-    files: list[str]  # names in the source, one an id
-    declared: set[int] = field(default_factory=set)  # the labels of all rows, also of those without a file
+    files: list[str]  # names in the source, one per id
+    declared: set[int] = field(default_factory=set)  # the labels of all rows, including rows without a file
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Manifest:
 
 
 def read_manifest(cfg: DataConfig, problems: Problems, wanted: tuple[str, ...] = SPLITS) -> Manifest:
-    """Adds what is wrong with the wanted splits to `problems`; rows with a problem are left out.
+    """Read the wanted splits. Problems are added to `problems`; rows that cannot be used are left out.
 
     Raises:
         DataError: the layout cannot be recognised at all.
@@ -61,7 +61,7 @@ def read_manifest(cfg: DataConfig, problems: Problems, wanted: tuple[str, ...] =
 
 
 def _csv_folder(source: Source) -> str | None:
-    """The folder that holds train.csv ("" for the root, else with a trailing slash), the shallowest if several."""
+    """Return the shallowest folder with a train.csv: "" for the root, else with a trailing slash; None without one."""
     found = [name for name in source.files if name == "train.csv" or name.endswith("/train.csv")]
     if not found:
         return None
@@ -76,7 +76,7 @@ def _read_kaggle(source: Source, prefix: str, wanted: tuple[str, ...], problems:
             splits[name] = _read_split(source, prefix, name, problems)
         elif name != "test":
             problems.add("csv", f"{csv_name} does not exist")
-        elif f"{prefix}test" in source.images:  # without a CSV the folder itself lists the test images
+        elif f"{prefix}test" in source.images:  # without test.csv, the images are those in the folder
             files = source.images[f"{prefix}test"]
             splits[name] = Split(name, [stem_of(f) for f in files], None, files)
     return splits
@@ -124,7 +124,7 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
         if result.labels is not None:
             result.labels.append(int(label))
     extra = [file for stem in sorted(by_id.keys() - seen.keys()) for file in by_id[stem]]
-    if len(extra) > problems.count(*NAMELESS) - before:  # fewer can be those of rows whose id is unknown
+    if len(extra) > problems.count(*NAMELESS) - before:  # as many or fewer can belong to the rows whose id is unknown
         for file in extra:
             problems.add("extra_file", file)
     for nested, files in source.images.items():
@@ -135,14 +135,14 @@ def _read_split(source: Source, prefix: str, split: str, problems: Problems) -> 
 
 
 def _id_stem(image_id: str) -> str:
-    """An id with or without its file's ending names the same image."""
+    """Return an id without its file's ending; both forms name the same image."""
     return stem_of(image_id) if splitext(image_id)[1].lower() in IMAGE_SUFFIXES else image_id
 
 
 def _read_folders(
     source: Source, cfg: DataConfig, wanted: tuple[str, ...], problems: Problems
 ) -> tuple[dict[str, Split], list[str]]:
-    """Splits and class names of the layout "folders"; ids are `<class>/<file name>`, unique in a split."""
+    """Return splits and class names of the layout "folders"; ids are `<class>/<file name>`, unique in a split."""
 
     def unclear(reason: str) -> DataError:
         return DataError(f"data.root={cfg.root}: {reason}", {"layout"})
@@ -168,7 +168,7 @@ def _read_folders(
     if len(classes) < 2:
         raise unclear("neither train.csv nor at least two class folders with images in it")
     if cfg.class_names and sorted(cfg.class_names) == classes:
-        classes = cfg.class_names  # their order counts
+        classes = cfg.class_names  # keep the given order
     elif cfg.class_names:
         given, found = ", ".join(cfg.class_names), ", ".join(classes)
         problems.add("class_count", f"data.class_names are {given}, but the class folders are {found}")
@@ -196,7 +196,7 @@ def _read_folders(
 
 
 def _common_folder(folders: dict[str, list[str]]) -> str:
-    """A single top folder that everything lies in, as zips often have, with its slash; else ""."""
+    """Return the one top folder that holds everything, as in many .zip files, with its slash; "" without one."""
     tops = {folder.split("/")[0] for folder in folders}
     nested = len(tops) == 1 and all("/" in folder for folder in folders)
     return f"{tops.pop()}/" if nested else ""
@@ -204,12 +204,12 @@ def _common_folder(folders: dict[str, list[str]]) -> str:
 
 def _held_out(class_name: str, file: str, fraction: float) -> bool:
     name = f"{class_name}/{basename(file)}"
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()  # a file's name need not be text
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()  # a file's name can be undecodable
     return int.from_bytes(digest[:4], "big") < fraction * 2**32
 
 
 def _check_labels(cfg: DataConfig, splits: dict[str, Split], names: list[str] | None, problems: Problems) -> list[str]:
-    """The class names. Labels beyond their number are problems, and their rows are dropped."""
+    """Return the class names. Rows with labels beyond the number of classes are dropped as problems."""
     train = splits["train"].declared if "train" in splits else set()
     declared = train or set().union(*(split.declared for split in splits.values()))
     if cfg.num_classes is not None:
@@ -241,7 +241,7 @@ def _check_labels(cfg: DataConfig, splits: dict[str, Split], names: list[str] | 
             split.ids, split.files, split.labels = (
                 [x[i] for i in keep] for x in (split.ids, split.files, split.labels)
             )
-    if "class_count" in problems:  # a mistaken label of 999999999 must not make as many names
+    if "class_count" in problems:  # a wrong label of 999999999 must not create as many names
         return []
     return list(names) if names else [str(i) for i in range(count)]
 

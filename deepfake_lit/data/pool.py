@@ -1,4 +1,4 @@
-"""Many image files decoded on all cores, in order. Worker processes import no torch."""
+"""Decodes many image files in parallel, in order. Worker processes import no torch."""
 
 import os
 from collections import Counter
@@ -11,24 +11,24 @@ from deepfake_lit.core.system import cores
 from deepfake_lit.data.decode import Facts, decode
 from deepfake_lit.data.source import Source
 
-CHUNK = 64  # images a task
-FEW = 256  # below this many images a pool of processes costs more than it brings
-UNREAD = "cannot be read"  # how the error of a file begins that may be readable the next time
+CHUNK = 64  # images per task
+FEW = 256  # up to this many images a pool of processes costs more than it saves
+UNREAD = "cannot be read"  # an error that begins so may be gone at the next attempt
 
 
 def decode_stream(
     source: Source, files: list[str], size: tuple[int, int], chunk: int = CHUNK, workers: int | None = None
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
-    """Chunks of (files, pixels, transparency, facts) in order, for data too many to keep: nothing is cached."""
+    """Yield chunks (files, pixels, transparency, facts) in order, uncached, for data too large to keep in memory."""
     tasks = chunks(files, chunk)
     for names, (facts, pixels, transparency) in zip(tasks, decode_all(source, tasks, size, None, workers), strict=True):
         yield names, pixels, transparency, facts
 
 
 def commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
-    """Return the (height, width) of most of a sample of the files; (1, 1) where none can be decoded."""
+    """Return the most common (height, width) in a sample of the files; (1, 1) if none can be decoded."""
     sizes = Counter()
-    for step in (max(1, len(files) // 32), 1):  # every file only where the whole sample is damaged
+    for step in (max(1, len(files) // 32), 1):  # every file only if the whole sample is damaged
         for file in files[::step]:
             facts, _, _ = _read_and_decode(source, file, None)
             if facts.error is None:
@@ -43,20 +43,20 @@ def chunks(files: list[str], chunk: int = CHUNK) -> list[list[str]]:
 
 
 def decode_all(source: Source, tasks: list[list[str]], size: tuple[int, int], targets, workers: int | None) -> Iterator:
-    """Results of `_decode_chunk` in the order of the tasks, at most a few tasks ahead of the reader."""
+    """Yield the results of `_decode_chunk` in the order of the tasks, decoding only a few tasks ahead."""
     workers = workers or cores()
     numbered = [(source, task, i * CHUNK, size, targets) for i, task in enumerate(tasks)]
     if workers == 1 or sum(map(len, tasks)) <= FEW:
         yield from map(_decode_chunk, numbered)
         return
-    # joblib's worker processes: unlike "fork" they are safe beside threads and a GPU, unlike "spawn" they do not run
-    # the caller's script again, so this works in a notebook and in a script without a main guard.
+    # joblib's worker processes are safe beside threads and a GPU, unlike "fork". Unlike "spawn" they do not run the
+    # caller's script again, so this works in a notebook and in a script without a main guard.
     pool = joblib.Parallel(workers, batch_size=1, pre_dispatch=4 * workers, return_as="generator", max_nbytes=None)
     yield from pool(joblib.delayed(_decode_chunk)(task) for task in numbered)
 
 
 def _decode_chunk(task) -> tuple[list[Facts], np.ndarray | None, np.ndarray | None]:
-    """Decode some files and write them at their place in the targets, or return the arrays where there are none."""
+    """Decode some files and write them to their place in the targets, or return the arrays if there are no targets."""
     source, files, start, size, targets = task
     pixels = np.zeros((len(files), *size, 3), np.uint8)
     transparency = None

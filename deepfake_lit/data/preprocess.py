@@ -1,4 +1,4 @@
-"""From decoded pixels to the network's input."""
+"""Conversion of decoded pixels into the network's input."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from deepfake_lit.settings.schema import DataConfig
 
 
 def tensors(pixels: np.ndarray, transparency: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
-    """Return decoded pixels and transparency, as `SplitImages.gather` gives them, as tensors on the same memory."""
+    """Return decoded pixels and transparency, as `SplitImages.gather` returns them, as tensors on the same memory."""
     return torch.from_numpy(pixels), None if transparency is None else torch.from_numpy(transparency)
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From decoded pixels to the network's input; stored in every checkpoint, so prediction repeats it exactly."""
+    """The conversion of decoded pixels into the network's input. Checkpoints store it, so prediction repeats it."""
 
     channels: str
     image_size: int | None
@@ -35,7 +35,7 @@ class Preprocess:
         return CHANNELS[self.channels]
 
     def planes(self, pixels: Tensor, transparency: Tensor | None) -> Tensor:
-        """float32 (B, C, S, S) in [0, 1], resized (bilinear, antialiased when it shrinks)."""
+        """Return float32 (B, C, H, W) in [0, 1], resized to `image_size` (bilinear, antialiased when it shrinks)."""
         images = planes_of(self.channels, pixels, transparency)
         if self.image_size and images.shape[-2:] != (self.image_size, self.image_size):
             shrinks = max(images.shape[-2:]) > self.image_size

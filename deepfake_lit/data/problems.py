@@ -1,4 +1,4 @@
-"""What can be wrong with a data set: the kinds, and one message that lists every problem found."""
+"""Problems of a data set: they are collected by kind and reported in one message."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.choices import PROBLEMS
 
-SHOWN = 5  # names listed of each kind; the count is always whole
+SHOWN = 5  # entries that a message lists per kind; the count is always that of all
 
 
 class DataError(UserError):
-    """The data set has problems that nobody tolerated. `kinds` holds their names."""
+    """The data set has problems that are not tolerated. `kinds` holds their names."""
 
     def __init__(self, message: str, kinds: set[str]):
         super().__init__(message)
@@ -21,13 +21,13 @@ class DataError(UserError):
 
 
 def printable(text: str) -> str:
-    """Names from a stranger's disk may hold line breaks, terminal codes or bytes that are no text: escaped here."""
+    """Escape line breaks, terminal codes and undecodable bytes, which names of unknown files may hold."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @dataclass
 class Problems:
-    """A growing list of problems by kind. Each entry is a file or row, with the detail that helps to mend it."""
+    """The problems found so far, by kind. Each entry is a file or row, with details that help to fix it."""
 
     found: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 

@@ -1,8 +1,8 @@
-"""RandAugment (Cubuk et al. 2020, arXiv 1909.13719) on whole batches, each sample with operations of its own.
+"""RandAugment (Cubuk et al. 2020, arXiv 1909.13719) on whole batches, with independent operations per sample.
 
-The operations and their strengths are torchvision's `RandAugment` (14 operations, 31 magnitude bins). The geometric
-ones become one matrix a sample and one warp; the colour ones are computed for the batch and chosen per sample, which
-keeps the work free of shapes that depend on the data, so a GPU never waits.
+The operations and their strengths are those of torchvision's `RandAugment` (14 operations, 31 magnitude bins). The
+geometric ones become one matrix per sample and one warp. The colour ones are computed for the whole batch and selected
+per sample: no shape depends on the data, so a GPU never waits.
 """
 
 import math
@@ -36,7 +36,7 @@ GEOMETRIC = OPERATIONS[1:6]
 
 
 def strengths(magnitude: int, width: int, height: int) -> dict[str, float]:
-    """torchvision's strength of each operation at a magnitude of 0..30."""
+    """Return torchvision's strength of each operation at a magnitude in 0..30."""
     share = magnitude / (BINS - 1)
     return {
         "shear_x": math.degrees(math.atan(0.3 * share)),
@@ -44,22 +44,22 @@ def strengths(magnitude: int, width: int, height: int) -> dict[str, float]:
         "translate_x": float(int(150 / 331 * width * share)),
         "translate_y": float(int(150 / 331 * height * share)),
         "rotate": 30 * share,
-        "factor": 0.9 * share,  # of brightness, saturation, contrast and sharpness: 1 +- this
+        "factor": 0.9 * share,  # brightness, saturation, contrast and sharpness use 1 +- this
         "bits": 8.0 - round(magnitude / ((BINS - 1) / 4)),
         "threshold": 1 - share,
     }
 
 
 def apply(images: Tensor, operation: Tensor, sign: Tensor, magnitude: int, interpolation: str, fill: float) -> Tensor:
-    """One operation a sample.
+    """Apply one operation to each sample.
 
     Args:
-        images: float (B, C, H, W) in [0, 1]; planes beyond the colours move with the geometry and keep their values.
+        images: float (B, C, H, W) in [0, 1]; geometric operations move every plane, colour ones do not change alpha.
         operation: int64 (B,), positions in OPERATIONS.
         sign: (B,), -1 or 1, for the operations that have two directions.
     """
     strength = strengths(magnitude, images.shape[-1], images.shape[-2])
-    # Resampling by the identity is not exact: an image that is not to move stays as it is, to the bit.
+    # Resampling by the identity is not exact, so an image that must not move is kept bit for bit.
     moved = ((operation > 0) & (operation <= len(GEOMETRIC))).view(-1, 1, 1, 1)
     matrices = _matrices(operation, sign, strength, images)
     images = torch.where(moved, warp(images, matrices, interpolation, fill), images)
@@ -89,11 +89,11 @@ def _matrices(operation: Tensor, sign: Tensor, strength: dict[str, float], image
 
     one = torch.ones_like(sign)
     shear_x, shear_y = amount("shear_x"), amount("shear_y")
-    # RandAugment shears about the top left corner: the same shear about the centre, and a shift.
+    # RandAugment shears about the top left corner, which equals the same shear about the centre and a shift.
     shift_x = torch.tan(torch.deg2rad(shear_x)) * (images.shape[-2] / 2)
     shift_y = torch.tan(torch.deg2rad(shear_y)) * (images.shape[-1] / 2)
     return affine(
-        -amount("rotate"),  # affine turns clockwise, RandAugment's rotate counter-clockwise
+        -amount("rotate"),  # affine turns clockwise, RandAugment counter-clockwise
         amount("translate_x") - shift_x,
         amount("translate_y") - shift_y,
         one,
@@ -103,7 +103,7 @@ def _matrices(operation: Tensor, sign: Tensor, strength: dict[str, float], image
 
 
 def randaugment(images: Tensor, keys: Tensor, ops: int, magnitude: int, interpolation: str, fill: float) -> Tensor:
-    """`ops` random operations of one magnitude a sample, one after the other."""
+    """Apply `ops` random operations of one magnitude to each sample, one after the other."""
     for i in range(ops):
         operation = uniform(keys, f"randaugment/{i}", 0, len(OPERATIONS)).long()
         sign = torch.where(chance(keys, f"randaugment/{i}/sign", 0.5), -1.0, 1.0)

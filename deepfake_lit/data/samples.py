@@ -1,9 +1,9 @@
 """A made-up data set in the competition's layout, for the demo and the tests.
 
-Five procedural "generators" finish scenes that are drawn alike for every class, so the label is in the
-traces that image generators leave (up-sampling, noise, seams), not in the subject. As in the real data, class
-3 is easy, class 4 is taken for class 1, and nearest neighbours on pixels do little better than chance.
-Unlike there, class 3 has an alpha channel that says something, so that the RGBA mode has something to find.
+Scenes are drawn in the same way for every class, and one of five procedural "generators" finishes each: the label is
+in the traces that image generators leave (up-sampling, noise, seams), not in the subject. As in the real data, class 3
+is easy, class 4 is mistaken for class 1, and nearest neighbours on pixels do little better than chance. Unlike there,
+the alpha channel of class 3 carries information, so that the RGBA mode has something to find.
 """
 
 import csv
@@ -20,9 +20,9 @@ from scipy import ndimage
 from deepfake_lit.core.errors import UserError
 
 CLASSES = 5
-SPLITS = ("train", "validation", "test")  # the position is part of every image's seed: append only
+SPLITS = ("train", "validation", "test")  # the position is part of every image's seed, so only append
 MIN_SIZE = 16
-SUPERSAMPLING = 2  # shapes are drawn this much larger and reduced: antialiasing
+SUPERSAMPLING = 2  # shapes are drawn this much larger and then reduced, for antialiasing
 
 
 @dataclass
@@ -41,14 +41,15 @@ def write_samples(
 ) -> None:
     """Write `train`, `validation` and `test` images (totals of the splits) and their CSV files under `root`.
 
-    Files: `<split>.csv` with `image_id,label` (test: `image_id`); `<split>/<image_id>.png`, 8-bit, square,
-    RGBA for label 3 and RGB for the others; `sample_submission.csv` with label 0 for every test image. A
-    split of 0 images gets no files. Files of the same name are overwritten, others are left alone.
+    The files are `<split>.csv` with `image_id,label` (test: `image_id`), `<split>/<image_id>.png`, 8-bit, square, RGBA
+    for label 3 and RGB for the others, and `sample_submission.csv` with label 0 for every test image. A split of 0
+    images gets no files. Existing files of the same name are overwritten, others are kept.
 
-    Image number i of a split has label i % 5 and depends on the seed, the split, i and the size alone: a
-    larger set holds the smaller one. Its id is as random as its pixels, the rows of a CSV file are shuffled.
+    Image number i of a split has label i % 5 and depends only on the seed, the split, i and the size: a larger set
+    contains the smaller one. Its id comes from the same random stream as its pixels. Rows of CSV files are shuffled.
 
-    Raises UserError for a negative count or seed, and for an `image_size` below 16.
+    Raises:
+        UserError: a negative count or seed, or an `image_size` below 16.
     """
     counts = dict(zip(SPLITS, (train, validation, test), strict=True))
     if min(*counts.values(), seed) < 0:
@@ -66,10 +67,10 @@ def write_samples(
             image_id, label = str(uuid.UUID(bytes=rng.bytes(16), version=4)), index % CLASSES
             _image(label, image_size, rng).save(root / split / f"{image_id}.png")
             rows.append((image_id, label))
-        # The fourth word keeps this stream apart from those of the images, which have three.
+        # The fourth number separates this random stream from those of the images, which have three.
         order = np.random.default_rng([seed, number, count, 1]).permutation(count)
         rows = [rows[i] for i in order]
-        # The CSV files come last: a run that was killed leaves no list of images that do not exist.
+        # The CSV files come last, so that a killed run leaves no list of images that do not exist.
         if split == "test":
             _write_csv(root / "sample_submission.csv", ("image_id", "label"), ((i, 0) for i, _ in rows))
             _write_csv(root / "test.csv", ("image_id",), ((i,) for i, _ in rows))
@@ -86,25 +87,25 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> No
 
 def _image(label: int, size: int, rng: np.random.Generator) -> Image.Image:
     scene, matte = _scene(size, rng)
-    # From one range for all classes: neither the amount of noise nor that of lost detail tells the class.
+    # All classes use the same ranges, so that neither the noise level nor the loss of detail reveals the class.
     sigma, softness = rng.uniform(0.03, 0.06), rng.uniform(0.4, 0.8)
     finish, saturation = _GENERATORS[label]
     grey = scene.mean(axis=0)
     planes = finish(grey + saturation * (scene - grey), matte, sigma, softness, rng)
     if label == 3:
-        # The matte is soft and keeps a floor: what lies behind the shapes is fainter, not gone.
+        # Alpha is a soft matte of at least 0.25, so that the background is fainter, not gone.
         planes = np.stack([*planes, 0.25 + 0.75 * ndimage.gaussian_filter(matte, size / 48)])
     return Image.fromarray(np.rint(np.moveaxis(planes, 0, 2).clip(0, 1) * 255).astype(np.uint8))
 
 
-# --- The scene: alike for every class. Colour planes come first, (3, size, size): numpy is faster so. ---
+# --- The scene, drawn in the same way for every class. Colour planes come first, (3, size, size): numpy is faster. ---
 
 
 def _scene(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, float32 (3, size, size) in about 0..1, and the cover of its shapes, (size, size) in 0..1."""
+    """Draw a picture, float32 (3, size, size) in about 0..1, and the coverage of its shapes, (size, size) in 0..1."""
     angle = rng.uniform(0, 2 * math.pi)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    # math, not np: numpy's scalars are float64 and would make every array after them so, at half the speed.
+    # math, not np: numpy's scalars are float64, which would turn every later array into float64, at half the speed.
     ramp = 0.5 + math.cos(angle) * ramp[:, None] + math.sin(angle) * ramp
     first, second = rng.uniform(0.15, 0.85, (2, 3, 1, 1)).astype(np.float32)
     background = second + (first - second) * ramp
@@ -116,12 +117,12 @@ def _scene(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]
         shape(draw, centre, radius, rng)
     layer = np.moveaxis(np.asarray(canvas.reduce(SUPERSAMPLING)), 2, 0).astype(np.float32, order="C") / 255
     shapes, matte = layer[:3], layer[3]
-    # The texture lies on the shapes too, fainter: light, not wallpaper.
+    # The texture also lies on the shapes, but fainter, like light.
     return background + matte * (shapes - background) + (1 - 0.6 * matte) * _texture(size, rng), matte
 
 
 def _texture(size: int, rng: np.random.Generator) -> np.ndarray:
-    """About 1/f, (size, size): grids of random values, each twice as fine and half as strong as the last."""
+    """Return noise of about 1/f, (size, size): a sum of random grids, each twice as fine and 0.55 times as strong."""
     total = np.zeros((size, size), np.float32)
     cells, strength = 3, rng.uniform(0.06, 0.14)
     while cells <= size // 2:
@@ -136,7 +137,7 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _board(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, rng: np.random.Generator) -> None:
-    """A chess board seen at an angle."""
+    """Draw a chess board seen at an angle."""
     squares, angle, tilt = int(rng.integers(4, 7)), rng.uniform(0, np.pi), rng.uniform(0.5, 1)
     across = np.array([np.cos(angle), tilt * np.sin(angle)])
     down = np.array([-np.sin(angle), tilt * np.cos(angle)])
@@ -164,31 +165,31 @@ def _plate(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, rng: np
         draw.ellipse([*(centre - scale * axes), *(centre + scale * axes)], fill=_colour(rng))
 
 
-# --- The generators: what each does to a scene. ---
-# Each takes the scene, float32 (3, size, size), the cover of its shapes, the standard deviation of the noise
+# --- The generators. ---
+# Each takes the scene, float32 (3, size, size), the coverage of its shapes, the standard deviation of the noise
 # and the share of fine detail that is made from a half-size picture. Each returns the finished picture.
 
 
 def _held(scene, matte, sigma, softness, rng):
-    """0: pixels repeated (zero-order hold), part of the noise with them."""
+    """Class 0: repeat pixels (zero-order hold), with part of the noise."""
     noise = _unit(_noise(scene, rng) + 0.8 * _repeat(_noise(_halve(scene), rng), scene))
     return scene + softness * (_repeat(_halve(scene), scene) - scene) + sigma * noise
 
 
 def _transposed(scene, matte, sigma, softness, rng):
-    """1: a transposed convolution whose kernel overlaps unevenly (checkerboard), white noise."""
+    """Class 1: imitate a transposed convolution whose kernel overlaps unevenly (checkerboard); white noise."""
     return _checkered(scene, softness, rng) + sigma * _noise(scene, rng)
 
 
 def _low_pass(scene, matte, sigma, softness, rng):
-    """2: bicubic enlargement, noise that is correlated in space: a steeper spectrum."""
+    """Class 2: enlarge bicubically and add spatially correlated noise, which makes the spectrum steeper."""
     up = _double(_halve(scene), scene, Image.Resampling.BICUBIC)
     noise = _unit(ndimage.gaussian_filter(_noise(scene, rng), (0, 0.5, 0.5)))
     return scene + softness * (up - scene) + sigma * noise
 
 
 def _pasted(scene, matte, sigma, softness, rng):
-    """3: shapes pasted on a softer picture along a feathered seam; colour noise in them, grey around."""
+    """Class 3: paste shapes on a softer picture along a feathered seam; colour noise inside, grey noise around."""
     inside = ndimage.gaussian_filter(matte, 1)
     behind = ndimage.gaussian_filter(scene, (0, softness, softness))
     noise = np.where(inside > 0.5, _noise(scene, rng), _noise(matte, rng))
@@ -196,13 +197,13 @@ def _pasted(scene, matte, sigma, softness, rng):
 
 
 def _transposed_smeared(scene, matte, sigma, softness, rng):
-    """4: as 1, but the noise is smeared along the rows, in some images so little that they pass for 1."""
+    """Class 4: as class 1, but with noise smeared along the rows, in some images so little that they pass for 1."""
     smear = rng.uniform(0.1, 0.6)
     noise = _unit(ndimage.convolve1d(_noise(scene, rng), [smear, 1, smear], axis=2))
     return _checkered(scene, softness, rng) + sigma * noise
 
 
-# A generator and its saturation, a faint hint: the scenes' own colours vary far more than that.
+# Generators and their saturation, which is a weak hint: the scenes' own colours vary far more.
 _GENERATORS = ((_held, 1.0), (_transposed, 1.2), (_low_pass, 0.8), (_pasted, 0.5), (_transposed_smeared, 1.2))
 
 

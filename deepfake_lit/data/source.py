@@ -1,4 +1,4 @@
-"""Where image files lie: a folder, or a .zip as Kaggle serves it, read in place."""
+"""Access to image files in a folder, or in a .zip as Kaggle serves it, without unpacking it."""
 
 import os
 import zipfile
@@ -20,12 +20,12 @@ def stem_of(name: str) -> str:
 
 @lru_cache(maxsize=2)
 def _open_zip(path: Path, modified: int) -> zipfile.ZipFile:
-    """Once a process, not once a task: the table of contents of a large .zip takes longer to read than the task."""
+    """Open a .zip once per process: reading the table of contents of a large one takes longer than a task."""
     return zipfile.ZipFile(path)
 
 
 class Source:
-    """Files below a root by their relative POSIX name. Instances are cheap to send to another process.
+    """The files below a root, by their relative POSIX names. Instances are cheap to send to another process.
 
     Raises:
         DataError: the root does not exist, is neither a folder nor a readable .zip, or its files cannot be listed.
@@ -43,7 +43,7 @@ class Source:
             raise DataError(f"data.root={root} cannot be read: {error}", {"layout"}) from None
 
     def __getstate__(self) -> dict:
-        return {"root": self.root, "_is_dir": self._is_dir}  # an open zip does not travel
+        return {"root": self.root, "_is_dir": self._is_dir}  # an open .zip cannot be pickled
 
     @cached_property
     def _zip(self) -> zipfile.ZipFile:
@@ -51,7 +51,7 @@ class Source:
 
     @cached_property
     def files(self) -> dict[str, tuple[int, ...]]:
-        """Every file's signature, which changes when the file does: size and times, or size and CRC in a .zip."""
+        """Return every file's signature, which changes with the file: size and times, or size and CRC in a .zip."""
         try:
             if self._is_dir:
                 return dict(self._below("", ()))
@@ -63,7 +63,7 @@ class Source:
 
     def _below(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
         stat = os.stat(self.root / folder)
-        if (stat.st_dev, stat.st_ino) in above:  # a link to a folder that it lies in
+        if (stat.st_dev, stat.st_ino) in above:  # a link to one of its parent folders
             return
         above = (*above, (stat.st_dev, stat.st_ino))
         with os.scandir(self.root / folder) as entries:
@@ -77,9 +77,9 @@ class Source:
 
     @cached_property
     def images(self) -> dict[str, list[str]]:
-        """Image files by folder ("" for the root), sorted by name; hidden files and macOS' zip litter left out."""
+        """Return image files by folder ("" for the root), sorted by name, without hidden and __MACOSX files."""
         folders: dict[str, list[str]] = {}
-        for name in sorted(self.files):  # plain strings: a path object for each of 12,500 files takes half a second
+        for name in sorted(self.files):  # strings: path objects for 12,500 files take half a second
             folder, _, base = name.rpartition("/")
             hidden = name.startswith(".") or "/." in name or "__MACOSX" in name.split("/")
             if splitext(base)[1].lower() in IMAGE_SUFFIXES and not hidden:

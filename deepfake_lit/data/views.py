@@ -1,4 +1,4 @@
-"""Views of test-time augmentation. A prediction is the mean of the softmax over the views of an image."""
+"""Views of test-time augmentation. A prediction is the mean of the softmax over an image's views."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from deepfake_lit.settings.choices import VIEWS
 
 
 def apply_view(name: str, images: Tensor) -> Tensor:
-    """Return images (B, C, H, W) as the view of this name shows them; turned ones have their sides exchanged."""
+    """Return the view `name` of images (B, C, H, W). A turn by 90 or 270 degrees swaps height and width."""
     view = VIEWS[name]
     flips = [-1] * view.hflip + [-2] * view.vflip
     images = images.flip(flips) if flips else images

@@ -1,7 +1,7 @@
-"""Geometry of whole batches: one resampling for all of rotation, translation, scale, shear and perspective.
+"""Geometry on whole batches: rotation, translation, scale, shear and perspective in a single resampling.
 
-Matrices are (B, 3, 3) and map a pixel of the output to where it comes from in the input, in pixels from the image's
-centre with y pointing down - the convention behind torchvision's `affine` and `perspective`.
+Matrices are (B, 3, 3) and map each output pixel to its source in the input, in pixels from the image's centre, with y
+pointing down: the convention behind torchvision's `affine` and `perspective`.
 """
 
 import torch
@@ -34,22 +34,22 @@ def affine(
     c = torch.sin(rotation - sy) / torch.cos(sy)
     d = -c * torch.tan(sx) + torch.cos(rotation)
     zero, one = torch.zeros_like(a), torch.ones_like(a)
-    a, b, c, d = d / scale, -b / scale, -c / scale, a / scale  # the inverse; the forward matrix has determinant 1
+    a, b, c, d = d / scale, -b / scale, -c / scale, a / scale  # the inverse; before scaling the determinant is 1
     return _matrix(
         a, b, -(a * translate_x + b * translate_y), c, d, -(c * translate_x + d * translate_y), zero, zero, one
     )
 
 
 def perspective(corners: Tensor, height: int, width: int) -> Tensor:
-    """Return the map of torchvision's `perspective`, which brings the image's four corners to given places.
+    """Return the matrices of torchvision's `perspective`, which moves the image's four corners to given places.
 
     Args:
         corners: (B, 4, 2), new (x, y) of the top left, top right, bottom right and bottom left corner, in pixels
             from the top left one, which is (0, 0); the bottom right one is (width - 1, height - 1).
     """
-    # The unit square to the corners, measured from the image's centre (Heckbert 1989, the projective map in closed
-    # form), and back by the adjugate: a matrix of a projective map may have any scale. torchvision's corners are in
-    # the frame of its pixels' edges, where the image's centre is (width / 2, height / 2).
+    # Map the unit square to the corners, measured from the image's centre (Heckbert 1989, closed form of the projective
+    # map), and invert by the adjugate: a projective matrix may have any scale. torchvision measures corners from the
+    # edge of the first pixel, so the image's centre is (width / 2, height / 2).
     x0, x1, x2, x3 = (corners[..., 0] - width / 2).unbind(1)
     y0, y1, y2, y3 = (corners[..., 1] - height / 2).unbind(1)
     dx1, dx2, sx = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
@@ -71,14 +71,14 @@ def warp(images: Tensor, matrices: Tensor, interpolation: str, fill: float, proj
         images: float (B, C, H, W).
         matrices: (B, 3, 3), output pixel to input pixel.
         interpolation: "bilinear" or "nearest".
-        fill: value of what lies outside the input.
-        projective: whether the matrices' last rows may be other than (0, 0, 1).
+        fill: value of pixels from outside the input.
+        projective: whether the matrices' last rows may differ from (0, 0, 1).
     """
     height, width = images.shape[-2:]
     ys = torch.arange(height, device=images.device, dtype=torch.float32) + (0.5 - height / 2)
     xs = torch.arange(width, device=images.device, dtype=torch.float32) + (0.5 - width / 2)
     x, y = xs[None, None, :], ys[None, :, None]
-    # A plane is a sum of what depends on x and what depends on y: few passes over whole images.
+    # Each coordinate is a term in x plus a term in y, which needs few passes over whole images.
     m = matrices[:, :, :, None, None]
     grid = torch.empty(len(images), height, width, 2, device=images.device)
     for row, side in ((0, width), (1, height)):
@@ -86,6 +86,6 @@ def warp(images: Tensor, matrices: Tensor, interpolation: str, fill: float, proj
         torch.add(m[:, row, 0] * scale * x, (m[:, row, 1] * y + m[:, row, 2]) * scale, out=grid[..., row])
     if projective:
         grid /= (m[:, 2, 0] * x + (m[:, 2, 1] * y + m[:, 2, 2]))[..., None]
-    shifted = images - fill if fill else images  # grid_sample brings in zeros
+    shifted = images - fill if fill else images  # grid_sample fills with zeros
     sampled = F.grid_sample(shifted, grid.to(images.dtype), mode=interpolation, align_corners=False)
     return sampled + fill if fill else sampled

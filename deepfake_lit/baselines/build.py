@@ -1,4 +1,4 @@
-"""From a baseline's configuration to a scikit-learn pipeline."""
+"""Building of a scikit-learn pipeline from a baseline's configuration."""
 
 from functools import cache
 from typing import Any
@@ -15,15 +15,16 @@ OWN: dict[str, type] = {cls.__name__: cls for cls in (KNN, SVM, Standardise)}
 
 
 def build_pipeline(steps: dict[str, Any], seed: int, device: str, memory_gib: float) -> Pipeline:
-    """Build the scikit-learn pipeline of a baseline's steps.
+    """Build a pipeline whose last step predicts class probabilities.
 
     Args:
         steps: name of a class of scikit-learn or of `OWN` -> its parameters. A parameter that is itself an estimator is
             written the same way, as in `BaggingClassifier: {estimator: {SVM: {C: 10}}}`.
-        seed: of every estimator that draws random numbers and has no random_state set.
+        seed: random state of every estimator that draws random numbers and has no `random_state` set.
 
     Raises:
-        UserError: no such class, a parameter it does not have or refuses, or a last step that classifies nothing.
+        UserError: there is no step, a class or parameter does not exist, a parameter has an invalid value, a step
+            before the last is no transformer, or the last step predicts no probabilities.
     """
     if not steps:
         raise UserError("a baseline needs at least one step, such as steps={KNN: {n_neighbors: 5}}")
@@ -49,7 +50,7 @@ def build_pipeline(steps: dict[str, Any], seed: int, device: str, memory_gib: fl
 
 
 def is_random(pipeline: Pipeline) -> bool:
-    """Return whether any estimator in it draws random numbers, so that the seed can change its result."""
+    """Tell whether any estimator in the pipeline draws random numbers, so that the seed can change its result."""
     return any(key.rpartition("__")[2] == "random_state" for key in pipeline.get_params())
 
 
@@ -65,7 +66,7 @@ def _estimator(name: str, parameters: dict[str, Any] | None) -> BaseEstimator:
         if key not in known:
             raise UserError(f"{name} has no parameter {key!r}; it has {', '.join(known)}")
     estimator = cls(**values)
-    if hasattr(estimator, "_validate_params") and name not in OWN:  # scikit-learn's own check, else made in `fit`
+    if hasattr(estimator, "_validate_params") and name not in OWN:  # scikit-learn checks only in `fit`
         try:
             estimator._validate_params()
         except ValueError as error:

@@ -1,6 +1,6 @@
-"""Co-occurrences of noise residuals: what an image generator's up-sampling leaves between neighbouring pixels.
+"""Co-occurrences of noise residuals, which show traces of a generator's up-sampling in neighbouring pixels.
 
-From steganalysis: SPAM (Pevny, Bas and Fridrich 2010, "Steganalysis by subtractive pixel adjacency matrix"), SRM
+The methods come from steganalysis: SPAM (Pevny, Bas and Fridrich 2010, "Steganalysis by subtractive pixel adjacency matrix"), SRM
 (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images") and, for co-occurrences between colour
 channels, CRM (Goljan, Cogranne and Fridrich 2014, "Rich model for steganalysis of color images").
 """
@@ -14,15 +14,15 @@ from deepfake_lit.core.errors import UserError
 
 ALONG = {"d1": (-1, 1), "d2": (1, -2, 1), "d3": (1, -3, 3, -1)}  # differences of order 1 to 3 along a direction
 DIRECTIONS = {"straight": ((0, 1), (1, 0)), "diagonal": ((1, 1), (1, -1))}  # (rows, columns)
-KERNELS = {  # the predictors of SRM that have no direction
+KERNELS = {  # non-directional predictors of SRM
     "square": ((-1, 2, -1), (2, -4, 2), (-1, 2, -1)),
     "kv": ((-1, 2, -2, 2, -1), (2, -6, 8, -6, 2), (-2, 8, -12, 8, -2), (2, -6, 8, -6, 2), (-1, 2, -2, 2, -1)),
     "laplace": ((0, 1, 0), (1, -4, 1), (0, 1, 0)),
 }
 PLANES = ("rgb", "each", "chroma")
 BETWEEN = ("pixels", "channels")
-NEIGHBOURS = 3  # values in a co-occurrence
-TOGETHER = 4  # images at a time: what fits a core's cache
+NEIGHBOURS = 3  # number of values in a co-occurrence
+TOGETHER = 4  # images per batch, so that a batch fits a core's cache
 
 
 def cooccurrence(
@@ -32,16 +32,16 @@ def cooccurrence(
     planes: Sequence[str] = ("rgb", "chroma"),
     between: Sequence[str] = ("pixels", "channels"),
 ) -> np.ndarray:
-    """Square roots of the shares of each triple of neighbouring quantised residuals, float32 (N, D).
+    """Return the square roots of the relative frequencies of triples of neighbouring quantised residuals.
 
     A residual r is quantised to min(max(round(r / step), -truncation), truncation). Triples that become each other
-    when the image is negated or mirrored are counted together.
+    when the image is negated or mirrored are counted together. The result is float32 (N, D).
 
     Args:
-        residuals: names, or NAME/STEP with a quantisation step (grey levels) other than 1: differences d1, d2, d3
-            along rows and columns, and along diagonals; the kernels square, kv, laplace.
-        planes: rgb (the channels' counts added up), each (R, G and B apart), chroma (R - G and G - B).
-        between: pixels (three neighbours in the residual's direction) and channels (R, G and B of one pixel).
+        residuals: each NAME, or NAME/STEP to set a quantisation step (grey levels) other than 1. Names are d1, d2, d3
+            (differences along rows and columns, and along diagonals) and square, kv, laplace (kernels).
+        planes: rgb (sums of the channels' counts), each (R, G and B separately), chroma (R - G and G - B).
+        between: pixels (three neighbours in the residual's direction), channels (R, G and B of one pixel).
     """
     for name, given, known in (("planes", planes, PLANES), ("between", between, BETWEEN)):
         if wrong := set(given) - set(known):
@@ -69,8 +69,8 @@ def _parse(residual: str) -> tuple[str, float]:
 
 
 def _of_some(colours: np.ndarray, residuals, truncation: int, planes, between) -> np.ndarray:
-    """float32 (n, D) of colours float32 (n, C, H, W)."""
-    sources = []  # planes whose counts are added up
+    """Return the features float32 (n, D) of colours float32 (n, C, H, W)."""
+    sources = []  # each a group of planes whose counts are summed
     if "rgb" in planes:
         sources.append(colours)
     if "each" in planes:
@@ -93,7 +93,7 @@ def _of_some(colours: np.ndarray, residuals, truncation: int, planes, between) -
 
 
 def _levels(planes: np.ndarray, name: str, direction, step: float, truncation: int) -> np.ndarray:
-    """uint16 (n, C, h, w), the quantised residual plus its truncation: 0 to 2 * truncation."""
+    """Return the quantised residual plus the truncation, uint16 (n, C, h, w), in 0..2 * truncation."""
     if name in ALONG:
         taps = ALONG[name]
         residual = sum(tap * _shifted(planes, k, len(taps) - 1, direction) for k, tap in enumerate(taps))
@@ -112,7 +112,7 @@ def _levels(planes: np.ndarray, name: str, direction, step: float, truncation: i
 
 
 def _shifted(array: np.ndarray, k: int, span: int, direction: tuple[int, int]) -> np.ndarray:
-    """The view k steps along a direction, cut so that steps 0 to span all fit."""
+    """Return a view shifted by k steps along a direction; the views of steps 0 to `span` have the same shape."""
     rows, columns = direction
     height, width = array.shape[-2:]
     top = k * rows
@@ -121,7 +121,7 @@ def _shifted(array: np.ndarray, k: int, span: int, direction: tuple[int, int]) -
 
 
 def _shares(triples: list[list[np.ndarray]], truncation: int, mirrored: bool) -> np.ndarray:
-    """float32 (n, classes of triples)."""
+    """Return the square roots of the frequencies of the classes of triples, float32 (n, classes)."""
     levels = 2 * truncation + 1
     count = levels**NEIGHBOURS
     images = len(triples[0][0])
@@ -136,7 +136,7 @@ def _shares(triples: list[list[np.ndarray]], truncation: int, mirrored: bool) ->
 
 @cache
 def _merging(truncation: int, mirrored: bool) -> np.ndarray:
-    """(triples, classes) of 0 and 1: which triples are counted together."""
+    """Return a 0/1 matrix (triples, classes) that assigns each triple to the class in which it is counted."""
     levels = 2 * truncation + 1
     a, b, c = np.unravel_index(np.arange(levels**NEIGHBOURS), (levels,) * NEIGHBOURS)
 

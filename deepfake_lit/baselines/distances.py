@@ -1,6 +1,6 @@
-"""Squared Euclidean distances as matrix products of centred rows, tile by tile in memory that is used again.
+"""Euclidean distances from matrix products of centred rows, tile by tile in a reused buffer.
 
-In float32 on every device; in int8 on a CPU that multiplies it several times as fast.
+The products are in float32 on every device, or in int8 on CPUs that multiply int8 several times as fast.
 """
 
 from collections.abc import Iterator
@@ -11,23 +11,25 @@ from torch import Tensor
 
 from deepfake_lit.core import console
 
-TILE_BYTES = 2**28  # of the float32 rows in one tile
-NARROW = 4  # tiles of the right-hand rows are so many times smaller: each row of them is used but once a tile
-NORM_ROWS = 16  # squared at a time in float64: what stays in a core's cache
-INT8_TERMS = 2**31 // 128**2 - 1  # products of int8 that a sum in int32 holds
+TILE_BYTES = 2**28  # size of the float32 rows in one tile
+NARROW = 4  # tiles of the right-hand rows are smaller by this factor: each of their rows is used only once per tile
+NORM_ROWS = 16  # rows squared at a time in float64, so that they stay in a core's cache
+INT8_TERMS = 2**31 // 128**2 - 1  # number of int8 products whose sum fits int32
 UNIT = 2.0**-24  # unit roundoff of float32
 
 
 def gamma(terms: int) -> float:
-    """Bound of the relative error of a float32 sum of so many products, in any order (Higham 2002, "Accuracy and
-    stability of numerical algorithms", section 3.1)."""
+    """Return the bound on the relative error of a float32 sum of `terms` products, summed in any order.
+
+    See Higham 2002, "Accuracy and stability of numerical algorithms", section 3.1.
+    """
     return terms * UNIT / (1 - terms * UNIT)
 
 
 def has_quick_int8(device: str, features: int) -> bool:
-    """Return whether int8 products are exact and quick: on a CPU with AVX512-VNNI, and with few enough terms.
+    """Tell whether int8 products are exact and fast: on a CPU with AVX512-VNNI, for 2 to `INT8_TERMS` features.
 
-    Of a single one torch 2.14 multiplies what is not there.
+    With a single feature, torch 2.14 multiplies values that are not in the arrays.
     """
     return device == "cpu" and 1 < features <= INT8_TERMS and torch.cpu._is_vnni_supported()
 
@@ -37,15 +39,15 @@ def tile_rows(features: int) -> int:
 
 
 class Tiles:
-    """Rows, less a centre, as float32 on a device, in tiles.
+    """Tiles of centred rows, as float32 on a device.
 
-    Centring keeps the norms, and with them float32's rounding errors in the products, small; uncentred pixels have
-    norms that change neighbours. Fresh memory costs a page fault for every 4 KiB, so there is one buffer.
+    Centring keeps the norms small, and so float32's rounding errors in the products; the norms of uncentred pixels are
+    large enough to change neighbours. New memory costs a page fault per 4 KiB, so all tiles share one buffer.
 
     Args:
         rows: uint8 or float (N, D).
-        centre: float32 (D,) or a number.
-        step: rows in a tile.
+        centre: float32 (D,) or a number, subtracted from every row.
+        step: number of rows in a tile.
     """
 
     def __init__(self, rows: np.ndarray, centre: np.ndarray | float, device: str, step: int):
@@ -59,7 +61,7 @@ class Tiles:
         return range(0, len(self.rows), self.step)
 
     def load(self, start: int) -> tuple[Tensor, Tensor]:
-        """(float32 (n, D), squared norms float64 (n,)); the rows are overwritten by the next call."""
+        """Return rows float32 (n, D), which the next call overwrites, and their squared norms float64 (n,)."""
         part = self.rows[start : start + self.step]
         tile = self.buffer[: len(part)]
         tile.copy_(torch.from_numpy(part)).sub_(self.centre)
@@ -67,12 +69,12 @@ class Tiles:
 
 
 class QuantisedTiles:
-    """Rows, less a centre, as multiples of a scale in int8, in tiles, with what rounding has moved each of them by.
+    """Tiles of centred rows, quantised to int8 multiples of a scale, with a bound on each row's rounding error.
 
     Args:
         rows: uint8 or float32 (N, D).
-        centre: float32 (D,), or 128 for uint8 rows.
-        scale: of the quantisation; 1 for uint8 rows, which stay exact.
+        centre: float32 (D,), or 128 for uint8 rows; subtracted from every row.
+        scale: quantisation step; 1 for uint8 rows, which stay exact.
     """
 
     def __init__(self, rows: np.ndarray, centre: np.ndarray | float, scale: float, step: int):
@@ -85,18 +87,20 @@ class QuantisedTiles:
         return range(0, len(self.rows), self.step)
 
     def load(self, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(int8 (n, D), its squared norms int64 (n,), distances that the rows were moved by, float64 (n,)); the int8
-        rows are overwritten by the next call."""
+        """Return rows int8 (n, D), their squared norms int64 (n,) and error bounds float64 (n,).
+
+        The error is the distance from a row to its quantised version. The next call overwrites the int8 rows.
+        """
         part = self.rows[start : start + self.step]
         tile = self.buffer[: len(part)]
         moved, norms = torch.zeros(len(part), dtype=torch.float64), torch.empty(len(part), dtype=torch.int64)
         for i in range(0, len(part), NORM_ROWS):
             few = slice(i, i + NORM_ROWS)
             if part.dtype == np.uint8:
-                np.bitwise_xor(part[few], 128, out=tile[few].view(torch.uint8).numpy())  # less 128
+                np.bitwise_xor(part[few], 128, out=tile[few].view(torch.uint8).numpy())  # subtracts 128
             else:
                 moved[few] = self._quantise(torch.from_numpy(part[few]), tile[few])
-            norms[few] = torch._int_mm(tile[few], tile[few].T).diagonal()  # quicker than squaring and adding
+            norms[few] = torch._int_mm(tile[few], tile[few].T).diagonal()  # faster than squaring and summing
         return tile, norms, moved
 
     def _quantise(self, rows: Tensor, out: Tensor) -> Tensor:
@@ -105,19 +109,19 @@ class QuantisedTiles:
         quantised = rest.round().clamp_(-127, 127)
         out.copy_(quantised)
         error = rest.sub_(quantised).square_().sum(1).double().sqrt_()
-        # the sums of squares have errors too, and the subtractions and the division: the second term
+        # gamma bounds the rounding of the sums of squares; the second term, that of the subtractions and the division
         return (1 + gamma(rows.shape[1])) * self.scale * (error + 4 * UNIT * length)
 
 
 def quantised_distances(
     queries: np.ndarray, rows: np.ndarray, centre: np.ndarray | float, scale: float, label: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return approximate distances float64 (n, m), and the errors of the queries (n,) and of the rows (m,).
+    """Return approximate distances float64 (n, m), the queries' errors (n,) and the rows' errors (m,).
 
-    The true distance differs from the approximate one by no more than the sum of the two errors, which are 0 for uint8.
+    The true distance differs from the approximate one by at most the sum of the two errors, which are 0 for uint8.
 
     Args:
-        label: of the progress bar.
+        label: text of the progress bar.
     """
     distances = torch.from_numpy(np.empty((len(queries), len(rows))))
     errors, row_errors = (torch.empty(n, dtype=torch.float64) for n in distances.shape)
@@ -136,15 +140,15 @@ def quantised_distances(
 def squared_distances(
     a: np.ndarray, b: np.ndarray, centre: np.ndarray | float, device: str, label: str | None = None
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor, Tensor]]:
-    """Tiles of the matrix of squared distances, on the device.
+    """Yield tiles of the matrix of squared distances, on the device.
 
-    Where `a is b` only tiles that reach the diagonal or lie above it come.
+    If `a is b`, only tiles that touch the diagonal or lie above it are computed.
 
     Args:
-        label: of a progress bar; None: no bar.
+        label: text of a progress bar; None: no bar.
 
     Yields:
-        (rows of a, rows of b, squared float64 (n, m), norms of these a, norms of these b: float64).
+        Rows of a, rows of b, squared distances float64 (n, m), squared norms of these rows of a and of b, float64.
     """
     step = tile_rows(a.shape[1])
     left, right = Tiles(a, centre, device, step), Tiles(b, centre, device, max(1, step // NARROW))
@@ -160,7 +164,7 @@ def squared_distances(
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b.T. On a CPU by NumPy's BLAS: on AMD it is a third faster than torch's, elsewhere as fast."""
+    """Return a @ b.T. CPUs use NumPy's BLAS, which is a third faster than torch's on AMD and as fast elsewhere."""
     if a.device.type == "cpu":
         return torch.from_numpy(a.numpy() @ b.numpy().T)
     return a @ b.T

@@ -1,7 +1,7 @@
-"""Features of images for classical estimators: functions from uint8 images to one row of numbers an image.
+"""Image features for classical estimators: functions that turn each uint8 image into one row of numbers.
 
-Each takes images uint8 (N, H, W, C) with C >= 3 planes in the order R, G, B, or C = 1, and settings by name, and
-returns an array (N, D). They are deterministic and treat every image alone, so they can be computed in parts.
+Each function takes images uint8 (N, H, W, C), with C = 1 or C >= 3 planes that begin with R, G, B, and keyword
+settings. It returns an array (N, D). It is deterministic and treats images independently, so batches can be split.
 """
 
 import inspect
@@ -20,29 +20,29 @@ from deepfake_lit.core.system import cores
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.images import SplitImages
 
-CHUNK = 50  # images a task: larger arrays come fresh from the kernel each time, page by page
+CHUNK = 50  # images per task: larger arrays would be new memory from the kernel each time, page by page
 
 
 def pixel_bytes(images: np.ndarray) -> np.ndarray:
-    """Return uint8 (N, H * W * C), 0 to 255: an eighth of the memory of float64, and what `KNN` is fastest on."""
+    """Return pixels as uint8 (N, H * W * C), 0..255: an eighth of float64's memory, and the fastest input of `KNN`."""
     return images.reshape(len(images), -1)
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """float32 (N, H * W * C) in [0, 1]."""
+    """Return pixels as float32 (N, H * W * C) in [0, 1]."""
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
 def histogram(
     images: np.ndarray, space: str = "rgb", bins: int | list[int] = 256, joint: bool = False, norm: str = "l2"
 ) -> np.ndarray:
-    """Colour histogram, float32 (N, sum of the bins), joint: (N, product of the bins).
+    """Return colour histograms, float32 (N, sum of the bins), or (N, product of the bins) if joint.
 
     Args:
         space: rgb, or hsv (hue, saturation and value scaled to 0..255).
-        bins: of every channel, or one number a channel; equal in width.
-        joint: cells of the colour space instead of one histogram a channel.
-        norm: l1 (shares of the pixels) or l2 (Euclidean length 1).
+        bins: number of bins of equal width, 1 to 256: one number for all channels, or a list with one per channel.
+        joint: make one histogram over cells of the colour space instead of one per channel.
+        norm: l1 (sum 1) or l2 (Euclidean length 1).
     """
     one_of("space", space, ("rgb", "hsv"))
     one_of("norm", norm, ("l1", "l2"))
@@ -66,11 +66,11 @@ def histogram(
 
 
 def hog(images: np.ndarray, cell: int = 10, block: int = 2, orientations: int = 9) -> np.ndarray:
-    """Histograms of oriented gradients (Dalal and Triggs 2005), of the channel with the steepest gradient.
+    """Return histograms of oriented gradients (Dalal and Triggs 2005), of the channel with the steepest gradient.
 
     Args:
-        cell: side in pixels.
-        block: side in cells of what is normalised together.
+        cell: side of a cell in pixels.
+        block: side, in cells, of a block that is normalised as a whole.
     """
     from skimage.feature import hog as of_one
 
@@ -79,11 +79,11 @@ def hog(images: np.ndarray, cell: int = 10, block: int = 2, orientations: int = 
 
 
 def spectrum(images: np.ndarray, kind: str = "block", bins: int = 20) -> np.ndarray:
-    """Mean log-power spectrum of the channels; generators leave traces there (Durall et al. 2020, arXiv 2003.01826).
+    """Return the channels' mean log-power spectrum, which shows generators (Durall et al. 2020, arXiv 2003.01826).
 
     Args:
-        kind: block (mean over bins x bins rectangles of the shifted spectrum, float32 (N, bins * bins)) or radial
-            (mean over rings of equal width from frequency 0 to the corner, (N, bins)).
+        kind: block (means over bins x bins rectangles of the shifted spectrum, float32 (N, bins * bins)) or radial
+            (means over rings of equal width from frequency 0 to the corner, float32 (N, bins)).
     """
     one_of("kind", kind, ("block", "radial"))
     planes = np.moveaxis(images[..., :3], -1, 1).astype(np.float32)
@@ -104,11 +104,11 @@ def spectrum(images: np.ndarray, kind: str = "block", bins: int = 20) -> np.ndar
 
 
 def residual_statistics(images: np.ndarray) -> np.ndarray:
-    """Standard deviation, skewness and kurtosis of each channel's noise residuals, and their correlations between
-    channels.
+    """Return the moments of each channel's noise residuals and the correlations between channels.
 
-    A residual is what a denoiser takes away: the image minus its 3x3 median, minus its Gaussian smoothing (sigma 1),
-    and its Laplacian. float32 (N, 3 * (3 C + C (C - 1) / 2)).
+    The moments are log(1 + standard deviation), skewness and log(1 + kurtosis). There are three residuals: the image
+    minus its 3x3 median, the image minus its Gaussian smoothing (sigma 1), and the image's Laplacian. With C channels,
+    at most 3, the result is float32 (N, 3 * (3 C + C (C - 1) / 2)).
     """
     colours = images[..., :3].astype(np.float32)
     one_image = (1, 3, 3, 1)
@@ -133,11 +133,11 @@ FEATURES: dict[str, Callable[..., np.ndarray]] = {
     f.__name__: f
     for f in (pixel_bytes, pixels, histogram, hog, spectrum, residual_statistics, cooccurrence, dct_moments)
 }
-IN_PLACE = ("pixel_bytes", "pixels")  # cost no more than a copy: not worth worker processes
+IN_PLACE = ("pixel_bytes", "pixels")  # as cheap as a copy, so not worth worker processes
 
 
 def check_features(features: dict[str, dict[str, Any]]) -> None:
-    """Raise `UserError` for an unknown feature or setting, in one line."""
+    """Raise `UserError` if there is no feature, or if a feature or setting is unknown."""
     if not features:
         raise UserError("a baseline needs at least one feature, such as features={pixels: {}}")
     for name, settings in features.items():
@@ -151,7 +151,7 @@ def check_features(features: dict[str, dict[str, Any]]) -> None:
 
 
 def extract(features: dict[str, dict[str, Any]], split: SplitImages, channels: str) -> np.ndarray:
-    """`features_of` every image of a split, on all cores, under a progress bar."""
+    """Return `features_of` all images of a split; compute them on all cores and show a progress bar."""
     step = min(CHUNK, max(1, len(split) // (4 * cores())))
     tasks = ((features, *split.gather(slice(i, i + step)), channels) for i in range(0, len(split), step))
     if all(name in IN_PLACE for name in features):
@@ -166,13 +166,13 @@ def extract(features: dict[str, dict[str, Any]], split: SplitImages, channels: s
 def features_of(
     features: dict[str, dict[str, Any]], colours: np.ndarray, transparency: np.ndarray | None, channels: str
 ) -> np.ndarray:
-    """Features side by side: (N, D), uint8 for `pixel_bytes` alone, else float32.
+    """Return the features side by side: (N, D), uint8 for `pixel_bytes` alone, else float32.
 
     Args:
         features: name -> settings, in the order of the columns.
         colours: uint8 (N, H, W, 3).
-        transparency: uint8 (N, H, W), 255 - alpha, or None where every image is opaque.
-        channels: channel mode; grey is rounded to whole numbers.
+        transparency: uint8 (N, H, W), 255 - alpha, or None if every image is opaque.
+        channels: channel mode, rgb, rgba or gray; grey values are rounded to whole numbers.
     """
     images = _planes(colours, transparency, channels)
     found = [FEATURES[name](images, **(settings or {})) for name, settings in features.items()]
@@ -180,7 +180,7 @@ def features_of(
 
 
 def _stacked(parts: Iterator[np.ndarray], count: int) -> np.ndarray:
-    """One array, filled as the parts come: concatenating them would take twice the memory."""
+    """Stack the parts in one array as they arrive; concatenating them would take twice the memory."""
     whole, filled = None, 0
     for part in parts:
         whole = np.empty((count, part.shape[1]), part.dtype) if whole is None else whole
@@ -190,7 +190,7 @@ def _stacked(parts: Iterator[np.ndarray], count: int) -> np.ndarray:
 
 
 def _planes(colours: np.ndarray, transparency: np.ndarray | None, channels: str) -> np.ndarray:
-    """uint8 (N, H, W, C)."""
+    """Return the planes of a channel mode, uint8 (N, H, W, C)."""
     if channels == "rgb":
         return colours
     if channels == "gray":

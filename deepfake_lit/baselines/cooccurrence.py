@@ -1,8 +1,8 @@
 """Co-occurrences of noise residuals, which show traces of a generator's up-sampling in neighbouring pixels.
 
-The methods come from steganalysis: SPAM (Pevny, Bas and Fridrich 2010, "Steganalysis by subtractive pixel adjacency matrix"), SRM
-(Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images") and, for co-occurrences between colour
-channels, CRM (Goljan, Cogranne and Fridrich 2014, "Rich model for steganalysis of color images").
+The methods come from steganalysis: SPAM (Pevny, Bas and Fridrich 2010, "Steganalysis by subtractive pixel adjacency
+matrix"), SRM (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images") and, for co-occurrences
+between colour channels, CRM (Goljan, Cogranne and Fridrich 2014, "Rich model for steganalysis of color images").
 """
 
 from collections.abc import Sequence

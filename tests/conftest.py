@@ -4,7 +4,6 @@ import gc
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 # Before torch and NumPy are imported, here and in every process that a test starts: the nets and matrices are tiny, so
@@ -59,14 +58,19 @@ def _no_waiting_for_the_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-# They fork a loader's workers from the tests' process, which may hang once it has used other tests' threads and pools.
-FORKING = [Path(__file__).parent / file for file in ("training/test_resume.py", "data/test_datamodule.py")]
+FIRST = (
+    # These fork a loader's workers from the tests' process, which may hang once it has used other tests' pools.
+    *("training/test_resume.py", "data/test_datamodule.py"),
+    # These take longest: no worker is left with one of them at the end.
+    *("studies/test_launchers.py", "studies/test_reproduce.py", "training/test_faults.py", "cli/test_main.py"),
+    *("bench/test_bench.py", "test_notebooks.py", "training/test_ensemble.py", "training/test_extending.py"),
+)
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that fork first, then those with most slow tests, so that no worker is left with a long one."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: (item.path not in FORKING, -slow[item.path]))
+    """Put the files of `FIRST` first, in that order; workers take whole files in the order of their tests."""
+    place = {Path(__file__).parent / file: number for number, file in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def pytest_collection_finish():

@@ -12,6 +12,7 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import pytest
 
+from deepfake_lit.core.system import cores
 from deepfake_lit.data.samples import write_samples
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -65,6 +66,11 @@ FIRST = (
     *("studies/test_launchers.py", "studies/test_reproduce.py", "training/test_faults.py", "cli/test_main.py"),
     *("bench/test_bench.py", "test_notebooks.py", "training/test_ensemble.py", "training/test_extending.py"),
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: much of the time goes to waiting for other processes."""
+    return min(cores() + 1, 4)
 
 
 def pytest_collection_modifyitems(items):

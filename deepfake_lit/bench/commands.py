@@ -21,7 +21,7 @@ from deepfake_lit.core.system import cores
 from deepfake_lit.data.images import cache_dir, open_data
 from deepfake_lit.data.manifest import read_manifest
 from deepfake_lit.data.problems import Problems
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import open_source
 from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO, describe
 from deepfake_lit.prediction.predict import PredictConfig
 from deepfake_lit.prediction.predict import predict as predict_images
@@ -173,7 +173,7 @@ def _predict(cfg: BenchConfig) -> Comparison:
         ]
     )
     split = data.splits["validation"]
-    source = Source(cfg.data.root)
+    source = open_source(cfg.data.root)
     with tempfile.TemporaryDirectory() as work:
         checkpoint, chosen = Path(work) / "best.ckpt", Path(work) / "images"
         AtomicCheckpointIO(describe(run, data)).save_checkpoint({"state_dict": net.state_dict()}, checkpoint)

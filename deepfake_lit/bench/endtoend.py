@@ -22,7 +22,7 @@ from deepfake_lit.core import hardware, system
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import SplitImages
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import Source, open_source
 from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.build import build_classifier
@@ -85,7 +85,7 @@ def _end_to_end(cfg: BenchConfig) -> Comparison:
     tail = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
     jitter = v2.ColorJitter(run.augment.brightness, run.augment.contrast, run.augment.saturation)
     augmented = v2.Compose([*head, v2.RandomHorizontalFlip(), v2.RandomRotation(run.augment.rotation), jitter, *tail])
-    source, split = Source(cfg.data.root), data.splits["train"]
+    source, split = open_source(cfg.data.root), data.splits["train"]
 
     module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
     raw = next(iter(module.val_dataloader()))

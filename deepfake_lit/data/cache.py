@@ -25,7 +25,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.data.decode import Facts
 from deepfake_lit.data.pool import CHUNK, UNREAD, chunks, commonest_size, decode_all
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import Source
 
 FLUSH = 16 * CHUNK  # images
 VERSION = 1  # of the decoding and the file format; part of the keys

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.cache import Pixels, open_pixels
 from deepfake_lit.data.decode import MODES, Facts
-from deepfake_lit.data.manifest import Manifest, Split, read_manifest
-from deepfake_lit.data.problems import DataError, Problems
+from deepfake_lit.data.manifest import Manifest, read_manifest
+from deepfake_lit.data.problems import Problems
+from deepfake_lit.data.split import Split
 from deepfake_lit.settings.choices import PROBLEMS
 from deepfake_lit.settings.schema import DataConfig
 
@@ -33,6 +34,7 @@ class SplitImages:
     pixels: np.ndarray
     transparency: np.ndarray | None
     facts: list[Facts]
+    groups: list[str] = field(default_factory=list)  # what the images are also sorted by; empty: by nothing else
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,6 +54,7 @@ class SplitImages:
             files=[self.files[i] for i in indices],
             rows=self.rows[indices],
             facts=[self.facts[i] for i in indices],
+            groups=[self.groups[i] for i in indices] if self.groups else [],
         )
 
 
@@ -66,6 +69,7 @@ class ImageData:
     size: tuple[int, int]  # (height, width)
     hash: str
     problems: Problems  # all of them tolerated
+    held_out: bool = False  # whether validation is a share of the training images
 
 
 def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
@@ -74,11 +78,18 @@ def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
 
 
 def open_data(
-    cfg: DataConfig, cache_dir: Path, splits: tuple[str, ...] = ("train", "validation"), *, strict: bool = True
+    cfg: DataConfig,
+    cache_dir: Path,
+    splits: tuple[str, ...] = ("train", "validation"),
+    *,
+    required: tuple[str, ...] = ("train", "validation"),
+    strict: bool = True,
 ) -> ImageData:
     """Read, decode (or open the cache) and check a data set.
 
     Args:
+        splits: those to open where the data have them.
+        required: those of them that must not be empty.
         strict: False accepts every problem that can be tolerated, without a warning, as `audit` needs.
 
     Raises:
@@ -94,14 +105,13 @@ def open_data(
             if not size and any(fact.error is None for fact in decoded[name].facts):
                 size = decoded[name].pixels.shape[1:3]  # the first split, which is train, decides
     _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
+    images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]
-    problems.settle(str(cfg.root), tolerate)
+    problems.settle(str(cfg.root), tolerate, _lost(images, [s for s in splits if s in required], manifest.class_names))
     if problems.kinds and strict:
         warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))
-
-    images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
-    _check_left(cfg, images, splits, manifest.class_names)
-    data = ImageData(str(cfg.root), images, manifest.class_names, size, _content_hash(images), problems)
+    hash = _content_hash(images)
+    data = ImageData(str(cfg.root), images, manifest.class_names, size, hash, problems, manifest.held_out)
     return data if cfg.folds is None else with_fold(data, cfg.folds, cfg.fold)
 
 
@@ -160,18 +170,18 @@ def _check_images(
                 first_with[fact.pixel_hash] = (name, file)
 
 
-def _check_left(
-    cfg: DataConfig, images: dict[str, SplitImages], wanted: tuple[str, ...], class_names: list[str]
-) -> None:
-    """Raise `DataError` if tolerated problems leave train, validation or a class of train without images."""
-    for name in wanted:
-        if name != "test" and not (name in images and len(images[name])):
-            raise DataError(f"data.root={cfg.root}: no usable image is left in the split {name}", {"class_count"})
-    if "train" in wanted:
-        empty = set(range(len(class_names))) - set(images["train"].labels.tolist())
-        if empty:
-            names = ", ".join(class_names[i] for i in sorted(empty))
-            raise DataError(f"data.root={cfg.root}: no usable training image is left of class {names}", {"class_count"})
+def _lost(images: dict[str, SplitImages], required: list[str], class_names: list[str]) -> str | None:
+    """Return what is missing of the data: a required split, or the training images of a class; else None."""
+    for name in required:
+        if name not in images and images:
+            return f"there are no images of the split {name}, only of {' and '.join(images)}"
+        if name not in images or not len(images[name]):
+            return f"no usable image is left in the split {name}"
+    if "train" in required:
+        without = set(range(len(class_names))) - set(images["train"].labels.tolist())
+        if without:
+            return f"no usable training image is left of class {', '.join(class_names[i] for i in sorted(without))}"
+    return None
 
 
 def _assemble(split: Split, pixels: Pixels) -> SplitImages:
@@ -186,6 +196,7 @@ def _assemble(split: Split, pixels: Pixels) -> SplitImages:
         pixels.pixels,
         pixels.transparency,
         [pixels.facts[i] for i in rows],
+        [split.groups[i] for i in rows] if split.groups else [],
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.decode import Facts, decode
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import Source
 
 CHUNK = 64  # images per task
 FEW = 256  # up to this many images a pool of processes costs more than it saves

@@ -1,6 +1,7 @@
 """Problems of a data set: they are collected by kind and reported in one message."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from deepfake_lit.core.errors import UserError
@@ -35,6 +36,10 @@ class Problems:
         assert kind in PROBLEMS, kind
         self.found[kind].append(printable(entry))
 
+    def add_all(self, kind: str, entries: Iterable[str]) -> None:
+        for entry in entries:
+            self.add(kind, entry)
+
     def __contains__(self, kind: str) -> bool:
         return bool(self.found.get(kind))
 
@@ -56,21 +61,28 @@ class Problems:
         """The kinds that were found, in a fixed order."""
         return [kind for kind in PROBLEMS if self.found.get(kind)]
 
-    def settle(self, root: str, tolerate: list[str]) -> None:
-        """Raise one error for all problems that are not tolerated.
+    def settle(self, root: str, tolerate: list[str], lost: str | None = None) -> None:
+        """Raise one error for all problems that stop a run and are not tolerated.
+
+        Args:
+            lost: what is missing without the rows that have problems, so that to tolerate them is no way out.
 
         Raises:
-            DataError: one message with every problem whose kind is not tolerated.
+            DataError: one message with every such problem.
         """
-        fatal = [kind for kind in self.kinds if kind not in tolerate]
-        if not fatal:
+        fatal = [kind for kind in self.kinds if kind not in tolerate and PROBLEMS[kind].stops]
+        if lost:
+            fatal = self.kinds
+        if not fatal and not lost:
             return
         count = self.count(*fatal)
         message = [f"{count} problem{'s' if count > 1 else ''} in the data {root}; nothing was done with them."]
+        if lost:
+            message = [f"data.root={root}: {lost}{'; these are the reasons' if fatal else ''}"]
         message += self.lines(fatal)
-        tolerable = [kind for kind in fatal if PROBLEMS[kind].when_tolerated]
+        tolerable = [kind for kind in fatal if PROBLEMS[kind].when_tolerated and not lost]
         if tolerable:
             setting = ",".join(kind for kind in PROBLEMS if kind in tolerable or kind in tolerate)
             message.append(f"Mend the files, or go on in spite of these with data.tolerate=[{setting}]")
             message += [f"      {kind}: {PROBLEMS[kind].when_tolerated}" for kind in tolerable]
-        raise DataError("\n".join(message), set(fatal))
+        raise DataError("\n".join(message), set(fatal) or {"class_count"})

@@ -12,7 +12,7 @@ from deepfake_lit.core.files import atomic
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.preprocess import tensors
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import Source, open_source
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
 
@@ -83,10 +83,10 @@ def find_images(path: Path) -> tuple[Source, list[str], list[str | None]]:
         UserError: nothing there, or two files with the same id.
     """
     if path.suffix.lower() == ".csv":
-        source = Source(path.parent)
+        source = open_source(path.parent)
         wanted, folder = image_ids(source, path.name), path.stem
     else:
-        source = Source(path)
+        source = open_source(path)
         lists = [n for n in source.files if PurePosixPath(n).name in ("sample_submission.csv", "test.csv")]
         lists.sort(key=lambda n: (PurePosixPath(n).name != "sample_submission.csv", n.count("/")))
         wanted = image_ids(source, lists[0]) if lists else None

@@ -39,6 +39,7 @@ class ProblemKind:
 
     meaning: str
     when_tolerated: str | None  # what happens if data.tolerate names it; None: it cannot be tolerated
+    stops: bool = True  # False: it is a warning and stops no run
 
 
 PROBLEMS = {
@@ -49,11 +50,12 @@ PROBLEMS = {
     "unsafe_id": ProblemKind("image ids that are a path or hold control characters", "the row is dropped"),
     "duplicate_id": ProblemKind("image ids with more than one row", "the first row counts"),
     "shared_id": ProblemKind("image ids that stand in several splits", "every split keeps its row"),
-    "bad_label": ProblemKind("labels that are not an integer of 0 or more", "the row is dropped"),
+    "bad_label": ProblemKind("labels that are no integer of 0 or more, and no class of train", "the row is dropped"),
     "label_range": ProblemKind("labels beyond the number of classes", "the row is dropped"),
     "missing_file": ProblemKind("rows whose image file does not exist", "the row is dropped"),
     "ambiguous_file": ProblemKind("image ids with several files (endings differ)", "the first file by name counts"),
     "extra_file": ProblemKind("image files that no row names and no class folder holds", "the file is ignored"),
+    "unused_file": ProblemKind("image files outside of the folders of the splits", "the file is ignored", stops=False),
     "corrupt_image": ProblemKind("files that cannot be decoded as an image", "the image is dropped"),
     "decompression_bomb": ProblemKind(
         "images that claim more pixels than any of this task has", "the image is dropped"

@@ -18,7 +18,8 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.data import pool as decoding
 from deepfake_lit.data.cache import open_pixels
 from deepfake_lit.data.pool import decode_stream
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import open_source
+from deepfake_lit.data.sources.folder import Folder
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def with_alpha(seed: int, alpha) -> np.ndarray:
 
 
 def opened(root: Path, cache_dir: Path, **settings):
-    source = Source(root)
+    source = open_source(root)
     return open_pixels(source, sorted(source.files), "train", cache_dir, **settings)
 
 
@@ -122,7 +123,7 @@ def test_same_content_elsewhere_uses_the_same_folder(folder, tmp_path, cache_dir
 def test_two_processes_at_once_build_one_folder(folder, cache_dir):
     script = (
         "import sys; from pathlib import Path; from deepfake_lit.data.cache import open_pixels; "
-        "from deepfake_lit.data.source import Source; s = Source(sys.argv[1]); sys.stdin.read(1); "
+        "from deepfake_lit.data.sources import open_source; s = open_source(sys.argv[1]); sys.stdin.read(1); "
         "print(int(open_pixels(s, sorted(s.files), 'train', Path(sys.argv[2])).pixels.astype(int).sum()))"
     )
     command = [sys.executable, "-c", script, str(folder), str(cache_dir)]
@@ -141,7 +142,8 @@ def test_two_processes_at_once_build_one_folder(folder, cache_dir):
 def test_what_a_killed_process_left_is_removed(next_data, folder, cache_dir):
     script = (
         "import os, sys; from pathlib import Path; from deepfake_lit.data.cache import open_pixels; "
-        "from deepfake_lit.data.source import Source; s = Source(sys.argv[1]); os.fsync = lambda fd: os._exit(9); "
+        "from deepfake_lit.data.sources import open_source; "
+        "s = open_source(sys.argv[1]); os.fsync = lambda fd: os._exit(9); "
         "open_pixels(s, sorted(s.files), 'train', Path(sys.argv[2]))"
     )
     assert subprocess.run([sys.executable, "-c", script, str(folder), str(cache_dir)]).returncode == 9
@@ -207,7 +209,7 @@ def test_damaged_reference_is_written_again(content, folder, cache_dir, no_decod
 
 def test_failed_reading_is_not_remembered(folder, cache_dir, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Source, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+        patch.setattr(Folder, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
         facts = opened(folder, cache_dir).facts
     assert {fact.error for fact in facts} == {("corrupt_image", "cannot be read: [Errno 5] I/O error")}
     check(opened(folder, cache_dir))
@@ -284,7 +286,9 @@ def test_pool_of_processes_gives_the_same_as_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one = opened(Path("images"), Path("one"), workers=1)
     pool = opened(Path("images"), Path("pool"), workers=2)
-    memory = list(decode_stream(Source("images"), sorted(Source("images").files), (SIDE, SIDE), chunk=50, workers=2))
+    memory = list(
+        decode_stream(open_source("images"), sorted(open_source("images").files), (SIDE, SIDE), chunk=50, workers=2)
+    )
     np.testing.assert_array_equal(one.pixels[count - 1], noise(count - 1))
     for other in (pool.pixels, np.concatenate([pixels for _, pixels, _, _ in memory])):
         np.testing.assert_array_equal(one.pixels, other)

@@ -11,7 +11,7 @@ from helpers.tiny_data import class_folders, edit, encode, noise, put, write_hea
 from deepfake_lit.data.csv_rows import image_ids
 from deepfake_lit.data.images import open_data
 from deepfake_lit.data.problems import DataError
-from deepfake_lit.data.source import Source
+from deepfake_lit.data.sources import open_source
 from deepfake_lit.settings.schema import DataConfig
 
 
@@ -59,12 +59,12 @@ def test_test_images_come_from_test_csv_or_else_from_their_folder(root):
     test = opened(root, everything).splits["test"]
     assert (test.ids, test.labels) == (["e2", "e0", "e1"], None)
     np.testing.assert_array_equal(test.pixels[test.rows[0]], noise(202))
-    assert image_ids(Source(root), "test.csv") == ["e2", "e0", "e1"]
+    assert image_ids(open_source(root), "test.csv") == ["e2", "e0", "e1"]
 
 
 def test_a_list_of_ids_that_cannot_be_read_is_a_data_error(root):
     with pytest.raises(DataError, match=r"missing\.csv cannot be read"):
-        image_ids(Source(root), "missing.csv")
+        image_ids(open_source(root), "missing.csv")
 
 
 @pytest.mark.parametrize("top", ["", "images_"])

@@ -1,0 +1,182 @@
+"""The layout of class folders, alone or among folders of splits and of generators.
+
+The path of a folder with images, such as `ADM/train/ai`, has a part that means a split, a part that is the class, and
+others that are the group. A part that all folders share, as the top folder of many archives, says nothing.
+"""
+
+from collections.abc import Iterable
+from posixpath import basename
+from typing import NamedTuple
+
+from deepfake_lit.data.problems import DataError, Problems
+from deepfake_lit.data.sources.base import Source, stem_of
+from deepfake_lit.data.split import Found, Split
+from deepfake_lit.data.words import FAKE, REAL, split_of
+from deepfake_lit.settings.schema import DataConfig
+
+SHOWN = 8  # folders that a message lists
+
+Parts = tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """Where the images of a folder belong. No class: images without a label."""
+
+    split: str
+    class_name: str = ""
+    group: str = ""
+
+
+def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], problems: Problems) -> Found:
+    """Return splits and class names. Ids are `<class>/<file name>`, below their group where there are groups.
+
+    Raises:
+        DataError: there are no folders of two classes or more, or it is not clear which folders are the classes.
+    """
+
+    def unclear(reason: str) -> DataError:
+        folders = sorted(f"{folder or '.'}/" for folder in source.images)
+        more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+        listed = (
+            f"; the folders with images are {', '.join(folders[:SHOWN])}{more}" if folders else "; it has no images"
+        )
+        return DataError(f"{source.name}={cfg.root}: {reason}{listed}", {"layout"})
+
+    nothing = unclear("neither train.csv nor at least two class folders with images in it")
+    paths = _without_wrappers({folder: tuple(folder.split("/")) for folder in source.images if folder})
+    level = _split_level(paths.values())
+    below: dict[str, tuple[str, Parts]] = {}  # folder -> its split, and its path without the split's part
+    for folder, parts in paths.items():
+        if level is None:
+            below[folder] = "train", parts
+        elif len(parts) > level and (split := split_of(parts[level])):
+            below[folder] = split, parts[:level] + parts[level + 1 :]
+    twice = _named_twice(paths.values(), level)
+    if twice:
+        raise unclear(f"{' and '.join(twice)} mean the same split; keep one of them")
+
+    places = _places(below, cfg)
+    if places is None:
+        raise unclear("which folders are the classes? data.class_names=[...] with their names says it")
+    by_split = {
+        split: {p.class_name for p in places.values() if p.split == split} - {""}
+        for split in ("train", "validation", "test")
+    }
+    classes = sorted(by_split["train"] or by_split["validation"] or by_split["test"])
+    if len(classes) < 2:
+        raise nothing
+    if unknown := sorted(by_split["validation"] - set(classes)):
+        raise unclear(f"validation/ has classes that train/ lacks: {', '.join(unknown)}")
+    if cfg.class_names and sorted(cfg.class_names) == classes:
+        classes = cfg.class_names  # keep the given order
+    elif cfg.class_names:
+        given, found = ", ".join(cfg.class_names), ", ".join(classes)
+        problems.add("class_count", f"data.class_names are {given}, but the class folders are {found}")
+
+    splits = {name: Split(name) for name in wanted}
+    if "test" in splits and not (by_split["test"] and by_split["test"] <= set(classes)):
+        splits["test"].labels = None
+    grouped = any(place.group for place in places.values())
+    for folder, files in source.images.items():
+        place = places.get(folder)
+        rows = splits.get(place.split) if place else None
+        if place is None or (rows and rows.labels is not None and not place.class_name):
+            if folder not in below:
+                problems.add_all("unused_file", files)
+            elif below[folder][0] in wanted or level is None:
+                problems.add_all("extra_file", files)
+            continue
+        if rows is None:
+            continue
+        for file in files:
+            above = [part for part in (place.group, place.class_name) if part]
+            rows.ids.append("/".join([*above, basename(file)]) if above else stem_of(file))
+            rows.files.append(file)
+            if rows.labels is not None:
+                rows.labels.append(classes.index(place.class_name))
+            if grouped:
+                rows.groups.append(place.group)
+    for rows in splits.values():
+        rows.declared = set(rows.labels or ())
+    return Found({name: rows for name, rows in splits.items() if rows.files}, list(classes))
+
+
+def _without_wrappers(paths: dict[str, Parts]) -> dict[str, Parts]:
+    """Leave out top folders that hold everything, unless they are named as a split."""
+    while paths:
+        tops = {parts[0] for parts in paths.values()}
+        if len(tops) > 1 or min(map(len, paths.values())) == 1 or split_of(*tops):
+            break
+        paths = {folder: parts[1:] for folder, parts in paths.items()}
+    return paths
+
+
+def _split_level(paths: Iterable[Parts]) -> int | None:
+    """Return which part of the paths means a split: the first one, if train or validation is among the top folders
+    with folders in it or if all of them are splits; else a part that means one in every path."""
+    paths = list(paths)
+    folders_in_splits = any(parts[1:] and split_of(parts[0]) in ("train", "validation") for parts in paths)
+    if paths and (folders_in_splits or all(split_of(parts[0]) for parts in paths)):
+        return 0
+    depth = min(map(len, paths), default=0)
+    return next((level for level in range(1, depth) if all(split_of(parts[level]) for parts in paths)), None)
+
+
+def _named_twice(paths: Iterable[Parts], level: int | None) -> list[str]:
+    names = sorted({parts[level] for parts in paths if len(parts) > level}) if level is not None else []
+    return next(([a, b] for a in names for b in names if a < b and split_of(a) and split_of(a) == split_of(b)), [])
+
+
+def _places(below: dict[str, tuple[str, Parts]], cfg: DataConfig) -> dict[str, Place] | None:
+    """Return the place of every folder that has one; None if it is not clear which part of the paths is the class."""
+    places = {folder: Place(split) for folder, (split, parts) in below.items() if split == "test" and not parts}
+    paths = {folder: parts for folder, (_, parts) in below.items() if parts}
+    flat = {parts[0] for parts in paths.values() if len(parts) == 1}
+    if len(flat) < 2 and any(len(parts) > 1 for parts in paths.values()):
+        level = _class_level(set(paths.values()), cfg.class_names)
+        if level is None:
+            return None
+    else:
+        level, paths = 0, {folder: parts for folder, parts in paths.items() if len(parts) == 1}
+    groups = _groups({folder: parts[:level] + parts[level:][1:] for folder, parts in paths.items()})
+    return places | {folder: Place(below[folder][0], parts[level], groups[folder]) for folder, parts in paths.items()}
+
+
+def _class_level(paths: set[Parts], class_names: list[str] | None) -> int | None:
+    """Return the part that is the class, counted from the front or, negative, from the end; None if it is not clear."""
+    depth = min(map(len, paths))
+    levels = [*range(-1, -depth - 1, -1), *range(depth)]
+    names = {level: {parts[level] for parts in paths} for level in levels}
+    for level in levels:
+        lower = {name.lower() for name in names[level]}
+        if class_names and names[level] == set(class_names):
+            return level
+        if not class_names and lower <= {*REAL, *FAKE} and lower & set(REAL) and lower & set(FAKE):
+            return level
+    if class_names:
+        return None
+    # Each generator's folder has the same classes, or each class has generators of its own.
+    last, first = _children(paths, -1), _children(paths, 0)
+    same = len(set(map(frozenset, last.values()))) == 1 and len(names[-1]) > 1 and len(last) > 1
+    apart = len(first) > 1 and sum(map(len, first.values())) == len(set().union(*first.values()))
+    return -1 if same and not apart else 0 if apart and not same else None
+
+
+def _children(paths: set[Parts], level: int) -> dict[Parts | str, set]:
+    """Return, for level -1, the last parts by what stands before them; for level 0, what follows by the first part."""
+    found: dict[Parts | str, set] = {}
+    for parts in paths:
+        key, value = (parts[:-1], parts[-1]) if level else (parts[0], parts[1:])
+        found.setdefault(key, set()).add(value)
+    return found
+
+
+def _groups(parts: dict[str, Parts]) -> dict[str, str]:
+    """Join the parts of each group, without those that follow from the part before: ADM/imagenet_ai_0508 is ADM."""
+    following: dict[Parts, set[str]] = {}
+    for group in parts.values():
+        for i in range(1, len(group)):
+            following.setdefault(group[:i], set()).add(group[i])
+    depth = max(map(len, parts.values()), default=0)
+    single = {i for i in range(1, depth) if all(len(n) == 1 for above, n in following.items() if len(above) == i)}
+    return {folder: "/".join(p for i, p in enumerate(group) if i not in single) for folder, group in parts.items()}

@@ -1,0 +1,191 @@
+"""Images in tables: Parquet files, and folders of Hugging Face `datasets`, read in place by pyarrow."""
+
+import json
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepfake_lit.core.errors import UserError
+from deepfake_lit.data.sources.base import MAX_BYTES, Source, too_large
+from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, column, split_of
+
+IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png")
+ENDINGS = (".parquet", ".arrow")
+
+
+class Row(NamedTuple):
+    """An image in a table: its name in the source, the split or None, its label as text or None, its group or ""."""
+
+    file: str
+    split: str | None
+    label: str | None
+    group: str
+
+
+def tables_below(root: Path) -> list[Path]:
+    """Return the table files of a folder, or of the folders in it: `data/`, or one for each split."""
+    if root.is_file():
+        return [root]
+    return sorted(path for depth in ("*", "*/*") for ending in ENDINGS for path in root.glob(depth + ending))
+
+
+def holds_tables(root: Path) -> bool:
+    """Tell whether a folder is a data set of tables: it has some, with a column of images."""
+    found = tables_below(root)
+    if not found or any(split_of(path.stem) for path in root.glob("*.csv")):
+        return False
+    return image_column(_schema(found[0])) is not None
+
+
+def image_column(schema: Any) -> str | None:
+    """Return the column with images: bytes, a struct of bytes and path as `datasets` writes it, or paths."""
+    pa = _pyarrow()
+    kinds = {field.name: field.type for field in schema}
+    structs = [n for n, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
+    binaries = [n for n, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
+    named = [name for name in (*structs, *binaries) if name.lower() in IMAGE_COLUMNS]
+    return next(iter((*named, *structs, *binaries)), None) or column(schema.names, PATH_COLUMNS)
+
+
+class Table(Source):
+    """Tables with a column of images. The name of an image is its split and its number in it."""
+
+    def _is_image(self, name: str) -> bool:
+        return True
+
+    def list_files(self) -> dict[str, tuple[int, ...]]:
+        stats = {path: path.stat() for path in self._tables}
+        return {name: (stats[path].st_size, stats[path].st_mtime_ns, row) for name, (path, row) in self._places.items()}
+
+    @cached_property
+    def _tables(self) -> list[Path]:
+        return tables_below(self.root)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Path, int]]:
+        places: dict[str, tuple[Path, int]] = {}
+        counts: dict[str, int] = {}
+        for path in self._tables:
+            part = self._split(path) or "images"
+            for row in range(_rows(path)):
+                places[f"{part}/{counts.get(part, 0):06d}"] = path, row
+                counts[part] = counts.get(part, 0) + 1
+        return places
+
+    def _split(self, path: Path) -> str | None:
+        """Return the split that a table's file, as train-00000-of-00002.parquet, or its folder is named by."""
+        folder = None if path == self.root else path.parent.relative_to(self.root).name
+        return split_of(path.stem.split("-")[0]) or (split_of(folder) if folder else None)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Return every row, with its label's name where the tables know one."""
+        schema = _schema(self._tables[0])
+        label, group = column(schema.names, LABEL_COLUMNS), column(schema.names, GROUP_COLUMNS)
+        names = _label_names(schema, label)
+        values: dict[Path, tuple[list, list]] = {}
+        for path in self._tables:
+            table = _columns(path, [name for name in (label, group) if name])
+            empty = [None] * _rows(path)
+            values[path] = tuple(table.column(name).to_pylist() if name else empty for name in (label, group))
+        rows = []
+        for file, (path, row) in self._places.items():
+            found, of = values[path][0][row], values[path][1][row]
+            if isinstance(found, int) and not isinstance(found, bool) and names and 0 <= found < len(names):
+                found = names[found]
+            text = None if found is None or label is None else str(int(found) if isinstance(found, bool) else found)
+            rows.append(Row(file, self._split(path), text, "" if of is None else str(of)))
+        return rows
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Return the names that the tables give their labels, in the order of these."""
+        schema = _schema(self._tables[0])
+        return _label_names(schema, column(schema.names, LABEL_COLUMNS))
+
+    def read(self, name: str) -> bytes:
+        path, row = self._places[name]
+        found = _image(path, path.stat().st_mtime_ns, row)
+        if isinstance(found, str):
+            beside = path.parent / found
+            if (size := beside.stat().st_size) > MAX_BYTES:
+                raise too_large(size)
+            return beside.read_bytes()
+        if found is None:
+            raise OSError("the table has neither bytes nor a path for it")
+        return found
+
+
+def _pyarrow():
+    try:
+        import pyarrow
+    except ImportError:
+        raise UserError("tables of images need pyarrow: pip install 'deepfake-lit[tables]'") from None
+    return pyarrow
+
+
+@lru_cache(maxsize=64)
+def _arrow(path: Path, modified: int):
+    """Map an .arrow file into memory: a stream, as `datasets` writes it, or a file with an index."""
+    pa = _pyarrow()
+    mapped = pa.memory_map(str(path))
+    try:
+        return pa.ipc.open_stream(mapped).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+@lru_cache(maxsize=64)
+def _parquet(path: Path, modified: int):
+    _pyarrow()
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(path, memory_map=True)
+
+
+def _open(path: Path):
+    return (_arrow if path.suffix == ".arrow" else _parquet)(path, path.stat().st_mtime_ns)
+
+
+def _schema(path: Path):
+    return _open(path).schema if path.suffix == ".arrow" else _open(path).schema_arrow
+
+
+def _rows(path: Path) -> int:
+    return _open(path).num_rows if path.suffix == ".arrow" else _open(path).metadata.num_rows
+
+
+def _columns(path: Path, names: list[str]):
+    return _open(path).select(names) if path.suffix == ".arrow" else _open(path).read(names)
+
+
+@lru_cache(maxsize=2)
+def _row_group(path: Path, modified: int, group: int):
+    """Read the images of one row group: neighbouring rows are asked for one after the other."""
+    file = _open(path)
+    name = image_column(file.schema_arrow)
+    return file.read_row_group(group, columns=[name]).column(name)
+
+
+def _image(path: Path, modified: int, row: int) -> bytes | str | None:
+    if path.suffix == ".arrow":
+        table = _open(path)
+        value = table.column(image_column(table.schema))[row].as_py()
+    else:
+        metadata, group = _open(path).metadata, 0
+        while row >= (size := metadata.row_group(group).num_rows):
+            row, group = row - size, group + 1
+        value = _row_group(path, modified, group)[row].as_py()
+    if isinstance(value, dict):
+        return value["bytes"] if value["bytes"] is not None else value.get("path")
+    return value
+
+
+def _label_names(schema: Any, label: str | None) -> list[str] | None:
+    """Return the names of a `ClassLabel`, which `datasets` stores in the tables' metadata; None without."""
+    stored = (schema.metadata or {}).get(b"huggingface")
+    try:
+        feature = json.loads(stored)["info"]["features"][label]
+        return [str(name) for name in feature["names"]]
+    except (TypeError, ValueError, KeyError):
+        return None

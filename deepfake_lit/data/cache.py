@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from deepfake_lit.core.console import progress, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
-from deepfake_lit.data.decode import Facts
+from deepfake_lit.data.decode import Facts, container_of
 from deepfake_lit.data.pool import CHUNK, UNREAD, chunks, commonest_size, decode_all
 from deepfake_lit.data.sources import Source
 
@@ -65,7 +65,7 @@ def open_pixels(
     stat_key = _hash([VERSION, size, str(source.root.resolve())], [(f, source.files[f]) for f in files])
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        if cached := _open(cache_dir, stat_key, len(files)):
+        if cached := _completed(_open(cache_dir, stat_key, len(files)), source, files, cache_dir / f"{stat_key}.ref"):
             return cached
         with FileLock(cache_dir / f"{stat_key}.lock"):  # a second process waits, then finds the finished cache
             if cached := _open(cache_dir, stat_key, len(files)):
@@ -84,6 +84,26 @@ def _open(cache_dir: Path, stat_key: str, count: int) -> Pixels | None:
     except (FileNotFoundError, ValueError):
         return None
     return _load(cache_dir / folder, count) if re.fullmatch(r"\w+-[0-9a-f]{24}", folder) else None
+
+
+def _completed(cached: Pixels | None, source: Source, files: list[str], reference: Path) -> Pixels | None:
+    """Add the facts that caches of before 2026-11-27 lack, from the heads of the files; their pixels stay.
+
+    Return None where a file is turned by its EXIF orientation, which those caches ignore: it is decoded again.
+    """
+    if cached is None or all(fact.error or fact.format for fact in cached.facts):
+        return cached
+    facts = []
+    for file, fact in zip(progress(files, "reading file heads", len(files)), cached.facts, strict=True):
+        if fact.error is None:
+            *container, turned = container_of(source.read(file))
+            if turned:
+                return None
+            fact = fact._replace(format=container[0] or "?", quality=container[1], metadata=container[2])
+        facts.append(fact)
+    with contextlib.suppress(OSError), atomic(reference.parent / reference.read_text() / "facts.json") as file:
+        json.dump(facts, file)
+    return Pixels(cached.pixels, cached.transparency, facts)
 
 
 def _load(folder: Path, count: int) -> Pixels | None:

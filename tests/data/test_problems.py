@@ -178,8 +178,8 @@ BROKEN = {
         put(encode(OTHER, format="JPEG"), "train/t03.jpg"), "ambiguous_file", "train/t03.jpg, train/t03.png"
     ),
     "file empty": case(replace(b""), "corrupt_image", "train/t03.png (the file is empty)"),
-    "file is text": case(replace(b"not an image"), "corrupt_image", "train/t03.png (not one of PNG, JPEG"),
-    "file of a foreign format": case(replace(encode(COLOUR, format="EPS")), "corrupt_image", "not one of PNG, JPEG"),
+    "file is text": case(replace(b"not an image"), "corrupt_image", "train/t03.png (none of PNG, JPEG"),
+    "file of a foreign format": case(replace(encode(COLOUR, format="EPS")), "corrupt_image", "none of PNG, JPEG"),
     "file of a gigabyte": case(huge_file, "corrupt_image", "1,073,741,825 bytes are more"),
     "PNG cut off": case(replace(WHOLE[: len(WHOLE) // 2]), "corrupt_image", "train/t03.png (OSError: "),
     "PNG data corrupted": case(replace(CORRUPT), "corrupt_image", "train/t03.png (OSError: broken data stream"),

@@ -114,10 +114,25 @@ def _right(figures: dict[str, Any]) -> int:
 
 
 def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:
-    table = _table(title, "class", *(metric.label for metric in PER_CLASS.values()))
+    table = _table(title, "class", "images", *(metric.label for metric in PER_CLASS.values()))
+    images = [sum(row) for row in figures["confusion"]]
+    there = [i for i, count in enumerate(images) if count]
     for i, name in enumerate(class_names):
-        table.add_row(name, *(f"{figures[key][i]:.6f}" for key in PER_CLASS))
-    table.add_row("macro", *(f"{sum(figures[key]) / len(class_names):.6f}" for key in PER_CLASS))
+        values = (f"{figures[key][i]:.6f}" if images[i] else "-" for key in PER_CLASS)
+        table.add_row(name, f"{images[i]:,}", *values)
+    means = (f"{sum(figures[key][i] for i in there) / len(there):.6f}" for key in PER_CLASS)
+    table.add_row("macro", f"{sum(images):,}", *means)
+    return table
+
+
+def _by_group(groups: dict[str, Any], class_names: list[str]) -> Table:
+    table = _table("by group", "group", "images", "accuracy", "95 % over images", *(f"recall {n}" for n in class_names))
+    for name, figures in groups.items():
+        images = [sum(row) for row in figures["confusion"]]
+        recalls = (f"{recall:.4f}" if n else "-" for recall, n in zip(figures["recall_of"], images, strict=True))
+        low, high = figures["interval"]
+        accuracy = (f"{figures['accuracy']:.4f}", f"{low:.4f} to {high:.4f}")
+        table.add_row(name or "(none)", f"{figures['images']:,}", *accuracy, *recalls)
     return table
 
 
@@ -181,6 +196,8 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
     """Print the figures of checkpoints on a labelled split, by class and overall."""
     plain = report["plain"]
     out.print(_per_class(f"{report['data']['split']}, {plain['images']:,} images", plain, report["class_names"]))
+    if report["groups"]:
+        out.print(_by_group(report["groups"], report["class_names"]))
     out.print(f"accuracy            {_accuracy(plain)}")
     out.print(f"accuracy with TTA   {_accuracy(report['tta'])}   views: {', '.join(report['views'])}")
     out.print(", ".join(f"{metric.label} {plain[name]:.4f}" for name, metric in METRICS.items() if metric.column))
@@ -229,6 +246,15 @@ def audit(found, tolerate: list[str]) -> None:
         statistics.add_row(name, *(f"{v:.4f}" for v in row["mean"] + row["std"]))
     out.print(statistics)
     out.print(f["alpha"]["verdict"], markup=False)
+    rules = _table("what the files tell of the class, without the image", "", "right", "chance")
+    for name, rule in f["shortcuts"].items():
+        rules.add_row(name, f"{rule['accuracy']:.1%}", f"{rule['chance']:.1%}")
+    out.print(rules)
+    for warning in f["shortcut_warnings"]:
+        warn(f"{warning}. A network learns this instead of the image")
+    if copies := f["turned_copies"]:
+        shown = "; ".join(" = ".join(pair) for pair in copies[:SHOWN])
+        warn(f"{len(copies):,} images are turned or mirrored copies of images in another split: {shown}")
     if not f["problems"]:
         out.print("no problems found")
     for kind, entries in f["problems"].items():

@@ -12,8 +12,10 @@ from deepfake_lit.core import plots
 from deepfake_lit.core.console import progress
 from deepfake_lit.core.files import write_json
 from deepfake_lit.data.channels import LUMA
+from deepfake_lit.data.copies import turned_copies
 from deepfake_lit.data.images import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
+from deepfake_lit.data.shortcuts import shortcut_warnings, shortcuts
 from deepfake_lit.settings.schema import DataConfig
 
 SHEET = 8  # images per class in the contact sheet
@@ -46,6 +48,9 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
         "image_size": list(data.size),
         "splits": {name: _describe(split, len(data.class_names)) for name, split in data.splits.items()},
         "alpha": alpha_finding(data),
+        "shortcuts": shortcuts(train, data.class_names),
+        "shortcut_warnings": shortcut_warnings(data),
+        "turned_copies": turned_copies(data),
         "train_pixels": pixel_statistics(train, len(data.class_names)),
         "problems": {kind: data.problems.found[kind] for kind in data.problems.kinds},
     }

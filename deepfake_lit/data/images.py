@@ -107,9 +107,11 @@ def open_data(
     _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]
-    problems.settle(str(cfg.root), tolerate, _lost(images, [s for s in splits if s in required], manifest.class_names))
+    problems.settle(str(cfg.root), tolerate, _lost(images, [s for s in splits if s in required], manifest))
     if problems.kinds and strict:
         warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))
+    if strict and (without := _classes_without(images.get("validation"), manifest.class_names)):
+        warn(f"the validation split has no image of class {', '.join(without)}: nothing can be measured on it")
     hash = _content_hash(images)
     data = ImageData(str(cfg.root), images, manifest.class_names, size, hash, problems, manifest.held_out)
     return data if cfg.folds is None else with_fold(data, cfg.folds, cfg.fold)
@@ -170,18 +172,23 @@ def _check_images(
                 first_with[fact.pixel_hash] = (name, file)
 
 
-def _lost(images: dict[str, SplitImages], required: list[str], class_names: list[str]) -> str | None:
+def _lost(images: dict[str, SplitImages], required: list[str], manifest: Manifest) -> str | None:
     """Return what is missing of the data: a required split, or the training images of a class; else None."""
     for name in required:
-        if name not in images and images:
+        if name not in manifest.splits and images:
             return f"there are no images of the split {name}, only of {' and '.join(images)}"
         if name not in images or not len(images[name]):
             return f"no usable image is left in the split {name}"
     if "train" in required:
-        without = set(range(len(class_names))) - set(images["train"].labels.tolist())
+        without = _classes_without(images["train"], manifest.class_names)
         if without:
-            return f"no usable training image is left of class {', '.join(class_names[i] for i in sorted(without))}"
+            return f"no usable training image is left of class {', '.join(without)}"
     return None
+
+
+def _classes_without(split: SplitImages | None, class_names: list[str]) -> list[str]:
+    present = set(split.labels.tolist()) if split and split.labels is not None else range(len(class_names))
+    return [name for i, name in enumerate(class_names) if i not in present]
 
 
 def _assemble(split: Split, pixels: Pixels) -> SplitImages:

@@ -85,11 +85,11 @@ def _hold_out(found: Found, fraction: float) -> None:
 
 
 def _hash(found: Found, i: int) -> int:
-    """Return 32 bits that depend on the class and the file's name alone."""
+    """Return 32 bits that depend on the class and the file's name alone, and on its group where there is one."""
     train = found.splits["train"]
     label = train.labels[i]
     class_name = found.class_names[label] if found.class_names and label < len(found.class_names) else label
-    name = f"{class_name}/{basename(train.files[i])}"
+    name = train.ids[i] if train.groups else f"{class_name}/{basename(train.files[i])}"
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()  # a file's name can be undecodable
     return int.from_bytes(digest[:4], "big")
 

@@ -1,4 +1,4 @@
-"""Checkpoints on a labelled split: figures, stored probabilities, a confusion matrix."""
+"""Checkpoints on labelled images: figures, also by group; stored probabilities, a confusion matrix."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,12 @@ import numpy as np
 
 from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import warn
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import write_json
-from deepfake_lit.data.images import cache_dir, open_data
+from deepfake_lit.data.images import ImageData, cache_dir, open_data
+from deepfake_lit.data.manifest import SPLITS, read_manifest
+from deepfake_lit.data.problems import Problems
+from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.files import write_predictions
@@ -21,7 +24,10 @@ from deepfake_lit.settings.schema import DataConfig
 @dataclass
 class EvaluateConfig:
     data: DataConfig = field(default_factory=DataConfig)  # data.root and how to read it; the rest is the checkpoint's
-    split: str = "validation"
+    # train | validation | test | all; auto: the data's own validation or test split; without one, all images, or of the
+    # data that the checkpoint was trained on the share that was held out
+    split: str = "auto"
+    classes: dict[str, str] = field(default_factory=dict)  # class of the data -> class of the checkpoint: {fake: ai}
     views: list[str] = field(default_factory=lambda: ["identity", "hflip"])
     batch_size: int = 250
     output: str = "outputs/evaluation"
@@ -32,39 +38,89 @@ class EvaluateConfig:
 def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     """Figures without (`plain`) and with test-time augmentation (`tta`), also written to `cfg.output`.
 
-    Several checkpoints are evaluated as one ensemble, the mean of their probabilities. Writes `evaluation.json`,
-    `predictions.npz` and `confusion.png`.
+    Several checkpoints are evaluated as one ensemble, the mean of their probabilities. The classes of the data are
+    those of the checkpoint with the same name. Where the data's folders or tables also have groups, such as generators,
+    `groups` has the figures of each. Writes `evaluation.json`, `predictions.npz` and `confusion.png`.
 
     Raises:
         UserError: checkpoints or data cannot be read, or have different classes.
     """
     check_views(cfg.views)
-    if cfg.split not in ("train", "validation"):
-        raise UserError(f"split is {cfg.split!r}; labels exist in train and validation")
+    one_of("split", cfg.split, ("auto", "all", *SPLITS))
     predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
     output = Path(cfg.output)
-    data = open_data(cfg.data, cache_dir(cfg.data, output.parent))
-    if len(data.class_names) != len(predictor.class_names):
-        raise UserError(f"the data have {len(data.class_names)} classes, the checkpoint {len(predictor.class_names)}")
-    if cfg.split == "train" and any(m.meta["data_hash"] == data.hash for m in predictor.members):
+    data = _opened(cfg, output)
+    if data.size != predictor.members[0].image_size:
+        sides = " and ".join(f"{width} x {height}" for height, width in (data.size, predictor.members[0].image_size))
+        warn(f"the images and those that the checkpoint was trained on have different sizes, {sides}: they are resized")
+    for path, member in zip(checkpoints, predictor.members, strict=True):
+        member.expect(data.size, path)
+    numbers = np.array(
+        align(
+            data.class_names,
+            predictor.class_names,
+            "the data",
+            "the checkpoint",
+            cfg.classes,
+            f"; say which is which, as in 'classes={{{data.class_names[0]}: {predictor.class_names[0]}, ...}}'",
+        )
+    )
+    if not cfg.classes and [predictor.class_names[i].lower() for i in numbers] != [n.lower() for n in data.class_names]:
+        pairs = ", ".join(f"{predictor.class_names[i]} = {n}" for i, n in zip(numbers, data.class_names, strict=True))
+        warn(f"the classes are only numbers on one side, so they are taken in this order: {pairs}")
+    known = any(m.meta["data_hash"] == data.hash for m in predictor.members)
+    chosen = _chosen(cfg.split, data, known)
+    if known and "train" in chosen:
         warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
 
-    split = data.splits[cfg.split]
-    plain, tta = predictor.on_split(split, cfg.views, cfg.batch_size)
+    splits = [data.splits[name] for name in chosen]
+    answers = [predictor.on_split(split, cfg.views, cfg.batch_size) for split in splits]
+    plain, tta = (np.concatenate([pair[i].numpy() for pair in answers]) for i in (0, 1))
+    labels = numbers[np.concatenate([split.labels for split in splits])]
+    ids = [image_id for split in splits for image_id in split.ids]
+    groups = np.array([group for split in splits for group in split.groups])
     report = {
         "checkpoints": list(checkpoints),
-        "data": {"root": data.root, "hash": data.hash, "split": cfg.split},
+        "data": {"root": data.root, "hash": data.hash, "split": "+".join(chosen)},
         "class_names": predictor.class_names,
         "views": list(cfg.views),
         "hardware": predictor.machine.to_dict(),
-        "plain": figures_of(plain.numpy(), split.labels),
-        "tta": figures_of(tta.numpy(), split.labels),
+        "plain": figures_of(plain, labels),
+        "tta": figures_of(tta, labels),
+        "groups": {group: figures_of(plain[groups == group], labels[groups == group]) for group in sorted(set(groups))},
     }
     write_json(output / "evaluation.json", report)
-    arrays = {"ids": np.array(split.ids), "labels": split.labels}
-    arrays |= {"probabilities": plain.numpy(), "probabilities_tta": tta.numpy()}
-    write_predictions(output / "predictions.npz", arrays)
-    accuracy = report["plain"]["accuracy"]
-    title = f"{cfg.split}, {len(split):,} images: {accuracy:.2%}"
+    arrays = {"ids": np.array(ids), "labels": labels, "probabilities": plain, "probabilities_tta": tta}
+    write_predictions(output / "predictions.npz", arrays | ({"groups": groups} if len(groups) else {}))
+    title = f"{'+'.join(chosen)}, {len(ids):,} images: {report['plain']['accuracy']:.2%}"
     plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)
     return report
+
+
+def _opened(cfg: EvaluateConfig, output: Path) -> ImageData:
+    """Open the splits that can be wanted: not the test images where the validation images are."""
+    listed = read_manifest(cfg.data, Problems())
+    labelled = [name for name, split in listed.splits.items() if split.labels is not None]
+    own = "validation" in labelled and not listed.held_out
+    wanted = [n for n in labelled if n != "test" or cfg.split in ("test", "all") or (cfg.split == "auto" and not own)]
+    return open_data(cfg.data, cache_dir(cfg.data, output.parent), tuple(wanted), required=())
+
+
+def _chosen(split: str, data: ImageData, known: bool) -> list[str]:
+    """Return the names of the splits to evaluate.
+
+    Args:
+        known: whether a checkpoint was trained on these data.
+
+    Raises:
+        UserError: the data have no labelled images of that split.
+    """
+    labelled = [name for name in SPLITS if name in data.splits and data.splits[name].labels is not None]
+    if split == "auto":
+        own = [name for name in labelled if name == "test" or (name == "validation" and not data.held_out)]
+        split = own[0] if own else "validation" if known else "all"
+    chosen = labelled if split == "all" else [name for name in labelled if name == split]
+    if not chosen:
+        there = " and ".join(labelled) or "no split"
+        raise UserError(f"{data.root} has no labelled images of split={split}; labels exist in {there}")
+    return chosen

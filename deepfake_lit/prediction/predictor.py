@@ -11,6 +11,7 @@ from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import SplitImages
 from deepfake_lit.prediction.checkpoint import ENTRY, read_checkpoint
+from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.ensemble import ensemble_from
 from deepfake_lit.prediction.inference import split_batches
 from deepfake_lit.prediction.member import Member
@@ -38,6 +39,7 @@ class Predictor:
 
     members: list[Member]
     machine: hardware.Hardware
+    orders: list[list[int]]  # of each member, where it has the classes of the first one
 
     @classmethod
     def load(cls, checkpoints: list[str], machine: hardware.Hardware) -> "Predictor":
@@ -49,17 +51,13 @@ class Predictor:
         if not checkpoints:
             raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
         members = [load_member(Path(path)) for path in checkpoints]
-        first = members[0]
+        first, orders = members[0], []
         system.keep_freed_memory()
         for path, member in zip(checkpoints, members, strict=True):
-            if member.class_names != first.class_names:
-                raise UserError(
-                    f"{path} knows the classes {member.class_names}, {checkpoints[0]} {first.class_names}; "
-                    "they cannot predict together"
-                )
+            orders.append(align(first.class_names, member.class_names, checkpoints[0], path))
             member.expect(first.image_size, path)
             member.to(machine)
-        return cls(members, machine)
+        return cls(members, machine, orders)
 
     @property
     def class_names(self) -> list[str]:
@@ -68,8 +66,8 @@ class Predictor:
     def by_view(self, pixels: Tensor, transparency: Tensor | None, views: list[str]) -> Tensor:
         """Return the mean over members, float32 (V, B, K), for uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
         total = None
-        for member in self.members:
-            p = member.probabilities(pixels, transparency, views, self.machine)
+        for member, order in zip(self.members, self.orders, strict=True):
+            p = member.probabilities(pixels, transparency, views, self.machine)[..., order]
             total = p if total is None else total + p
         return total / len(self.members)
 

@@ -207,7 +207,8 @@ def _data(every: list[Measured]) -> str:
         fold = r.config.get("data", {}).get("fold")
         which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
         names = ", ".join(r.data["class_names"])
-        texts.append(f"{r.best['images']:,} {which} of the classes {names} (data {r.data['hash'][:8]})")
+        warned = "".join(f"; {line}" for line in r.data.get("shortcuts", ()))
+        texts.append(f"{r.best['images']:,} {which} of the classes {names} (data {r.data['hash'][:8]}){warned}")
     return "Measured on " + "; and on ".join(dict.fromkeys(texts))
 
 

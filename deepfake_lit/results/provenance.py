@@ -10,6 +10,7 @@ from typing import Any
 
 import deepfake_lit
 from deepfake_lit.data.images import ImageData
+from deepfake_lit.data.shortcuts import shortcut_warnings
 
 PACKAGES = [
     *("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics"),
@@ -26,6 +27,7 @@ def origin(data: ImageData) -> dict[str, Any]:
             "image_size": [int(side) for side in data.size],
             "images": {name: len(s) for name, s in data.splits.items()},
             "tolerated": {kind: len(data.problems.found[kind]) for kind in data.problems.kinds},
+            "shortcuts": shortcut_warnings(data),
         },
         "code": code_version(),
         "versions": versions(),

@@ -25,6 +25,7 @@ from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.images import ImageData, SplitImages, with_fold
 from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.prediction.checkpoint import LAST
+from deepfake_lit.prediction.classes import same_classes
 from deepfake_lit.prediction.inference import split_batches
 from deepfake_lit.prediction.member import Member
 from deepfake_lit.prediction.trained import load_trained
@@ -45,8 +46,7 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
     members: list[Member] = []
     for path in cfg.model.members:
         member = load_baseline(Path(path)) if path.endswith(".skops") else load_trained(Path(path))
-        if member.class_names != data.class_names:
-            raise UserError(f"{path} knows the classes {member.class_names}, the data are of {data.class_names}")
+        same_classes(member.class_names, data.class_names, path)
         check_unseen(path, member.meta, cfg, data)
         member.expect(data.size, path)
         member.to(machine)

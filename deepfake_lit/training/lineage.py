@@ -14,6 +14,7 @@ from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import ImageData
 from deepfake_lit.prediction.checkpoint import ENTRY, network_weights, read_checkpoint
+from deepfake_lit.prediction.classes import same_classes
 from deepfake_lit.settings.choices import UNTRAINED
 from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import digest, fingerprint
@@ -113,6 +114,7 @@ def start_from(net: nn.Module, cfg: Config, data: ImageData) -> None:
     checkpoint = read_checkpoint(Path(cfg.init_from))
     if cfg.data.folds is not None:
         check_unseen(cfg.init_from, checkpoint[ENTRY], cfg, data)
+    same_classes(checkpoint[ENTRY]["class_names"], data.class_names, f"init_from={cfg.init_from}")
     weights = network_weights(checkpoint)
     own = net.state_dict()
     wrong = [k for k in own.keys() | weights.keys() if k not in own or k not in weights]

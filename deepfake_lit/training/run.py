@@ -15,6 +15,7 @@ from deepfake_lit.core.files import write_json
 from deepfake_lit.core.processes import is_main_process, process_group_left
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
+from deepfake_lit.data.shortcuts import shortcut_warnings
 from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
@@ -73,8 +74,11 @@ def _run_alone(cfg: Config, data: ImageData) -> Path:
 
 
 def open_run_data(cfg: Config) -> ImageData:
-    """Read and check the images that a configuration names, or open them from the cache."""
-    return open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+    """Read and check the images that a configuration names, or open them from the cache; warn of shortcuts."""
+    data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+    for warning in shortcut_warnings(data):
+        console.warn(warning)
+    return data
 
 
 def run_folder(cfg: Config, data: ImageData) -> Path:

@@ -159,9 +159,14 @@ def test_what_cannot_be_predicted(trained, samples, tmp_path):
 
 def test_members_must_know_the_same_classes(trained, tmp_path):
     write_samples(tmp_path / "images", train=50, validation=25, image_size=32)
-    settings = [f"data.root={tmp_path / 'images'}", f"output_dir={tmp_path}", "data.class_names=[a,b,c,d,e]"]
-    other = run(compose([*settings, "trainer.max_epochs=1", "model.width=0.125"])).main
-    with pytest.raises(UserError, match="cannot predict together"):
+    settings = [f"data.root={tmp_path / 'images'}", f"output_dir={tmp_path}", "data.num_classes=6"]
+    settings += ["data.tolerate=[]", "trainer.max_epochs=1", "model.width=0.125"]
+    for split in ("train", "validation"):  # a sixth class
+        rows = (tmp_path / "images" / f"{split}.csv").read_text().splitlines()
+        rows[1] = rows[1].rpartition(",")[0] + ",5"
+        (tmp_path / "images" / f"{split}.csv").write_text("\n".join(rows))
+    other = run(compose(settings)).main
+    with pytest.raises(UserError, match=r"have different classes: .*: 0, 1, 2, 3, 4; .*: 0, 1, 2, 3, 4, 5"):
         predict([trained[0][0], str(Path(other.folder) / "best.ckpt")], on(tmp_path / "images", tmp_path))
 
 

@@ -2,10 +2,12 @@
 
 import json
 from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.data.problems import DataError
 from deepfake_lit.data.sources.base import MAX_BYTES, Source, too_large
 from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, column, split_of
 
@@ -34,6 +36,8 @@ def holds_tables(root: Path) -> bool:
     found = tables_below(root)
     if not found or any(split_of(path.stem) for path in root.glob("*.csv")):
         return False
+    if find_spec("pyarrow") is None:  # then a table beside image files is taken for something else
+        return not any(next(root.glob(f"*/*{ending}"), None) for ending in (".png", ".jpg", ".jpeg", ".webp"))
     return image_column(_schema(found[0])) is not None
 
 
@@ -144,7 +148,10 @@ def _parquet(path: Path, modified: int):
 
 
 def _open(path: Path):
-    return (_arrow if path.suffix == ".arrow" else _parquet)(path, path.stat().st_mtime_ns)
+    try:
+        return (_arrow if path.suffix == ".arrow" else _parquet)(path, path.stat().st_mtime_ns)
+    except (ValueError, OSError) as error:  # pyarrow's errors are of these types
+        raise DataError(f"{path} is not a readable table: {str(error).splitlines()[0]}", {"layout"}) from None
 
 
 def _schema(path: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.command_line import exit_status
 from helpers.tiny_data import encode, noise
 
@@ -135,8 +136,6 @@ def test_members_of_an_ensemble_agree_on_what_a_column_means(trained, tmp_path):
     other = run(compose(settings(root, tmp_path / "out"))).main  # its classes are ai, nature
     both = Predictor.load([str(checkpoint), f"{other.folder}/last.ckpt"], resolve("cpu", "fp32"))
     assert both.class_names == ["nature", "ai"]
-    import torch
-
     dark = torch.from_numpy(noise(5) // 4)[None]
     assert both.by_view(dark, None, ["identity"])[0, 0].argmax() == 0
 

@@ -255,6 +255,8 @@ def audit(found, tolerate: list[str]) -> None:
     if copies := f["turned_copies"]:
         shown = "; ".join(" = ".join(pair) for pair in copies[:SHOWN])
         warn(f"{len(copies):,} images are turned or mirrored copies of images in another split: {shown}")
+    if f["other_files"]:
+        out.print(f"files that are no images: {_counted(f['other_files'])}", markup=False)
     if not f["problems"]:
         out.print("no problems found")
     for kind, entries in f["problems"].items():

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import splitext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from deepfake_lit.data.copies import turned_copies
 from deepfake_lit.data.images import ImageData, SplitImages, open_data
 from deepfake_lit.data.manifest import SPLITS
 from deepfake_lit.data.shortcuts import shortcut_warnings, shortcuts
+from deepfake_lit.data.sources import open_source
 from deepfake_lit.settings.schema import DataConfig
 
 SHEET = 8  # images per class in the contact sheet
@@ -52,6 +54,7 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
         "shortcut_warnings": shortcut_warnings(data),
         "turned_copies": turned_copies(data),
         "train_pixels": pixel_statistics(train, len(data.class_names)),
+        "other_files": other_files(cfg),
         "problems": {kind: data.problems.found[kind] for kind in data.problems.kinds},
     }
     write_json(folder / "audit.json", findings)
@@ -61,6 +64,12 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
     )
     plots.spectra(folder / "spectra.png", mean_log_spectra(train, len(data.class_names)), data.class_names)
     return Audit(findings, folder)
+
+
+def other_files(cfg: DataConfig) -> dict[str, int]:
+    """Count the files that are no images, by their ending."""
+    endings = (splitext(name)[1].lower() or "no ending" for name in open_source(cfg.root).others)
+    return dict(Counter(endings).most_common())
 
 
 def _describe(split: SplitImages, num_classes: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class SavedBaseline:
     meta: dict[str, Any]
 
     net = None  # it is no network
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(self.image_size)
 
     def expect(self, image_size: tuple[int, int], name: str) -> None:
         """Nothing: images of another size are resized as they come."""

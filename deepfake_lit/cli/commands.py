@@ -79,10 +79,13 @@ def evaluate(arguments: list[str]) -> None:
 def predict(arguments: list[str]) -> int:
     from deepfake_lit.prediction.predict import PredictConfig, predict
 
-    checkpoints, cfg = settings(arguments, PredictConfig)
+    plain, cfg = settings(arguments, PredictConfig)
     from deepfake_lit.cli import show
+    from deepfake_lit.prediction.inputs import are_images
 
-    found = predict(checkpoints, cfg)
+    if pictures := [a for a in plain if are_images(a)]:
+        cfg.images = [*(cfg.images if isinstance(cfg.images, list) else filter(None, [cfg.images])), *pictures]
+    found = predict([a for a in plain if a not in pictures], cfg)
     show.predictions(found, Path(cfg.output))
     return 1 if found.unreadable else 0
 

@@ -17,7 +17,7 @@ usage: deepfake-lit COMMAND [SETTING=VALUE ...]
   report      a page of every run, sweep and report                report output_dir=outputs
   status      runs and sweeps: done, running, interrupted, failed  status watch=2
   evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
-  predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=FOLDER
+  predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=PATH
   export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
   bench       speed against the plain way, as ratios               bench loader step data.root=PATH
   samples     write a made-up data set                             samples FOLDER

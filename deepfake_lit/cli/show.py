@@ -1,5 +1,6 @@
 """Terminal output: the tables that commands print of their results."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
 from deepfake_lit.core.metrics import METRICS, PER_CLASS
-from deepfake_lit.data.problems import SHOWN
+from deepfake_lit.data.problems import SHOWN, printable
 from deepfake_lit.results.result import Result, Results
 from deepfake_lit.settings.choices import PROBLEMS
+
+CLASSES = 20  # most classes in a table; files hold all of them
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -218,17 +221,23 @@ def bench(rows: list[Any], output: Path) -> None:
 
 
 def predictions(predictions, output: Path) -> None:
-    """Print what was predicted, and which images could not be read."""
+    """Print what was predicted, how often each class, and which files have no answer."""
     out.print(f"{len(predictions.ids):,} images predicted: {output}/submission.csv, probabilities.csv", markup=False)
+    counts = Counter(predictions.probabilities.argmax(1).tolist()).most_common()
+    named = ", ".join(f"{predictions.class_names[label]} {n:,}" for label, n in counts[:CLASSES])
+    more = f", and {len(counts) - CLASSES:,} more classes" if len(counts) > CLASSES else ""
+    if counts:
+        out.print(f"classes: {named}{more}", markup=False)
     if predictions.resized:
         warn(f"{predictions.resized:,} images have another size than the training images and were resized")
-    if not predictions.unreadable:
-        return
-    shown = "; ".join(f"{i} ({reason})" for i, _, reason in predictions.unreadable[:SHOWN])
-    warn(
-        f"{len(predictions.unreadable):,} images could not be read and are NOT in the submission: {shown}"
-        f"{' ...' if len(predictions.unreadable) > SHOWN else ''}; all of them are in {output}/unreadable.csv"
-    )
+    for files, what in (
+        (predictions.unreadable, "images could not be read and are NOT in the submission"),
+        (predictions.skipped, "files were left out"),
+    ):
+        if files:
+            shown = "; ".join(printable(f"{i or file} ({reason})") for i, file, reason in files[:SHOWN])
+            more = " ..." if len(files) > SHOWN else ""
+            warn(f"{len(files):,} {what}: {shown}{more}; all of them are in {output}/unreadable.csv")
 
 
 def audit(found, tolerate: list[str]) -> None:

@@ -41,6 +41,14 @@ def _glibc(function: str, *arguments: int) -> None:
         getattr(ctypes.CDLL(None), function)(*arguments)
 
 
+AT_ONCE = 2**28  # bytes that are worked on at once
+
+
+def batch_of(bytes_each: int, most: int) -> int:
+    """Return how many things of so many bytes to work on at once, 1 to `most`, so that memory is bounded by bytes."""
+    return max(1, min(most, AT_ONCE // max(bytes_each, 1)))
+
+
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

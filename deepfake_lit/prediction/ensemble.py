@@ -31,6 +31,10 @@ class TrainedEnsemble:
     meta: dict[str, Any]
     net = None  # it is several
 
+    @property
+    def pixels(self) -> int:
+        return max(member.pixels for member in self.members)
+
     def expect(self, image_size: tuple[int, int], name: str) -> None:
         for member in self.members:
             member.expect(image_size, name)

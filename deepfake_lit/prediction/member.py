@@ -1,11 +1,17 @@
 """What answers for images, whatever it is made of."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from deepfake_lit.core.hardware import Hardware
+from deepfake_lit.core.system import batch_of
+
+# Of one pixel in preprocessing: bytes, float32 planes, and those of a view. 250 images of 128x128 are a batch.
+PIXEL_BYTES = 64
 
 
 class Member(Protocol):
@@ -15,12 +21,14 @@ class Member(Protocol):
         image_size: (height, width) of the files that it was trained on.
         meta: what its file says of where it comes from.
         net: None where it is not one network, which could be trained again on folds.
+        pixels: number of pixels of an image as it works on it.
     """
 
     class_names: list[str]
     image_size: tuple[int, int]
     meta: dict[str, Any]
     net: nn.Module | None
+    pixels: int
 
     def expect(self, image_size: tuple[int, int], name: str) -> None:
         """Prepare for images of this (height, width), as another member's are; `name` is for messages.
@@ -40,3 +48,8 @@ class Member(Protocol):
 
     def kept(self, path: Path) -> dict[str, Any]:
         """Return what an ensemble's checkpoint keeps of it, read from `path`, beside its network's weights."""
+
+
+def together(members: Iterable[Member], size: tuple[int, int], most: int) -> int:
+    """Return how many images of (height, width) the members are asked for at once: fewer where they are large."""
+    return batch_of(PIXEL_BYTES * max(math.prod(size), *(member.pixels for member in members)), most)

@@ -14,7 +14,7 @@ from deepfake_lit.prediction.checkpoint import ENTRY, read_checkpoint
 from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.ensemble import ensemble_from
 from deepfake_lit.prediction.inference import split_batches
-from deepfake_lit.prediction.member import Member
+from deepfake_lit.prediction.member import Member, together
 from deepfake_lit.prediction.trained import trained_from
 
 
@@ -71,9 +71,19 @@ class Predictor:
             total = p if total is None else total + p
         return total / len(self.members)
 
+    def together(self, size: tuple[int, int], most: int) -> int:
+        """Return how many images of (height, width) to ask for at once, at most `most`: memory is bounded by bytes."""
+        return together(self.members, size, most)
+
     def on_split(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[Tensor, Tensor]:
         """Return probabilities without and with test-time augmentation, each float32 (N, K), under a progress bar."""
         every = list(dict.fromkeys(["identity", *views]))
-        batches = console.progress(split_batches(split, batch_size), "evaluating", -(-len(split) // batch_size))
-        by_view = torch.cat([self.by_view(*batch, every) for batch in batches], 1)
-        return by_view[0], by_view[[every.index(view) for view in views]].mean(0)
+        chosen = [every.index(view) for view in views]
+        step = self.together(split.pixels.shape[1:3], batch_size)
+        batches = console.progress(split_batches(split, step), "evaluating", -(-len(split) // step))
+        plain, augmented = torch.empty(2, len(split), len(self.class_names))
+        for number, batch in enumerate(batches):
+            by_view = self.by_view(*batch, every)
+            rows = slice(number * step, number * step + by_view.shape[1])
+            plain[rows], augmented[rows] = by_view[0], by_view[chosen].mean(0)
+        return plain, augmented

@@ -1,6 +1,7 @@
 """A network out of its checkpoint."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ class Trained:
     image_size: tuple[int, int]  # (height, width) of the files it was trained on
     config: Config
     meta: dict[str, Any]
+
+    @property
+    def pixels(self) -> int:
+        return self.preprocess.image_size**2 if self.preprocess.image_size else math.prod(self.image_size)
 
     def expect(self, image_size: tuple[int, int], name: str) -> None:
         """Resize images of another size to that of this network's files, where it does not resize them anyway.

@@ -27,7 +27,7 @@ from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.prediction.checkpoint import LAST
 from deepfake_lit.prediction.classes import same_classes
 from deepfake_lit.prediction.inference import split_batches
-from deepfake_lit.prediction.member import Member
+from deepfake_lit.prediction.member import Member, together
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import from_dict
@@ -56,7 +56,8 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
 
 def logits_on(member: Member, split: SplitImages, batch_size: int, machine: Hardware, label: str) -> Tensor:
     """Return float32 (N, K): the member's logits for the images of a split, without augmentation."""
-    batches = console.progress(split_batches(split, batch_size), label, -(-len(split) // batch_size))
+    step = together([member], split.pixels.shape[1:3], batch_size)
+    batches = console.progress(split_batches(split, step), label, -(-len(split) // step))
     return torch.cat([member.logits(*batch, ["identity"], machine)[0] for batch in batches])
 
 

@@ -5,12 +5,14 @@ matrix"), SRM (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digi
 between colour channels, CRM (Goljan, Cogranne and Fridrich 2014, "Rich model for steganalysis of color images").
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.system import batch_of
 
 ALONG = {"d1": (-1, 1), "d2": (1, -2, 1), "d3": (1, -3, 3, -1)}  # differences of order 1 to 3 along a direction
 DIRECTIONS = {"straight": ((0, 1), (1, 0)), "diagonal": ((1, 1), (1, -1))}  # (rows, columns)
@@ -22,7 +24,8 @@ KERNELS = {  # non-directional predictors of SRM
 PLANES = ("rgb", "each", "chroma")
 BETWEEN = ("pixels", "channels")
 NEIGHBOURS = 3  # number of values in a co-occurrence
-TOGETHER = 4  # images per batch, so that a batch fits a core's cache
+TOGETHER = 4  # images per batch, so that a batch fits a core's cache; fewer where they are large
+PIXEL_BYTES = 240  # of one pixel of a batch: planes, levels and the indices of triples
 
 
 def cooccurrence(
@@ -50,8 +53,9 @@ def cooccurrence(
         raise UserError("cooccurrence: truncation must be at least 1")
     parsed = [_parse(residual) for residual in residuals]
     parts = []
-    for start in range(0, len(images), TOGETHER):
-        some = np.moveaxis(images[start : start + TOGETHER, ..., :3], -1, 1).astype(np.float32)
+    step = batch_of(PIXEL_BYTES * math.prod(images.shape[1:3]), TOGETHER)
+    for start in range(0, len(images), step):
+        some = np.moveaxis(images[start : start + step, ..., :3], -1, 1).astype(np.float32)
         parts.append(_of_some(some, parsed, truncation, planes, between))
     return np.concatenate(parts)
 

@@ -5,6 +5,7 @@ settings. It returns an array (N, D). It is deterministic and treats images inde
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,11 +17,12 @@ from deepfake_lit.baselines.cooccurrence import cooccurrence
 from deepfake_lit.baselines.moments import dct_moments
 from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError, did_you_mean, one_of
-from deepfake_lit.core.system import cores
+from deepfake_lit.core.system import batch_of, cores
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.images import SplitImages
 
-CHUNK = 50  # images per task: larger arrays would be new memory from the kernel each time, page by page
+MOST = 50  # images per task: larger arrays would be new memory from the kernel each time, page by page
+PIXEL_BYTES = 128  # of one pixel while its features are computed
 
 
 def pixel_bytes(images: np.ndarray) -> np.ndarray:
@@ -152,7 +154,8 @@ def check_features(features: dict[str, dict[str, Any]]) -> None:
 
 def extract(features: dict[str, dict[str, Any]], split: SplitImages, channels: str) -> np.ndarray:
     """Return `features_of` all images of a split; compute them on all cores and show a progress bar."""
-    step = min(CHUNK, max(1, len(split) // (4 * cores())))
+    most = min(MOST, max(1, len(split) // (4 * cores())))
+    step = batch_of(PIXEL_BYTES * math.prod(split.pixels.shape[1:3]), most)
     tasks = ((features, *split.gather(slice(i, i + step)), channels) for i in range(0, len(split), step))
     if all(name in IN_PLACE for name in features):
         parts = (features_of(*task) for task in tasks)

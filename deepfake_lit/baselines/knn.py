@@ -9,9 +9,9 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from deepfake_lit.baselines.distances import UNIT, gamma, has_quick_int8, quantised_distances, squared_distances
-from deepfake_lit.core.system import cores
+from deepfake_lit.core.system import batch_of, cores
 
-QUERIES = 1250  # at a time
+QUERIES = 1250  # at a time; fewer where there are many training rows
 FEW = 50  # queries whose distances to all rows stay in a core's cache
 MANY = 200  # candidates a query, on average, that it takes longer to measure again than int8 has saved
 
@@ -55,15 +55,19 @@ class KNN(ClassifierMixin, BaseEstimator):
 
     def votes(self, indices: np.ndarray) -> np.ndarray:
         """Share of the votes of neighbours int64 (N, k): the first columns of one search serve every smaller k."""
-        return (self.labels_[indices][..., None] == np.arange(len(self.classes_))).mean(1)
+        classes = np.arange(len(self.classes_))
+        step = batch_of(indices.shape[1] * len(classes), len(indices))
+        parts = [indices[i : i + step] for i in range(0, len(indices) or 1, step)]
+        return np.concatenate([(self.labels_[part][..., None] == classes).mean(1) for part in parts])
 
     def kneighbors(self, X: np.ndarray, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return distances float64 (N, k) and indices int64 (N, k), nearest first."""
         count = n_neighbors or self.n_neighbors
         queries = np.ascontiguousarray(X, self.rows_.dtype)
         found = []
-        for start in range(0, len(queries), QUERIES):
-            part = queries[start : start + QUERIES]
+        step = batch_of(8 * len(self.rows_), QUERIES)  # their distances, float64
+        for start in range(0, len(queries), step):
+            part = queries[start : start + step]
             found += _threads(self._nearest, part, self._possible(part, count), itertools.repeat(count))
         squared, indices = map(np.stack, zip(*found, strict=True))
         return np.sqrt(squared), indices

@@ -8,9 +8,10 @@ from sklearn.svm import SVC
 from deepfake_lit.baselines.distances import squared_distances, tile_rows
 from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.system import batch_of
 
 GIB = 2**30
-ROWS = 2500  # of the data to predict at a time
+ROWS = 2500  # of the data to predict at a time; fewer where they are long or the training rows many
 
 
 class SVM(ClassifierMixin, BaseEstimator):
@@ -107,8 +108,10 @@ class SVM(ClassifierMixin, BaseEstimator):
 
     def _parts(self, X: np.ndarray):
         """What `svc_` predicts from: kernel rows against all training rows (support vectors count), or X itself."""
-        for start in range(0, len(X), ROWS):
-            part = np.asarray(X[start : start + ROWS], np.float32)
+        against = 0 if self.rows_ is None else 16 * self.trained_on_
+        step = batch_of(4 * X.shape[1] + against, ROWS)
+        for start in range(0, len(X), step):
+            part = np.asarray(X[start : start + step], np.float32)
             if self.rows_ is None:
                 yield part
             else:

@@ -10,12 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
-from deepfake_lit.core.metrics import METRICS, PER_CLASS
+from deepfake_lit.core.metrics import METRICS, PER_CLASS, SHOWN_CLASSES, worst
 from deepfake_lit.data.problems import SHOWN, printable
 from deepfake_lit.results.result import Result, Results
 from deepfake_lit.settings.choices import PROBLEMS
-
-CLASSES = 20  # most classes in a table; files hold all of them
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -31,7 +29,10 @@ def _accuracy(figures: dict[str, Any]) -> str:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{key} ({n:,})" for key, n in counts.items())
+    if len(counts) == 1:
+        return next(iter(counts))
+    more = f" and {len(counts) - SHOWN:,} more" if len(counts) > SHOWN else ""
+    return ", ".join(f"{key} ({n:,})" for key, n in list(counts.items())[:SHOWN]) + more
 
 
 def results(results: Results) -> None:
@@ -87,8 +88,10 @@ def _members(result: Result) -> None:
 def _baseline(result: Result) -> None:
     figures, class_names = result.best, result.data["class_names"]
     out.print(_per_class(f"{result.name}: validation, {figures['images']:,} images", figures, class_names))
-    out.print(f"accuracy {_accuracy(figures)}, {_right(figures)} right; confusion matrix, rows true:")
-    for row in figures["confusion"]:
+    shown = len(class_names) <= SHOWN_CLASSES
+    matrix = "; confusion matrix, rows true:" if shown else ""
+    out.print(f"accuracy {_accuracy(figures)}, {_right(figures)} right{matrix}")
+    for row in figures["confusion"] if shown else ():
         out.print("  " + " ".join(f"{n:5d}" for n in row))
     _where(result)
 
@@ -96,11 +99,13 @@ def _baseline(result: Result) -> None:
 def _neighbours(results: list[Result]) -> None:
     """Print one baseline with several numbers of neighbours, all from one search."""
     title = f"{results[0].name}: validation, {results[0].best['images']:,} images"
-    table = _table(title, "k", "right", "accuracy", "confusion matrix, row by true class")
+    shown = len(results[0].best["confusion"]) <= SHOWN_CLASSES
+    table = _table(title, "k", "right", "accuracy", *(["confusion matrix, row by true class"] if shown else []))
     for each in results:
         figures = each.best
-        rows = " ".join(f"[{' '.join(map(str, row))}]" for row in figures["confusion"])
-        table.add_row(str(each.neighbours), str(_right(figures)), f"{figures['accuracy']:.4f}", escape(rows))
+        rows = " ".join(f"[{' '.join(map(str, row))}]" for row in figures["confusion"]) if shown else ""
+        cells = [str(each.neighbours), str(_right(figures)), f"{figures['accuracy']:.4f}", escape(rows)]
+        table.add_row(*cells[: len(table.columns)])
     out.print(table)
     _where(results[-1])
 
@@ -117,25 +122,32 @@ def _right(figures: dict[str, Any]) -> int:
 
 
 def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:
+    shown = worst(figures["confusion"], SHOWN_CLASSES)
+    if len(shown) < len(class_names):
+        title += f"; the {len(shown)} classes with the least recall, of {len(class_names):,}"
     table = _table(title, "class", "images", *(metric.label for metric in PER_CLASS.values()))
     images = [sum(row) for row in figures["confusion"]]
     there = [i for i, count in enumerate(images) if count]
-    for i, name in enumerate(class_names):
+    for i in shown:
         values = (f"{figures[key][i]:.6f}" if images[i] else "-" for key in PER_CLASS)
-        table.add_row(name, f"{images[i]:,}", *values)
+        table.add_row(class_names[i], f"{images[i]:,}", *values)
     means = (f"{sum(figures[key][i] for i in there) / len(there):.6f}" for key in PER_CLASS)
     table.add_row("macro", f"{sum(images):,}", *means)
     return table
 
 
 def _by_group(groups: dict[str, Any], class_names: list[str]) -> Table:
-    table = _table("by group", "group", "images", "accuracy", "95 % over images", *(f"recall {n}" for n in class_names))
+    title, named = "by group", class_names if len(class_names) <= SHOWN_CLASSES else []
+    if len(groups) > SHOWN_CLASSES:
+        title += f"; the {SHOWN_CLASSES} with the least accuracy, of {len(groups):,}"
+        groups = dict(sorted(groups.items(), key=lambda group: group[1]["accuracy"])[:SHOWN_CLASSES])
+    table = _table(title, "group", "images", "accuracy", "95 % over images", *(f"recall {n}" for n in named))
     for name, figures in groups.items():
         images = [sum(row) for row in figures["confusion"]]
-        recalls = (f"{recall:.4f}" if n else "-" for recall, n in zip(figures["recall_of"], images, strict=True))
+        recalls = [f"{recall:.4f}" if n else "-" for recall, n in zip(figures["recall_of"], images, strict=True)]
         low, high = figures["interval"]
         accuracy = (f"{figures['accuracy']:.4f}", f"{low:.4f} to {high:.4f}")
-        table.add_row(name or "(none)", f"{figures['images']:,}", *accuracy, *recalls)
+        table.add_row(name or "(none)", f"{figures['images']:,}", *accuracy, *recalls[: len(named)])
     return table
 
 
@@ -184,7 +196,13 @@ def _sweep_by_class(rows: list[dict[str, Any]], names: list[str]) -> None:
     if not classes:
         return
     shown = {metric.column: metric.label for metric in METRICS.values() if metric.column}
-    by_class = _table("best epoch, recall / precision by class", "trial", *names, *classes)
+    title = "best epoch, recall / precision by class"
+    if len(classes) > SHOWN_CLASSES:
+        title += f"; the {SHOWN_CLASSES} classes with the least recall in the first done trial, of {len(classes):,}"
+        first = next(row for row in rows if row["state"] == "done")
+        least = sorted(classes, key=lambda name: first[f"recall_{name}"])[:SHOWN_CLASSES]
+        classes = [name for name in classes if name in least]
+    by_class = _table(title, "trial", *names, *classes)
     over_all = _table("best epoch", "trial", *names, *shown.values())
     for row in rows:
         if row["state"] == "done":
@@ -224,8 +242,8 @@ def predictions(predictions, output: Path) -> None:
     """Print what was predicted, how often each class, and which files have no answer."""
     out.print(f"{len(predictions.ids):,} images predicted: {output}/submission.csv, probabilities.csv", markup=False)
     counts = Counter(predictions.probabilities.argmax(1).tolist()).most_common()
-    named = ", ".join(f"{predictions.class_names[label]} {n:,}" for label, n in counts[:CLASSES])
-    more = f", and {len(counts) - CLASSES:,} more classes" if len(counts) > CLASSES else ""
+    named = ", ".join(f"{predictions.class_names[label]} {n:,}" for label, n in counts[:SHOWN_CLASSES])
+    more = f", and {len(counts) - SHOWN_CLASSES:,} more" if len(counts) > SHOWN_CLASSES else ""
     if counts:
         out.print(f"classes: {named}{more}", markup=False)
     if predictions.resized:
@@ -243,15 +261,23 @@ def predictions(predictions, output: Path) -> None:
 def audit(found, tolerate: list[str]) -> None:
     """Print what is in a data set, and its problems, with those that `tolerate` lets pass marked."""
     f = found.findings
-    table = _table(f"{f['root']}  (content {f['data_hash']})", "split", "images", *f["class_names"], "sizes", "modes")
+    names = f["class_names"]
+    many = len(names) > SHOWN_CLASSES
+    columns = ["images a class"] if many else names
+    table = _table(f"{f['root']}  (content {f['data_hash']})", "split", "images", *columns, "sizes", "modes")
     for name, split in f["splits"].items():
-        per_class = split["per_class"] or ["-"] * len(f["class_names"])
+        per_class = ["-"] * len(columns)
+        if (counts := split["per_class"]) is not None:
+            per_class = (
+                [f"{len(names):,} classes, {min(counts):,} to {max(counts):,}"] if many else map("{:,}".format, counts)
+            )
         counted = [_counted(split[what]) for what in ("sizes", "modes")]
-        table.add_row(name, f"{split['images']:,}", *(f"{n:,}" if n != "-" else n for n in per_class), *counted)
+        table.add_row(name, f"{split['images']:,}", *per_class, *counted)
     out.print(table)
-    statistics = _table("training pixels in [0, 1]", "class", "mean R", "G", "B", "std R", "G", "B")
-    rows = zip([*f["class_names"], "all"], [*f["train_pixels"]["per_class"], f["train_pixels"]["all"]], strict=True)
-    for name, row in rows:
+    title = "training pixels in [0, 1]" + (f", the first {SHOWN_CLASSES} of {len(names):,} classes" if many else "")
+    statistics = _table(title, "class", "mean R", "G", "B", "std R", "G", "B")
+    own = list(zip(names, f["train_pixels"]["per_class"], strict=True))[:SHOWN_CLASSES]
+    for name, row in [*own, ("all", f["train_pixels"]["all"])]:
         statistics.add_row(name, *(f"{v:.4f}" for v in row["mean"] + row["std"]))
     out.print(statistics)
     out.print(f["alpha"]["verdict"], markup=False)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 BINS = 15  # number of bins of the calibration error
+SHOWN_CLASSES = 20  # most classes in a table on the terminal or a page; files hold all of them
 LEAST = 1e-12  # log loss counts smaller probabilities as this
 
 
@@ -91,6 +92,18 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[list[int]]:
     """Return the confusion matrix: counts by true class (rows) and predicted class (columns)."""
     k = probabilities.shape[1]
     return np.bincount(labels * k + probabilities.argmax(1), minlength=k * k).reshape(k, k).tolist()
+
+
+def worst(counts: Any, most: int) -> list[int]:
+    """Return the classes that a figure or table shows, in their own order: all, or the `most` with the least recall.
+
+    Args:
+        counts: (K, K), a confusion matrix. A class without images comes after those with some.
+    """
+    counts = np.asarray(counts)
+    images = counts.sum(1)
+    recall = np.where(images > 0, np.diag(counts) / np.maximum(images, 1), 2.0)
+    return sorted(np.argsort(recall, kind="stable")[:most].tolist())
 
 
 def better(monitor: str) -> str:

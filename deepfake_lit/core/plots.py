@@ -1,66 +1,89 @@
 """Figures of results and data, written as PNG files."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would change a notebook's way of showing figures
+from PIL import Image
+
+from deepfake_lit.core.metrics import worst
+
+WORST = 30  # most classes in a confusion matrix
+FIRST = 12  # most classes in a figure of images or spectra
+LONGEST = 24  # characters of a class's name
+SHEET_SIDE = 256  # pixels; larger images of a contact sheet are shrunk
 
 
 def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:
     """Draw a confusion matrix: counts in the cells, shaded by their share of the true class.
 
+    Of more than `WORST` classes those with the least recall are drawn, and a column for all other answers.
+
     Args:
         counts: int (K, K), rows are true classes, columns are predicted ones.
     """
-    counts = np.asarray(counts)
+    counts, names = np.asarray(counts), _short(class_names)
+    columns, k = names, min(len(names), WORST)
+    if len(names) > WORST:
+        chosen = worst(counts, WORST)
+        rows = counts[chosen]
+        counts = np.column_stack([rows[:, chosen], rows.sum(1) - rows[:, chosen].sum(1)])
+        title += f"\nthe {WORST} classes with the least recall, of {len(names):,}"
+        names = [names[i] for i in chosen]
+        columns = [*names, "others"]
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    k = len(class_names)
     side = max(4.2, 0.55 * k + 1.5)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if k <= 30:
-        for i, j in np.ndindex(k, k):
-            colour = "white" if share[i, j] > 0.55 else "black"
-            axes.text(j, i, counts[i, j], ha="center", va="center", color=colour, fontsize=10 if k <= 12 else 6)
-    axes.set_xticks(range(k), class_names, rotation=0 if max(map(len, class_names)) < 4 else 45)
-    axes.set_yticks(range(k), class_names)
+    for i, j in np.ndindex(*counts.shape):
+        colour = "white" if share[i, j] > 0.55 else "black"
+        axes.text(j, i, counts[i, j], ha="center", va="center", color=colour, fontsize=10 if k <= 12 else 6)
+    axes.set_xticks(range(len(columns)), columns, rotation=0 if max(map(len, columns)) < 4 else 45)
+    axes.set_yticks(range(k), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     _save(figure, path)
 
 
-def contact_sheet(path: Path, rows: list[np.ndarray], class_names: list[str]) -> None:
-    """Draw a row of images for each class, enlarged without interpolation so that single pixels are visible.
+def contact_sheet(path: Path, rows: Iterable[list[np.ndarray]], class_names: list[str]) -> None:
+    """Draw a row of images for each of the first `FIRST` classes, enlarged without interpolation so that single pixels
+    are visible. Images of more than `SHEET_SIDE` pixels are shrunk.
 
     Args:
-        rows: the images of each class, uint8 (n, H, W, 3).
+        rows: the images of each class, uint8 (H, W, 3); no more of them than needed are taken.
     """
-    columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(1.25 * columns + 0.8, 1.3 * len(rows) + 0.2), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes_row, images, name in zip(grid, rows, class_names, strict=True):
+    names = _short(class_names[:FIRST])
+    sheet = [[shrunk(image, SHEET_SIDE) for image in images] for _, images in zip(names, rows, strict=False)]
+    columns = max(map(len, sheet))
+    figure = Figure(figsize=(1.25 * columns + 0.8, 1.3 * len(sheet) + 0.2), layout="constrained")
+    grid = figure.subplots(len(sheet), columns, squeeze=False)
+    for axes_row, images, name in zip(grid, sheet, names, strict=True):
         for i, axes in enumerate(axes_row):
             axes.set(xticks=[], yticks=[])
             axes.set_frame_on(False)
             if i < len(images):
                 axes.imshow(images[i], interpolation="nearest")
         axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
+    if len(class_names) > FIRST:
+        figure.suptitle(_first_of(class_names))
     _save(figure, path, dpi=150)
 
 
-def spectra(path: Path, mean_log: np.ndarray, class_names: list[str]) -> None:
+def spectra(path: Path, mean_log: np.ndarray, mean: np.ndarray, class_names: list[str]) -> None:
     """Draw each class's mean log-spectrum, its difference from the mean of all classes, and that one's radial average.
 
     Args:
-        mean_log: float (K, H, W), mean log10 of the power, zero frequency in the centre.
+        mean_log: float (k, H, W), mean log10 of the power of the first k classes, zero frequency in the centre.
+        mean: float (H, W), the same of all classes.
     """
-    k = len(class_names)
-    beyond = mean_log - mean_log.mean(0)
-    limit = np.abs(beyond).max() or 1
+    k, names = len(mean_log), _short(class_names)
+    beyond = mean_log - mean
+    limit = np.nanmax(np.abs(beyond)) or 1
     figure = Figure(figsize=(2.2 * k + 1, 7.4), layout="constrained")
     grid = figure.add_gridspec(3, k, height_ratios=(1, 1, 1.15))
-    low, high = np.percentile(mean_log, (1, 99.8))
+    low, high = np.nanpercentile(mean_log, (1, 99.8))
     for row, (images, style, label) in enumerate(
         (
             (mean_log, {"cmap": "magma", "vmin": low, "vmax": high}, "log10 power"),
@@ -73,15 +96,33 @@ def spectra(path: Path, mean_log: np.ndarray, class_names: list[str]) -> None:
             axes.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5) if i == 0 else ())
             axes.tick_params(labelsize=7)
             if row == 0:
-                axes.set_title(f"class {class_names[i]}")
+                axes.set_title(f"class {names[i]}")
         figure.colorbar(shown, ax=axes_row, label=label, shrink=0.85)
     axes = figure.add_subplot(grid[2, :])
-    for name, image in zip(class_names, beyond, strict=True):
+    for name, image in zip(names, beyond, strict=False):
         axes.plot(*radial_average(image), label=f"class {name}", linewidth=1.6)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(xlabel="spatial frequency (cycles a pixel)", ylabel="log10 power beyond the mean", xlim=(0, 0.5))
     axes.legend(ncols=k, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
+    if len(class_names) > k:
+        figure.suptitle(_first_of(class_names))
     _save(figure, path, dpi=130)
+
+
+def _short(names: list[str]) -> list[str]:
+    """Return names that fit a figure; a dollar sign would begin a formula."""
+    cut = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in names]
+    return [name.replace("$", r"\$") for name in cut]
+
+
+def _first_of(class_names: list[str]) -> str:
+    return f"the first {FIRST} of {len(class_names):,} classes"
+
+
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image uint8 (H, W, 3) with sides of at most so many pixels, means of whole blocks of its own."""
+    factor = -(-max(image.shape[:2]) // side)
+    return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
 
 
 def radial_average(image: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Audit of a data set: counts, sizes, modes, alpha, duplicates, colour statistics, spectra."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from scipy import fft
 from deepfake_lit.core import plots
 from deepfake_lit.core.console import progress
 from deepfake_lit.core.files import write_json
+from deepfake_lit.core.system import batch_of
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.copies import turned_copies
 from deepfake_lit.data.images import ImageData, SplitImages, open_data
@@ -21,7 +23,8 @@ from deepfake_lit.data.sources import open_source
 from deepfake_lit.settings.schema import DataConfig
 
 SHEET = 8  # images per class in the contact sheet
-CHUNK = 500  # images processed at once
+MOST = 500  # images processed at once; fewer where they are large
+SPECTRUM = 512  # pixels; of a larger image the spectrum is that of its centre
 
 
 @dataclass
@@ -59,10 +62,10 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
     }
     write_json(folder / "audit.json", findings)
     examples = [np.flatnonzero(train.labels == c)[:SHEET] for c in range(len(data.class_names))]
-    plots.contact_sheet(
-        folder / "contact_sheet.png", [train.pixels[train.rows[rows]] for rows in examples], data.class_names
-    )
-    plots.spectra(folder / "spectra.png", mean_log_spectra(train, len(data.class_names)), data.class_names)
+    images = ([train.pixels[row] for row in train.rows[rows]] for rows in examples)
+    plots.contact_sheet(folder / "contact_sheet.png", images, data.class_names)
+    spectra = mean_log_spectra(train, len(data.class_names), plots.FIRST)
+    plots.spectra(folder / "spectra.png", *spectra, data.class_names)
     return Audit(findings, folder)
 
 
@@ -95,17 +98,18 @@ def alpha_finding(data: ImageData) -> dict[str, Any]:
 
 def pixel_statistics(split: SplitImages, num_classes: int) -> dict[str, Any]:
     """Return mean and standard deviation of R, G, B in [0, 1] over all pixels, for the whole split and each class."""
-    sums, squares = np.zeros((2, num_classes, 3))
     values = np.arange(256, dtype=np.float64) / 255
-    for start in progress(range(0, len(split), CHUNK), "colour statistics", len(split), CHUNK):
-        pixels = split.pixels[split.rows[start : start + CHUNK]]
-        labels = split.labels[start : start + CHUNK]
+    # histograms are exact, and faster than sums of squares in float64
+    histograms = np.zeros((num_classes, 3, 256), np.int64)
+    step = batch_of(16 * math.prod(split.pixels.shape[1:3]), MOST)  # 3 bytes of the pixels, copied, and 8 of an index
+    for start in progress(range(0, len(split), step), "colour statistics", len(split), step):
+        pixels = split.pixels[split.rows[start : start + step]]
+        labels = split.labels[start : start + step]
         for c in np.unique(labels):
             planes = pixels[labels == c].reshape(-1, 3)
-            for plane in range(3):  # a histogram is exact, and faster than sums of squares in float64
-                histogram = np.bincount(planes[:, plane], minlength=256)
-                sums[c, plane] += histogram @ values
-                squares[c, plane] += histogram @ values**2
+            for plane in range(3):
+                histograms[c, plane] += np.bincount(planes[:, plane], minlength=256)
+    sums, squares = histograms @ values, histograms @ values**2
     counts = np.bincount(split.labels, minlength=num_classes)[:, None] * np.prod(split.pixels.shape[1:3])
 
     def moments(total, square, count) -> dict[str, list[float]]:
@@ -118,22 +122,37 @@ def pixel_statistics(split: SplitImages, num_classes: int) -> dict[str, Any]:
     }
 
 
-def mean_log_spectra(split: SplitImages, num_classes: int) -> np.ndarray:
-    """Return float64 (K, H, W): each class's mean log10 power spectrum of the luma, zero frequency in the centre.
+def mean_log_spectra(split: SplitImages, num_classes: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean log10 power spectra of the luma, zero frequency in the centre, of images or their centres.
 
     Before the transform the mean is subtracted and a Hann window applied. Otherwise the cross that an image's borders
     cause would hide the generators' traces.
+
+    Args:
+        most: number of classes whose own spectra are wanted; None: all.
+
+    Returns:
+        float64 (k, H, W) of the first k classes, NaN for one without images; and float64 (H, W), the mean of the
+        classes with images, each with the same weight.
     """
-    height, width = split.pixels.shape[1:3]
+    height, width = (min(side, SPECTRUM) for side in split.pixels.shape[1:3])
+    top, left = ((side - own) // 2 for side, own in zip(split.pixels.shape[1:3], (height, width), strict=True))
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
-    total = np.zeros((num_classes, height, width))
-    for start in progress(range(0, len(split), CHUNK), "spectra", len(split), CHUNK):
-        luma = split.pixels[split.rows[start : start + CHUNK]].astype(np.float32) @ np.array(LUMA, np.float32) / 255
+    own = np.zeros((min(num_classes, most or num_classes), height, width))
+    mean = np.zeros((height, width))
+    counts = np.bincount(split.labels, minlength=num_classes)
+    step = batch_of(48 * height * width, MOST)  # float32 planes, their luma and its complex transform
+    for start in progress(range(0, len(split), step), "spectra", len(split), step):
+        centres = split.pixels[:, top : top + height, left : left + width]  # a view
+        luma = centres[split.rows[start : start + step]].astype(np.float32) @ np.array(LUMA, np.float32) / 255
         luma = (luma - luma.mean((1, 2), keepdims=True)) * window
         power = np.abs(fft.fft2(luma, workers=-1)) ** 2
         spectrum = np.log10(power + 1e-8)
-        labels = split.labels[start : start + CHUNK]
+        labels = split.labels[start : start + step]
         for c in np.unique(labels):
-            total[c] += spectrum[labels == c].sum(0)
-    counts = np.bincount(split.labels, minlength=num_classes)
-    return fft.fftshift(total / counts[:, None, None], axes=(1, 2))
+            total = spectrum[labels == c].sum(0) / counts[c]
+            mean += total / np.count_nonzero(counts)
+            if c < len(own):
+                own[c] += total
+    own[counts[: len(own)] == 0] = np.nan
+    return fft.fftshift(own, axes=(1, 2)), fft.fftshift(mean)

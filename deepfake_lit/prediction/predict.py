@@ -49,9 +49,9 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     """Probabilities of every image, written to `cfg.output`.
 
     Writes `submission.csv` (`image_id,label`), `probabilities.csv` (one column a class, and the name of the answer
-    where classes have names) and, where files have no answer, `unreadable.csv`. The order is that of `sample_submission.csv`
-    or the CSV, else by file name. Images are decoded as they are needed: of all of them memory holds the names and
-    the answers, 4 bytes a class.
+    where classes have names) and, where files have no answer, `unreadable.csv`. The order is that of
+    `sample_submission.csv` or the CSV, else by file name. Images are decoded as they are needed: of all of them memory
+    holds the names and the answers, 4 bytes a class.
 
     Raises:
         UserError: the checkpoints or the images cannot be found or do not fit each other.

@@ -47,7 +47,9 @@ STYLE = {
     "grid.color": INK,
 }
 WIDTH, HEIGHT = 5.6, 3.4  # inches
+MOST = 100  # rows in a plot that has a line for each
 SMALL = 0.1  # a difference in accuracy
+ROOM = 60  # characters of all classes' names that fit below an axis side by side
 LONG = 36  # characters: two labels of this length do not fit side by side
 
 
@@ -192,7 +194,7 @@ def _a_row_each(axes: Axes, labels: list[str]) -> None:
 def claimed_differences(found: list[Claim]) -> str | None:
     """Draw claimed and measured differences, one per line. Claims of `SMALL` or more are left out: they would squeeze
     the others."""
-    drawn = [c for c in found if c.m.difference is not None and abs(c.middle) < SMALL]
+    drawn = [c for c in found if c.m.difference is not None and abs(c.middle) < SMALL][:MOST]
     if not drawn:
         return None
     figure = Figure(figsize=(WIDTH, 1.1 + 0.42 * len(drawn)), layout="constrained")
@@ -224,6 +226,8 @@ def differences(rows: list[Measured], reference: str) -> str | None:
     drawn = sorted((m for m in rows if m.difference is not None), key=lambda m: -m.difference.value)
     if len(drawn) < 3:
         return None
+    if len(drawn) > MOST:  # of a sweep of a thousand trials the ends say most
+        drawn = drawn[: MOST // 2] + drawn[-MOST // 2 :]
     labels = [textwrap.fill(m.row.label, LONG) for m in drawn]
     lines = max(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(WIDTH, 1 + (0.06 + 0.14 * lines) * len(drawn)), layout="constrained")
@@ -239,18 +243,18 @@ def differences(rows: list[Measured], reference: str) -> str | None:
 
 
 @in_style
-def recalls(measured: Measured, reported: list[float] | None, class_names: list[str]) -> str:
-    """Draw the recall of each class, the mean over seeds, beside the reported one. Bars span the lowest to the highest
-    seed; those of a single run are Wilson's 95 % interval over the images."""
+def recalls(measured: Measured, reported: list[float] | None, class_names: list[str], chosen: list[int]) -> str:
+    """Draw the recall of the chosen classes, the mean over seeds, beside the reported one. Bars span the lowest to the
+    highest seed; those of a single run are Wilson's 95 % interval over the images."""
     results = [run.result.figures("last", measured.row.view) for run in distinct(measured.row.done)]
-    values = np.array([result["recall_of"] for result in results])
+    values = np.array([result["recall_of"] for result in results])[:, chosen]
     figure, axes = _axes(xlabel="class", ylabel="recall", ylim=(0, 1.02))
-    places = np.arange(len(class_names))
+    places = np.arange(len(chosen))
     width = 0.38 if reported else 0.6
     mean = values.mean(0)
     ends = np.stack([values.min(0), values.max(0)])
     if len(values) == 1:
-        images = np.sum(results[0]["confusion"], 1)
+        images = np.sum(results[0]["confusion"], 1)[chosen]
         ends = np.array([wilson_interval(*each) for each in zip(mean, images, strict=True)]).T
     errors = np.maximum(np.abs(ends - mean), 0)
     shown = {"yerr": errors, "capsize": 3, "ecolor": INK, "label": "measured", "color": COLOURS[0]}
@@ -258,7 +262,8 @@ def recalls(measured: Measured, reported: list[float] | None, class_names: list[
     if reported:
         axes.bar(places + width / 2, reported, width, label="reported", color=COLOURS[1], alpha=0.75, hatch="//")
         axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    axes.set_xticks(places, class_names)
+    names = [textwrap.shorten(class_names[i], LONG, placeholder="...") for i in chosen]
+    axes.set_xticks(places, names, rotation=0 if sum(map(len, names)) < ROOM else 90)
     axes.grid(axis="x", visible=False)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return _svg(figure, f"Recall by class: {measured.row.label}")

@@ -23,6 +23,7 @@ from deepfake_lit.prediction.trained import Trained, load_trained
 from deepfake_lit.report.measure import Measured, which
 
 SHOWN = 6
+LARGEST = 800  # pixels; larger pictures are shrunk
 
 
 @dataclass
@@ -79,7 +80,7 @@ def _thumbnail(split: SplitImages, image_id: str, probability: float) -> Picture
 
 def _png(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(plots.shrunk(pixels, LARGEST)).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -146,7 +147,8 @@ def spectra(data: ImageData) -> Picture:
     split = data.splits["validation"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spectra.png"
-        plots.spectra(path, mean_log_spectra(split, len(data.class_names)), data.class_names)
+        spectra = mean_log_spectra(split, len(data.class_names), plots.FIRST)
+        plots.spectra(path, *spectra, data.class_names)
         content = path.read_bytes()
     caption = f"Mean log-spectra of the {len(split):,} validation images, by class"
     return Picture("data:image/png;base64," + base64.b64encode(content).decode(), caption)

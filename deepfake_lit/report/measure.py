@@ -185,7 +185,7 @@ def _mean(values) -> float:
 
 def right(run: Run, key: str) -> np.ndarray:
     """Return whether each image is right: bool (N,), in the order of the run's images."""
-    return run.probabilities(key).argmax(1) == run.predictions["labels"]
+    return run.answers(key) == run.predictions["labels"]
 
 
 def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:

@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 from deepfake_lit.core.console import duration, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
-from deepfake_lit.core.metrics import METRICS, Metric
+from deepfake_lit.core.metrics import METRICS, SHOWN_CLASSES, Metric
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
@@ -206,7 +206,9 @@ def _data(every: list[Measured]) -> str:
     for r in results:
         fold = r.config.get("data", {}).get("fold")
         which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
-        names = ", ".join(r.data["class_names"])
+        names = ", ".join(r.data["class_names"][:SHOWN_CLASSES])
+        if (more := len(r.data["class_names"]) - SHOWN_CLASSES) > 0:
+            names += f" and {more:,} more"
         warned = "".join(f"; {line}" for line in r.data.get("shortcuts", ()))
         texts.append(f"{r.best['images']:,} {which} of the classes {names} (data {r.data['hash'][:8]}){warned}")
     return "Measured on " + "; and on ".join(dict.fromkeys(texts))

@@ -31,17 +31,29 @@ class Run:
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        """The arrays of `predictions.npz`, read once; UserError if the file is missing or damaged."""
+        """The arrays of `predictions.npz`, read once; of probabilities the likeliest class alone stays in memory.
+
+        UserError if the file is missing or damaged.
+        """
+        arrays = self._arrays()
+        return {name: a.argmax(1) if name.startswith("probabilities") else a for name, a in arrays.items()}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
         return read_predictions(Path(self.folder) / "predictions.npz")
 
-    def probabilities(self, which: str) -> np.ndarray:
-        """Return probabilities, float (N, K), for "last" or "last_tta".
+    def answers(self, which: str) -> np.ndarray:
+        """Return the likeliest class of each image, int64 (N,), for "last" or "last_tta".
 
         What is not stored equals "last": a baseline has one state, and the published runs of a sweep lack views that
         are the image alone.
         """
         name = f"probabilities_{which}"
         return self.predictions[name if name in self.predictions else "probabilities_last"]
+
+    def probabilities(self, which: str) -> np.ndarray:
+        """Return probabilities, float (N, K), as `answers`; they are read from the file each time."""
+        arrays = self._arrays()
+        return arrays.get(f"probabilities_{which}", arrays["probabilities_last"])
 
     @property
     def is_random(self) -> bool:

@@ -21,6 +21,7 @@ from deepfake_lit.baselines.features import (
     spectrum,
 )
 from deepfake_lit.baselines.moments import dct_moments
+from deepfake_lit.core import system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import open_data
 from deepfake_lit.settings.schema import DataConfig
@@ -230,3 +231,12 @@ def test_extracting_in_parallel_keeps_the_order(samples, tmp_path):
     features = {"histogram": {"bins": 8}, "spectrum": {"bins": 4}}
     together = extract(features, split, "rgb")
     np.testing.assert_allclose(together, features_of(features, split.pixels[split.rows], None, "rgb"), atol=1e-6)
+
+
+def test_features_do_not_depend_on_how_many_images_fit_the_memory(samples, tmp_path, monkeypatch):
+    split = open_data(DataConfig(root=str(samples)), tmp_path).splits["validation"]
+    some = {"histogram": {}, "pixels": {}}
+    expected = extract(some, split, "rgb"), cooccurrence(split.gather(slice(0, 6))[0])
+    monkeypatch.setattr(system, "AT_ONCE", 1)
+    np.testing.assert_array_equal(extract(some, split, "rgb"), expected[0])
+    np.testing.assert_array_equal(cooccurrence(split.gather(slice(0, 6))[0]), expected[1])

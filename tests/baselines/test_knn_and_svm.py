@@ -13,6 +13,7 @@ from deepfake_lit.baselines.distances import has_quick_int8, quantised_distances
 from deepfake_lit.baselines.knn import KNN
 from deepfake_lit.baselines.standardise import Standardise
 from deepfake_lit.baselines.svm import SVM
+from deepfake_lit.core import system
 from deepfake_lit.core.errors import UserError
 
 
@@ -134,3 +135,17 @@ def test_standardise_is_standard_scaler():
     ours = Standardise().fit(X)
     np.testing.assert_allclose(ours.transform(X), reference.transform(X.astype(np.float64)), atol=2e-6)
     assert not ours.transform(X)[:, 5].any()
+
+
+def test_answers_do_not_depend_on_how_many_rows_fit_the_memory(monkeypatch):
+    X, y = images(60)
+    Q, _ = images(20, seed=1)
+    scaled = Standardise().fit(X)
+    estimators = [KNN(3).fit(X, y), SVM().fit(scaled.transform(X), y)]
+    inputs = [Q, scaled.transform(Q)]
+    expected = [e.predict_proba(q) for e, q in zip(estimators, inputs, strict=True)]
+    monkeypatch.setattr(system, "AT_ONCE", 1)
+    np.testing.assert_allclose(Standardise().fit(X).mean_, scaled.mean_, rtol=1e-6)
+    np.testing.assert_array_equal(scaled.transform(Q), inputs[1])
+    for estimator, q, e in zip(estimators, inputs, expected, strict=True):
+        np.testing.assert_allclose(estimator.predict_proba(q), e, atol=1e-6)

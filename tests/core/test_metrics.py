@@ -84,3 +84,10 @@ def test_a_run_of_before_gets_a_new_metric(tmp_path, monkeypatch):
     assert "sureness" in rows[0]
     assert "0.84" in rows[1]
     assert table(tmp_path / "sweeps" / "multirun-0")[0]["sureness"] == pytest.approx(0.84)
+
+
+def test_the_worst_classes_come_in_their_own_order():
+    counts = np.diag([9, 1, 0, 5, 0]) + np.eye(5, k=1, dtype=int) * 5  # recall 0.64, 0.17, 0, 0.5, and no image
+    assert metrics.worst(counts, 5) == [0, 1, 2, 3, 4]
+    assert metrics.worst(counts, 3) == [1, 2, 3]
+    assert metrics.worst(counts, 4) == [0, 1, 2, 3]

@@ -1,15 +1,17 @@
 """The audit's findings, on made-up data whose truth is known."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from deepfake_lit.cli.main import COMMANDS
+from deepfake_lit.core import system
 from deepfake_lit.core.plots import radial_average
-from deepfake_lit.data.audit import audit, mean_log_spectra
-from deepfake_lit.data.images import open_data
+from deepfake_lit.data.audit import audit, mean_log_spectra, pixel_statistics
+from deepfake_lit.data.images import SplitImages, open_data
 from deepfake_lit.settings.schema import DataConfig
 
 
@@ -67,13 +69,50 @@ def test_spectrum_shows_a_periodic_trace(tmp_path):
         return np.clip(noise + wave, 0, 255).astype(np.uint8).repeat(3, 2)
 
     data = open_data(DataConfig(root=str(write_set(tmp_path / "images", image_of, each=8))), tmp_path / "cache")
-    spectra = mean_log_spectra(data.splits["train"], 2)
+    spectra, mean = mean_log_spectra(data.splits["train"], 2)
+    np.testing.assert_allclose(mean, spectra.mean(0))
     row, column = np.unravel_index((spectra[1] - spectra[0]).argmax(), (64, 64))
     assert row == 32
     assert abs(column - 32) == 8
     frequencies, _ = radial_average(spectra[1] - spectra[0])
     assert (frequencies > 0).all()
     assert frequencies.max() <= 0.5
+
+
+@pytest.mark.parametrize("at_once", [1, 2**19, 2**28])
+def test_memory_is_bounded_by_bytes(at_once, monkeypatch):
+    """Chunks of any size give the same, and what is worked on at once is no more than is allowed, or one image."""
+    monkeypatch.setattr(system, "AT_ONCE", at_once)
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (60, 64, 48, 3), np.uint8), np.arange(60) % 3
+    split = SplitImages("train", [""] * 60, labels, [""] * 60, np.arange(60), pixels, None, [])
+    tracemalloc.start()
+    statistics = pixel_statistics(split, 3)
+    spectra, mean = mean_log_spectra(split, 3, most=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < max(at_once, 2**19) + 2**20 or at_once > 2**20
+    assert statistics["all"]["mean"] == pytest.approx((pixels / 255).mean((0, 1, 2)).tolist())
+    assert statistics["per_class"][2]["std"] == pytest.approx((pixels[2::3] / 255).std((0, 1, 2)).tolist())
+    monkeypatch.setattr(system, "AT_ONCE", 2**28)
+    every, _ = mean_log_spectra(split, 3)
+    np.testing.assert_allclose(spectra, every[:2], rtol=1e-5)
+    np.testing.assert_allclose(mean, every.mean(0), rtol=1e-5)
+
+
+def test_a_table_of_many_classes_is_short(tmp_path, capsys):
+    root = tmp_path / "images"
+    for c in range(60):
+        for split in ("train", "validation"):
+            (root / split / f"class-{c:02}").mkdir(parents=True)
+            pixels = np.random.default_rng([c, len(split)]).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(root / split / f"class-{c:02}" / "a.png")
+    assert COMMANDS["audit"]([f"data.root={root}", f"output_dir={tmp_path / 'out'}"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") < 50
+    assert max(map(len, printed.splitlines())) < 200
+    assert "the first 20 of 60 classes" in printed
+    (written,) = tmp_path.glob("out/audit/*/audit.json")
+    assert len(json.loads(written.read_text())["train_pixels"]["per_class"]) == 60
 
 
 def test_exit_status_says_whether_a_run_would_stop(tmp_path, capsys):

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from deepfake_lit.cli.main import COMMANDS
+from deepfake_lit.core import hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.samples import write_samples
 from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
 from deepfake_lit.prediction.export import export
 from deepfake_lit.prediction.predict import PredictConfig, find_images, predict
+from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run
@@ -177,6 +179,28 @@ def test_evaluate_repeats_the_runs_figures(trained, samples, tmp_path):
     cfg.split = "test"
     with pytest.raises(UserError, match="labels exist in"):
         evaluate([checkpoint], cfg)
+
+
+def test_answers_do_not_depend_on_how_many_images_fit_the_memory(trained, samples, tmp_path, monkeypatch):
+    """Large images are asked for one by one."""
+    (checkpoint, _), result = trained
+    monkeypatch.setattr(system, "AT_ONCE", 1)
+    assert Predictor.load([checkpoint], hardware.resolve()).together((32, 32), 250) == 1
+    found = predict([checkpoint], on(samples / "validation", tmp_path, views=["identity"]))
+    stored = read_predictions(Path(result.folder) / "predictions.npz")
+    by_id = dict(zip(stored["ids"], stored["probabilities"], strict=True))
+    np.testing.assert_allclose(found.probabilities, [by_id[i] for i in found.ids], atol=1e-5)
+    cfg = EvaluateConfig(output=str(tmp_path / "evaluation"))
+    cfg.data.root = str(samples)
+    assert evaluate([checkpoint], cfg)["tta"]["confusion"] == result.best_tta["confusion"]
+
+
+def test_fewer_large_images_are_asked_for_at_once(trained):
+    for checkpoints in ([c] for c in trained[0]):
+        predictor = Predictor.load(checkpoints, hardware.resolve())
+        assert predictor.together((128, 128), 250) == 250  # what it always was
+        assert predictor.together((1024, 1024), 250) == 4
+        assert predictor.together((6000, 4000), 250) == 1
 
 
 @pytest.mark.slow

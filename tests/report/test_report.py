@@ -1,6 +1,7 @@
 """Tables, verdicts and the page, over made-up results and real runs of seconds."""
 
 import csv
+import dataclasses
 import json
 import re
 import time
@@ -328,3 +329,25 @@ def test_runs_of_one_configuration_are_one_row(settings, tmp_path):
 def test_no_runs_are_an_error(tmp_path):
     with pytest.raises(UserError, match="there are no runs"):
         report(ReportConfig(str(tmp_path)))
+
+
+def test_a_page_of_many_classes_shows_the_worst(tmp_path):
+    k = 300
+    labels = np.arange(2 * k) % k
+    answers = np.where(labels % 10 == 3, (labels + 1) % k, labels)
+    p = (0.9 * np.eye(k)[answers] + 0.1 / k).astype(np.float32)
+    figures = figures_of(p, labels)
+    folder = Path(made_up(tmp_path / "runs" / "net" / "a", 0.9, 0))
+    result = dataclasses.replace(
+        read_result(folder), **dict.fromkeys(("best", "last", "best_tta", "last_tta"), figures)
+    )
+    result.data["class_names"] = [f"class-{i:03}" for i in range(k)]
+    arrays = {"ids": np.array([f"i{n}" for n in range(2 * k)]), "labels": labels, "probabilities": p}
+    write_result(result, arrays | {"probabilities_last": p, "probabilities_last_tta": p})
+    page = report(ReportConfig(str(tmp_path), images=False)).read_text()
+    assert len(page) < 300_000
+    assert "The 20 classes with the least recall, of 300" in page
+    assert {f"class-{i:03}" for i in range(3, 203, 10)} <= set(re.findall(r"<th>(class-\d+)</th>", page))
+    assert page.count("<th>others</th>") == 1
+    assert "class-019 and 280 more" in page
+    assert len(json.loads((folder / "result.json").read_text())["last"]["confusion"]) == k

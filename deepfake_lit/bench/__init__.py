@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
+from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, memory, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Comparison
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import one_of
@@ -24,6 +24,7 @@ BENCHES: dict[str, Callable[[BenchConfig], Iterable[Comparison]]] = {
     "predict": commands.predict,
     "sweep": commands.sweep,
     "growth": growth.growth,
+    "memory": memory.memory,
     "knn": lambda cfg: baselines.compare("knn", cfg),
     "knn_standardised": lambda cfg: baselines.compare("knn_standardised", cfg),
     "svm": lambda cfg: baselines.compare("svm", cfg),

@@ -29,13 +29,16 @@ class BenchConfig:
     threads: int | None = None  # null: one per core
     growth: list[int] = field(default_factory=lambda: [12500, 50000, 200000])  # numbers of made-up images
     growth_runs: list[int] = field(default_factory=lambda: [20, 200, 2000])  # numbers of made-up runs
+    # made-up images of `memory`: number, side in pixels, classes
+    memory: list[list[int]] = field(default_factory=lambda: [[12500, 100, 5], [3000, 32, 1000], [48, 4000, 2]])
     output: str = "outputs/bench"
 
 
 @dataclass
 class Comparison:
-    """One row of a bench. Seconds are medians over repetitions or steps, in `growth` of a single call. Memory is the
-    peak of resident memory above that before the start, in `growth` anonymous memory at the end."""
+    """One row of a bench. Seconds are medians over repetitions or steps, in `growth` and `memory` of a single call.
+    Memory is the peak of resident memory above that before the start, in `growth` anonymous memory at the end, in
+    `memory` the peak of all processes of a command."""
 
     bench: str
     case: str  # what was done, such as "12,500 images"
@@ -116,8 +119,8 @@ def made(folder: str) -> Path:
     return Path(folder)
 
 
-def resident(which: str) -> float:
-    """Return this process's memory in bytes by its name in /proc/self/status, as "VmRSS"; NaN without that file."""
-    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
+def resident(which: str, process: int | str = "self") -> float:
+    """Return a process's memory in bytes by its name in /proc/<process>/status, as "VmRSS"; NaN without that file."""
+    with contextlib.suppress(OSError, StopIteration), open(f"/proc/{process}/status") as file:
         return next(int(line.split()[1]) * 1024.0 for line in file if line.startswith(which))
     return float("nan")

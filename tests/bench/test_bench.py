@@ -2,15 +2,17 @@
 
 import functools
 import json
+import sys
 
 import numpy as np
 import pytest
 from helpers.command_line import exit_status
 
-from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, training, utilisation
+from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, memory, training, utilisation
 from deepfake_lit.bench.timing import BenchConfig, Comparison, compared, in_a_process
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core import console
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training import steps
 
@@ -86,14 +88,46 @@ def test_both_sides_are_called_in_turn_and_compared():
     assert isinstance(row, Comparison)
 
 
+def _main(arguments: list[str]) -> int:
+    return exit_status(arguments) if arguments else 0
+
+
+def test_the_peak_is_that_of_all_processes(tmp_path):
+    child = "import time; held = bytearray(200 * 2**20); time.sleep(0.5)"
+    both = f"import subprocess, sys; held = bytearray(100 * 2**20); subprocess.run([sys.executable, '-c', {child!r}])"
+    command = [sys.executable, "-c", f"{both}; print('end'); sys.exit(3)"]
+    status, seconds, most, own = memory.peak(command, tmp_path / "log")
+    assert status == 3
+    assert 0.5 < seconds < 20
+    assert 300 * 2**20 < own < most < 400 * 2**20
+    assert (tmp_path / "log").read_text() == "end\n"
+
+
+def test_a_command_that_fails_is_said(tmp_path, monkeypatch):
+    def failed(command, log):
+        log.write_text("deepfake-lit: the disk is full\n")
+        return 2, 1.0, 1e9, 1e9
+
+    monkeypatch.setattr(memory, "peak", failed)
+    rows = list(memory.memory(BenchConfig(memory=[[6, 16, 2]], output=str(tmp_path))))
+    assert [row.case.split(",")[0] for row in rows] == ["audit", "train", "evaluate", "predict", "report", "export"]
+    assert all(row.note == "ended with status 2: deepfake-lit: the disk is full" and not row.same for row in rows)
+    with pytest.raises(UserError, match="at least three images a class"):
+        next(memory.memory(BenchConfig(memory=[[6, 16, 3]], output=str(tmp_path))))
+
+
 @pytest.mark.parametrize(
     "name",
-    ["loader", "step", "utilisation", "fed", "end_to_end", "overhead", "cache", "start", "predict", "sweep", "growth"],
+    [
+        *("loader", "step", "utilisation", "fed", "end_to_end", "overhead", "cache", "start", "predict", "sweep"),
+        *("growth", "memory"),
+    ],
 )
 def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypatch, capsys):
     """In this process, so that it can be made small; only `start` is about processes."""
     for place in (loader, training, endtoend, commands, growth, utilisation):
         monkeypatch.setattr(place, "in_a_process", lambda cfg, function, *arguments: function(*arguments))
+    monkeypatch.setattr(memory, "peak", lambda command, log: (_main(command[3:]), 1.0, 2e9, 1e9))
     monkeypatch.setattr(loader, "cores", lambda: 1)
     monkeypatch.setattr(training, "STEPS", {"deepfake_net": 1})
     for place in (training, steps):
@@ -113,7 +147,7 @@ def test_every_bench_runs_and_both_sides_agree(name, samples, tmp_path, monkeypa
     monkeypatch.setattr(commands, "ONE_BY_ONE", 5)
     monkeypatch.setattr(commands, "TRIALS", 2)
     monkeypatch.setattr("deepfake_lit.core.console.err", console.err)  # the overhead's is silent
-    small = ["repetitions=1", "threads=1", "growth=[300,600]", "growth_runs=[2,4]"]
+    small = ["repetitions=1", "threads=1", "growth=[300,600]", "growth_runs=[2,4]", "memory=[[24,32,2]]"]
     settings = [f"data.root={samples}", f"output={tmp_path / 'bench'}", *small]
     assert not COMMANDS["bench"]([name, *settings])
     rows = json.loads((tmp_path / "bench" / "bench.json").read_text())["rows"]

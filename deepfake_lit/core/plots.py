@@ -40,7 +40,8 @@ def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], tit
     for i, j in np.ndindex(*counts.shape):
         colour = "white" if share[i, j] > 0.55 else "black"
         axes.text(j, i, counts[i, j], ha="center", va="center", color=colour, fontsize=10 if k <= 12 else 6)
-    axes.set_xticks(range(len(columns)), columns, rotation=0 if max(map(len, columns)) < 4 else 45)
+    turned = {} if max(map(len, columns)) < 4 else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(columns)), columns, **turned)
     axes.set_yticks(range(k), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
@@ -96,7 +97,7 @@ def spectra(path: Path, mean_log: np.ndarray, mean: np.ndarray, class_names: lis
             axes.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5) if i == 0 else ())
             axes.tick_params(labelsize=7)
             if row == 0:
-                axes.set_title(f"class {names[i]}")
+                axes.set_title(f"class {names[i]}", fontsize=12 if max(map(len, names)) <= 12 else 8)
         figure.colorbar(shown, ax=axes_row, label=label, shrink=0.85)
     axes = figure.add_subplot(grid[2, :])
     for name, image in zip(names, beyond, strict=False):
@@ -109,10 +110,13 @@ def spectra(path: Path, mean_log: np.ndarray, mean: np.ndarray, class_names: lis
     _save(figure, path, dpi=130)
 
 
+def shortened(name: str, most: int = LONGEST) -> str:
+    """Return a name of at most `most` characters; names differ at their ends, so its middle is left out."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}...{name[2 - (most + 1) // 2 :]}"
+
+
 def _short(names: list[str]) -> list[str]:
-    """Return names that fit a figure; a dollar sign would begin a formula."""
-    cut = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in names]
-    return [name.replace("$", r"\$") for name in cut]
+    return [shortened(name).replace("$", r"\$") for name in names]  # a dollar sign would begin a formula
 
 
 def _first_of(class_names: list[str]) -> str:

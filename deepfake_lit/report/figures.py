@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from deepfake_lit.core.plots import shortened
 from deepfake_lit.report.claims import Claim
 from deepfake_lit.report.measure import Measured, distinct, which
 from deepfake_lit.report.rows import Run, Table
@@ -262,7 +263,7 @@ def recalls(measured: Measured, reported: list[float] | None, class_names: list[
     if reported:
         axes.bar(places + width / 2, reported, width, label="reported", color=COLOURS[1], alpha=0.75, hatch="//")
         axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    names = [textwrap.shorten(class_names[i], LONG, placeholder="...") for i in chosen]
+    names = [shortened(class_names[i]) for i in chosen]
     axes.set_xticks(places, names, rotation=0 if sum(map(len, names)) < ROOM else 90)
     axes.grid(axis="x", visible=False)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -60,3 +60,12 @@ def test_shrunk_images_are_whole():
     image = np.zeros((1000, 300, 3), np.uint8)
     assert plots.shrunk(image, 256).shape == (250, 75, 3)
     assert plots.shrunk(image, 1000) is image
+
+
+def test_names_are_shortened_in_their_middle():
+    assert plots.shortened("x" * 24) == "x" * 24
+    for most in (9, 24, 25):
+        short = plots.shortened("generator" + "x" * 50 + "-17", most)
+        assert len(short) == most
+        assert short.startswith("gen")
+        assert short.endswith("-17")

@@ -79,12 +79,15 @@ def evaluate(arguments: list[str]) -> None:
 def predict(arguments: list[str]) -> int:
     from deepfake_lit.prediction.predict import PredictConfig, predict
 
-    plain, cfg = settings(arguments, PredictConfig)
+    # A path is taken as it was typed: as a setting's value a folder 007 would be a number, and "[1] x" a broken list.
+    typed = [a for a in arguments if a.startswith("images=") and a[7:] and Path(a[7:]).expanduser().exists()]
+    plain, cfg = settings([a for a in arguments if a not in typed], PredictConfig)
     from deepfake_lit.cli import show
     from deepfake_lit.prediction.inputs import are_images
 
-    if pictures := [a for a in plain if are_images(a)]:
-        cfg.images = [*(cfg.images if isinstance(cfg.images, list) else filter(None, [cfg.images])), *pictures]
+    pictures = [a for a in plain if are_images(a)]
+    given = cfg.images if isinstance(cfg.images, list) else filter(None, [cfg.images])
+    cfg.images = [*(a.removeprefix("images=") for a in typed), *given, *pictures]
     found = predict([a for a in plain if a not in pictures], cfg)
     show.predictions(found, Path(cfg.output))
     return 1 if found.unreadable else 0

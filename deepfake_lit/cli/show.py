@@ -248,14 +248,16 @@ def predictions(predictions, output: Path) -> None:
         out.print(f"classes: {named}{more}", markup=False)
     if predictions.resized:
         warn(f"{predictions.resized:,} images have another size than the training images and were resized")
-    for files, what in (
-        (predictions.unreadable, "images could not be read and are NOT in the submission"),
-        (predictions.skipped, "files were left out"),
+    for files, what, (one, several) in (
+        (predictions.unreadable, "image", ("could not be read and is", "could not be read and are")),
+        (predictions.skipped, "file", ("was left out and is", "were left out and are")),
     ):
-        if files:
-            shown = "; ".join(printable(f"{i or file} ({reason})") for i, file, reason in files[:SHOWN])
-            more = " ..." if len(files) > SHOWN else ""
-            warn(f"{len(files):,} {what}: {shown}{more}; all of them are in {output}/unreadable.csv")
+        if not files:
+            continue
+        count = f"{len(files):,} {what} {one}" if len(files) == 1 else f"{len(files):,} {what}s {several}"
+        shown = "; ".join(printable(f"{i or file} ({reason})") for i, file, reason in files[:SHOWN])
+        more = " ..." if len(files) > SHOWN else ""
+        warn(f"{count} NOT in the submission: {shown}{more}; all of them are in {output}/unreadable.csv")
 
 
 def audit(found, tolerate: list[str]) -> None:

@@ -179,7 +179,7 @@ class _Reader:
             else:
                 yield self._single(Path(os.path.normpath(own)))
         if not found:
-            raise UserError(f"images={text}: none of its lines is the path of an image")
+            raise UserError(f"images={text}: neither an image nor a list of images; none of its lines is a path")
 
     def _whole(self, source: Source, root: str) -> Iterator[Item]:
         """Yield the images of a folder or archive: those that a list in it names, else all."""

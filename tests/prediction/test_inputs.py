@@ -143,7 +143,7 @@ def test_what_is_not_taken_is_named_where_it_may_be_an_image(generators):
         ("{tmp}/notes", "images={tmp}/notes: no images found; there are other files, such as notes.md"),
         ("{tmp}/twice.csv", "the image id x stands there more than once"),
         ("{tmp}/binary.bin", "images={tmp}/binary.bin: neither a folder nor a readable .zip"),
-        ("{tmp}/gone.txt", "images={tmp}/gone.txt: none of its lines is the path of an image"),
+        ("{tmp}/gone.txt", "images={tmp}/gone.txt: neither an image nor a list of images; none of its lines is a path"),
     ],
 )
 def test_errors_speak_of_images(tmp_path, images, message):
@@ -185,9 +185,18 @@ def test_predict_answers_with_names(generators, checkpoint, tmp_path, capsys):
     assert all(f"{name} {n}" in out for name, n in zip(("ai", "nature"), counts, strict=True) if n)
     left = {row["file"]: row["reason"] for row in rows(tmp_path / "p" / "unreadable.csv")}
     assert left.keys() == {"images/broken.png", ".hidden.png"}
-    assert "1 images could not be read" in err
-    assert "1 files were left out: .hidden.png (a hidden file)" in err
+    assert "1 image could not be read and is NOT in the submission: images/broken" in err
+    assert "1 file was left out and is NOT in the submission: .hidden.png (a hidden file)" in err
     assert COMMANDS["predict"](arguments) == 0
+
+
+@pytest.mark.parametrize("name", ["007", "2024_01", "[1] x", "true", "a=b", "my folder (1)"])
+def test_a_path_is_taken_as_it_was_typed(name, checkpoint, tmp_path, monkeypatch):
+    put(tmp_path / name / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert COMMANDS["predict"]([checkpoint, f"images={name}", "output=p"]) == 0
+    assert [row["image_id"] for row in rows(tmp_path / "p" / "submission.csv")] == ["a"]
+    assert COMMANDS["predict"]([checkpoint, name, "output=p"]) == 0
 
 
 def test_a_name_that_is_no_text_is_answered_for(checkpoint, tmp_path):

@@ -83,7 +83,8 @@ def find_images(images: Any) -> Found:
         twice = Counter(ids).most_common(1)[0][0]
         raise UserError(f"images={_listed(given)}: the image id {twice} stands there more than once")
     places = [_below(root, item.place) for item in items]
-    return Found(reader.several, ids, [item.file for item in items], places, reader.skipped)
+    skipped = list(dict.fromkeys(reader.skipped))
+    return Found(reader.several, ids, [item.file for item in items], places, skipped)
 
 
 def _once(items: list[Item]) -> Iterator[Item]:
@@ -113,14 +114,13 @@ class _Reader:
 
     Attributes:
         roots: for each path the folder that ids are relative to where file names clash.
-        looked: the one folder that images were looked for in, if it is not the whole path.
+        skipped: as `Found`.
     """
 
     def __init__(self):
         self.several = Several()
         self.roots: list[str] = []
         self.skipped: list[tuple[str, str, str]] = []
-        self.looked = ""
         self._disk: dict[str, int] = {}  # numbers of the sources of single files, by drive
 
     def items(self, text: str) -> Iterator[Item]:
@@ -211,18 +211,15 @@ class _Reader:
         wanted = image_ids(source, name)
         number = self.several.number(source)
         inside = self._taken(source, folder)
-        self.looked = f"{folder}/" if inside else ""
         beside = f"{dirname(name)}/" if dirname(name) else ""
         places = _Places(inside or [n for n in self._taken(source) if n.startswith(beside)], (f"{folder}/", beside))
         used = set()
         for value in wanted:
             file = places.find(value)
             used.add(file)
-            outside = Path(root, beside, value)
-            if (
-                file is None and splitext(value)[1] and outside.is_file()
-            ):  # an absolute path, or one that begins with ..
-                yield self._single(Path(os.path.normpath(outside)))._replace(id=value)
+            other = file is None and isinstance(source, Folder) and splitext(value)[1]
+            if other and (path := Path(root, beside, value)).is_file():  # absolute, or beginning with ..
+                yield self._single(Path(os.path.normpath(path)))._replace(id=value)
             else:
                 yield Item(file and f"{number}/{file}", f"{root}/{file or value}", value)
         if inside:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from deepfake_lit.baselines.build import OWN
 from deepfake_lit.baselines.features import check_features, features_of
 from deepfake_lit.core.console import warn
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, check_finite
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.images import ImageData
@@ -45,6 +45,7 @@ class SavedBaseline:
     class_names: list[str]
     image_size: tuple[int, int]  # (height, width) of the files it was fitted on
     meta: dict[str, Any]
+    path: str  # of the file, for messages
 
     net = None  # it is no network
 
@@ -75,7 +76,9 @@ class SavedBaseline:
             seen = [apply_view(view, p).permute(0, 2, 3, 1).contiguous().numpy() for p in planes]
             X = features_of(self.features, seen[0], seen[1][..., 0] if len(seen) > 1 else None, self.channels)
             answers.append(torch.from_numpy(self.pipeline.predict_proba(X).astype(np.float32)))
-        return torch.stack(answers)
+        found = torch.stack(answers)
+        check_finite(found, self.path)
+        return found
 
 
 def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfig, data: ImageData) -> None:
@@ -156,7 +159,13 @@ def load_baseline(path: Path) -> SavedBaseline:
         check_features(meta["features"])
         height, width = meta["image_size"]
         return SavedBaseline(
-            content["pipeline"], meta["features"], meta["channels"], meta["class_names"], (height, width), meta
+            content["pipeline"],
+            meta["features"],
+            meta["channels"],
+            meta["class_names"],
+            (height, width),
+            meta,
+            str(path),
         )
     except UserError:
         raise

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 UNFINISHED = 75  # exit status of a command that was stopped and can be continued: EX_TEMPFAIL of sysexits.h
 
@@ -23,6 +24,19 @@ def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
     allowed = tuple(allowed)
     if value not in allowed:
         raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def check_finite(answers: Any, name: str) -> None:
+    """Raise `UserError` if a tensor of a checkpoint's answers has a NaN or infinity, which no label may be read from.
+
+    Args:
+        name: of the checkpoint.
+    """
+    if not bool(answers.isfinite().all()):
+        raise UserError(
+            f"{name} answers with NaN or infinity, so that it predicts nothing: its training has diverged, or its "
+            "precision does not suffice (precision=fp32); take another checkpoint"
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

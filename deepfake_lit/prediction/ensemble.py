@@ -1,5 +1,6 @@
 """How an ensemble predicts: its members, and what combines them, out of one checkpoint."""
 
+import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, check_finite
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.models.ensemble import build_combiner
 from deepfake_lit.prediction.checkpoint import ENTRY, tensors_below
@@ -29,6 +30,7 @@ class TrainedEnsemble:
     image_size: tuple[int, int]  # (height, width) of the files that it was fitted on
     config: Config
     meta: dict[str, Any]
+    path: str  # of the checkpoint, for messages
     net = None  # it is several
 
     @property
@@ -46,7 +48,9 @@ class TrainedEnsemble:
     @torch.inference_mode()
     def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
         logits = torch.stack([m.logits(pixels, transparency, views, machine) for m in self.members], 2)
-        return torch.stack([self.combiner(view) for view in logits])
+        found = torch.stack([self.combiner(view) for view in logits])
+        check_finite(found, self.path)
+        return found
 
     def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
         return torch.softmax(self.logits(pixels, transparency, views, machine), 2)
@@ -67,7 +71,7 @@ def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:
         weights, members, networks = checkpoint["state_dict"], [], 0
         for kept in meta["members"]:
             if "skops" in kept:
-                members.append(_baseline_from(kept["skops"]))
+                members.append(_baseline_from(path, kept["skops"]))
                 continue
             own = {f"net.{k}": v for k, v in tensors_below(f"net.members.{networks}.", weights).items()}
             members.append(trained_from(path, {ENTRY: kept[ENTRY], "state_dict": own}))
@@ -77,11 +81,11 @@ def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:
         height, width = meta["image_size"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    return TrainedEnsemble(members, combiner.eval(), class_names, (int(height), int(width)), config, meta)
+    return TrainedEnsemble(members, combiner.eval(), class_names, (int(height), int(width)), config, meta, str(path))
 
 
-def _baseline_from(content: Tensor) -> SavedBaseline:
+def _baseline_from(path: Path, content: Tensor) -> SavedBaseline:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "member.skops"
-        path.write_bytes(content.numpy().tobytes())
-        return load_baseline(path)
+        file = Path(folder) / "member.skops"
+        file.write_bytes(content.numpy().tobytes())
+        return dataclasses.replace(load_baseline(file), path=str(path))

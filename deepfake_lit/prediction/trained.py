@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, check_finite
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.models.build import build_model
@@ -29,6 +29,7 @@ class Trained:
     image_size: tuple[int, int]  # (height, width) of the files it was trained on
     config: Config
     meta: dict[str, Any]
+    path: str  # of the checkpoint, for messages
 
     @property
     def pixels(self) -> int:
@@ -52,7 +53,9 @@ class Trained:
             self.net.to(memory_format=torch.channels_last)
 
     def logits(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
-        return logits(self.net, self.preprocess, pixels, transparency, views, machine)
+        found = logits(self.net, self.preprocess, pixels, transparency, views, machine)
+        check_finite(found, self.path)
+        return found
 
     def probabilities(self, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware) -> Tensor:
         return torch.softmax(self.logits(pixels, transparency, views, machine), 2)
@@ -94,4 +97,4 @@ def trained_from(path: Path, checkpoint: dict[str, Any]) -> Trained:
         height, width = meta["image_size"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    return Trained(net.eval(), preprocess, class_names, (int(height), int(width)), config, meta)
+    return Trained(net.eval(), preprocess, class_names, (int(height), int(width)), config, meta, str(path))

@@ -111,11 +111,20 @@ def write_result(result: Result, predictions: dict[str, np.ndarray]) -> None:
 
     Args:
         predictions: `ids` str (N,), `labels` int64 (N,), and those of `ARRAYS` that the run has, float32 (N, K).
+
+    Raises:
+        UserError: a probability or figure is NaN or infinite; `result.json` is not written then.
     """
+    for name in ARRAYS.values():
+        if name in predictions and not np.isfinite(predictions[name]).all():
+            raise UserError(f"{result.folder}: {name} has NaN or infinity: the run has failed")
     write_predictions(Path(result.folder) / "predictions.npz", predictions)
     tree = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "folder"}
     tree = {name: value for name, value in tree.items() if value is not None or name in ALWAYS}
-    write_json(Path(result.folder) / "result.json", {"schema": SCHEMA, **tree})
+    try:
+        write_json(Path(result.folder) / "result.json", {"schema": SCHEMA, **tree}, finite=True)
+    except ValueError as error:
+        raise UserError(f"{result.folder}: a figure is NaN or infinite ({error}): the run has failed") from None
 
 
 def read_result(folder: Path) -> Result | None:

@@ -1,7 +1,6 @@
 """The state of a run (done, running, interrupted or failed), and the lock on its folder."""
 
 import contextlib
-import errno
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +8,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from deepfake_lit.core.errors import Unfinished, UserError
-from deepfake_lit.core.files import read_json, remove_partial, write_json
+from deepfake_lit.core.files import UNWRITABLE, read_json, remove_partial, write_json
 from deepfake_lit.results.provenance import now
 from deepfake_lit.results.result import Result, read_result
-
-UNWRITABLE = {  # errors that the user can fix, and how
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
-}
 
 
 class Busy(UserError):
@@ -103,6 +97,7 @@ def recorded_failure(folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             remedy = UNWRITABLE[error.errno]
             raise Unfinished(f"{folder}: {error.strerror}; {remedy}, and the same command goes on") from error
-        report = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        report = {"error": f"{kind}{error}", "traceback": traceback.format_exc()}
         write_json(folder / "failure.json", report | {"time": now()})
         raise

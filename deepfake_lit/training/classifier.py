@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import LOGGED, PER_CLASS
 from deepfake_lit.data.datamodule import Batch
 from deepfake_lit.settings.schema import Config
@@ -19,7 +20,7 @@ class Classifier(pl.LightningModule):
 
     It logs once per epoch: train/loss (of augmented, mixed batches), train/accuracy (against the first label of mixed
     images), val/loss (without class weights or smoothing, comparable between configurations), the metrics of `LOGGED`
-    and val/recall_<class>.
+    and val/recall_<class>. A loss or an answer that is not finite ends the run with a `UserError`.
 
     Args:
         net: maps images (B, C, H, W), or the logits (B, M, K) of an ensemble's members, to logits (B, K). Weights that
@@ -44,7 +45,7 @@ class Classifier(pl.LightningModule):
         # Sums over the epoch so far: losses, correct images, images. They are read once per epoch.
         self.train_sums = torch.zeros(3)
         self.val_loss = MeanMetric()
-        self._answers: list[tuple[Tensor, Tensor]] = []  # probabilities and labels of this validation
+        self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels of this validation
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -58,6 +59,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         loss, right, images = self._all_sums()
+        self._check("training loss", loss)
         self.log_dict({"train/loss": loss / images, "train/accuracy": right / images})
         self.train_sums = torch.zeros_like(self.train_sums)
 
@@ -75,16 +77,27 @@ class Classifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.net(batch.images).float()
         self.val_loss.update(soft_cross_entropy(logits, batch.targets), len(batch.labels))
-        self._answers.append((torch.softmax(logits, 1), batch.labels))
+        self._answers.append((logits, batch.labels))
 
     def on_validation_epoch_end(self) -> None:
-        probabilities, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._answers, strict=True))
+        logits, labels = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
+        loss = self.val_loss.compute()
+        self._check("answers for the validation images", logits, loss)
+        probabilities, labels = torch.softmax(logits, 1).cpu().numpy(), labels.cpu().numpy()
         values = {f"val/{name}": metric.compute(probabilities, labels) for name, metric in LOGGED.items()}
         recalls = PER_CLASS["recall_of"].compute(probabilities, labels)
         values |= {f"val/recall_{name}": recall for name, recall in zip(self.class_names, recalls, strict=True)}
-        self.log_dict(values | {"val/loss": self.val_loss.compute()})
+        self.log_dict(values | {"val/loss": loss})
         self._answers.clear()
         self.val_loss.reset()
+
+    def _check(self, what: str, *values: Tensor) -> None:
+        """Raise `UserError` if the training has diverged. To ask this of every step would make each wait for a GPU."""
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise UserError(
+                f"the training diverged in epoch {self.current_epoch + 1}: the {what} became NaN or infinite; lower "
+                "optimizer.lr, set trainer.gradient_clip=1, or trainer.precision=fp32"
+            )
 
     def configure_optimizers(self):
         if not any(p.requires_grad for p in self.net.parameters()):

@@ -43,7 +43,7 @@ class Baselines(Callback):
         """Check every baseline before any data is read.
 
         Raises:
-            UserError: a feature, estimator or setting that does not exist.
+            UserError: a feature, estimator, setting or device that does not exist.
         """
         self.cfg = cfg
         self.results: list[Result] = []

@@ -8,7 +8,7 @@ from deepfake_lit.bench import baselines, commands, endtoend, growth, loader, me
 from deepfake_lit.bench.timing import BenchConfig, Comparison
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import one_of
-from deepfake_lit.core.files import write_json
+from deepfake_lit.core.files import check_writable, write_json
 from deepfake_lit.core.system import cores
 from deepfake_lit.results.provenance import code_version, versions
 
@@ -39,6 +39,7 @@ def bench(names: list[str], cfg: BenchConfig) -> list[Comparison]:
     """
     for name in names:
         one_of("bench", name, BENCHES)
+    check_writable(Path(cfg.output))
     rows: list[Comparison] = []
     for name in names or BENCHES:
         with console.working(name):

@@ -1,10 +1,23 @@
 """The device, precision and memory format that this machine computes in, and how a result describes them."""
 
+import re
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
+from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.system import cores, cpu_name
+
+# what a user may ask for -> the devices that it may mean, first choice first
+ACCELERATORS = {
+    "auto": ("cuda", "mps", "cpu"),
+    "cpu": ("cpu",),
+    "gpu": ("cuda", "mps"),
+    "cuda": ("cuda",),
+    "mps": ("mps",),
+}
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,14 @@ def resolve(accelerator: str = "auto", precision: str = "auto", channels_last: b
 
     The default is bf16 on a GPU that has it and on a CPU with AVX512-bf16 or AMX instructions, else fp32. channels_last
     is the default on CUDA and wherever precision is not fp32: on a CPU in fp32 its weight gradients are slower.
+
+    Raises:
+        UserError: there is no such device here, or it does not compute in this precision.
     """
+    one_of("precision", precision, PRECISIONS)
     device = _device(accelerator)
+    if precision == "fp16" and device == "cpu":
+        raise UserError("precision=fp16 needs a GPU, and this would run on the CPU; choose bf16, fp32 or auto")
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp32"
     if channels_last is None:
@@ -45,11 +64,36 @@ def resolve(accelerator: str = "auto", precision: str = "auto", channels_last: b
 
 
 def _device(accelerator: str) -> str:
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "cuda"
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return "mps"
-    return "cpu"
+    one_of("accelerator", accelerator, ACCELERATORS)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    for device in ACCELERATORS[accelerator]:
+        if there[device]:
+            return device
+    raise UserError(
+        f"accelerator={accelerator}: torch finds no such device on this machine; leave the setting out, or choose cpu"
+    )
+
+
+def check_devices(devices: Any, device: str) -> None:
+    """Check the setting `trainer.devices` against the devices of this machine. On a CPU a device is a process.
+
+    Raises:
+        UserError: it is neither a number of devices nor a list of them, or there are fewer.
+    """
+    if devices == "auto":
+        return
+    name, text = f"trainer.devices={devices}", str(devices)
+    listed = re.fullmatch(r"\[?(\d+(?:, ?\d+)*,?)\]?", text) if "[" in text or "," in text else None
+    if listed is None and not re.fullmatch(r"-1|[1-9]\d*", text):
+        raise UserError(f"{name} must be auto, a number of devices, or a list of GPUs such as [0,1]")
+    if device == "cpu":
+        if listed or text == "-1":
+            raise UserError(f"{name} names GPUs, and this would run on the CPU; give a number of processes")
+        return
+    there = torch.cuda.device_count() if device == "cuda" else 1
+    wanted = max(int(n) for n in re.findall(r"\d+", listed[1])) + 1 if listed else int(text)
+    if wanted > there:
+        raise UserError(f"{name}: this machine has {there} of them; give at most {there}, or auto for one")
 
 
 def _has_bf16(device: str) -> bool:

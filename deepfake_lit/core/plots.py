@@ -14,6 +14,8 @@ FIRST = 12  # most classes in a figure of images or spectra
 LONGEST = 24  # characters of a class's name
 SHEET_SIDE = 256  # pixels; larger images of a contact sheet are shrunk
 
+from deepfake_lit.core.files import atomic
+
 
 def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:
     """Draw a confusion matrix: counts in the cells, shaded by their share of the true class.
@@ -143,5 +145,5 @@ def radial_average(image: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.nd
 
 
 def _save(figure, path: Path, dpi: int = 130) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with atomic(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=dpi)

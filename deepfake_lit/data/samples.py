@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic, named
 
 CLASSES = 5
 SPLITS = ("train", "validation", "test")  # the position is part of every image's seed, so only append
@@ -65,7 +66,8 @@ def write_samples(
         for index in range(count):
             rng = np.random.default_rng([seed, number, index])
             image_id, label = str(uuid.UUID(bytes=rng.bytes(16), version=4)), index % CLASSES
-            _image(label, image_size, rng).save(root / split / f"{image_id}.png")
+            with named(root / split):
+                _image(label, image_size, rng).save(root / split / f"{image_id}.png")
             rows.append((image_id, label))
         # The fourth number separates this random stream from those of the images, which have three.
         order = np.random.default_rng([seed, number, count, 1]).permutation(count)
@@ -79,7 +81,7 @@ def write_samples(
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

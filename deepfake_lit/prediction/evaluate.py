@@ -10,7 +10,7 @@ import numpy as np
 from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError, one_of
-from deepfake_lit.core.files import write_json
+from deepfake_lit.core.files import check_writable, write_json
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.data.manifest import SPLITS, read_manifest
 from deepfake_lit.data.problems import Problems
@@ -74,6 +74,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     if known and "train" in chosen:
         warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
 
+    check_writable(output)
     splits = [data.splits[name] for name in chosen]
     answers = [predictor.on_split(split, cfg.views, cfg.batch_size) for split in splits]
     plain, tta = (np.concatenate([pair[i].numpy() for pair in answers]) for i in (0, 1))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.files import atomic, check_writable
 from deepfake_lit.prediction.trained import Trained, load_trained
 
 
@@ -50,7 +51,7 @@ def export(checkpoint: Path, output: Path) -> float:
     planes = 4 if trained.preprocess.channels == "rgba" else 3
     noise = np.random.default_rng(0).integers(0, 256, (3, *trained.image_size, planes), np.uint8)
     model = Deployed(trained).eval()
-    output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(output.parent)
     program = torch.onnx.export(
         model,
         (torch.from_numpy(noise),),
@@ -62,7 +63,8 @@ def export(checkpoint: Path, output: Path) -> float:
     )
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"class_names": ",".join(trained.class_names)})
-    onnx.save(proto, output)
+    with atomic(output, "wb") as file:
+        file.write(proto.SerializeToString())
 
     session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
     worst = 0.0

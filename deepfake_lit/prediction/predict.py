@@ -9,7 +9,7 @@ import numpy as np
 
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.core.files import atomic
+from deepfake_lit.core.files import atomic, check_writable
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.prediction.inputs import find_images
@@ -65,6 +65,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     present = [row for row in zip(found.files, found.ids, found.places, strict=True) if row[0] is not None]
     size = predictor.members[0].image_size
     step = predictor.together(size, cfg.batch_size)
+    check_writable(Path(cfg.output))
 
     done: list[str] = []
     p = np.empty((len(present), len(predictor.class_names)), np.float32)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.core.files import read_json, write_json
+from deepfake_lit.core.files import atomic, read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
-from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.files import read_predictions, write_predictions
 from deepfake_lit.results.state import failure
 from deepfake_lit.settings.identity import digest, of_role
 from deepfake_lit.settings.schema import Config
@@ -79,7 +79,8 @@ def _keep_last_epoch(path: Path) -> None:
     arrays = read_predictions(path)
     last, views = arrays["probabilities_last"], arrays.get("probabilities_last_tta")
     further = {} if views is None or np.array_equal(views, last) else {"probabilities_last_tta": views}
-    np.savez_compressed(path, ids=arrays["ids"], labels=arrays["labels"], probabilities_last=last, **further)
+    kept = {name: arrays[name] for name in ("ids", "labels")} | {"probabilities_last": last}
+    write_predictions(path, kept | further)
 
 
 def _copy(folder: Path, target: Path, source: Path) -> None:
@@ -90,7 +91,8 @@ def _copy(folder: Path, target: Path, source: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         if (folder / name).exists():
-            shutil.copyfile(folder / name, target / name)
+            with open(folder / name, "rb") as file, atomic(target / name, "wb") as copied:
+                shutil.copyfileobj(file, copied)
     write_json(target / "result.json", without_paths(json.loads((folder / "result.json").read_text()), source))
 
 

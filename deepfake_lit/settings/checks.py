@@ -70,6 +70,9 @@ def check(cfg: Config) -> None:
         require(m.clip is None or m.clip > 0, "model.clip must be above 0")
     require(cfg.init_weights is None or cfg.init_from is not None, "init_weights belongs to an init_from")
     require(cfg.init_from is None or m.kind != "none", "init_from needs a network: model=none has no weights")
+    if m.kind == "timm":
+        require(m.pretrained_file is None or m.pretrained, "model.pretrained_file belongs to model.pretrained=true")
+        require(m.pretrained_digest is None or m.pretrained_file is not None, "model.pretrained_digest has no file")
     if m.kind == "ensemble":
         _check_ensemble(cfg, require)
 
@@ -83,6 +86,10 @@ def check(cfg: Config) -> None:
     require(cfg.optimizer.lr > 0, "optimizer.lr must be above 0")
     require(cfg.seed >= 0, "seed must be 0 or more")
     require(t.max_epochs > 0, "trainer.max_epochs must be above 0")
+    for name in ("limit_train_batches", "limit_val_batches"):
+        _check_limit(f"trainer.{name}", getattr(t, name))
+    for name in ("accumulate_grad_batches", "num_nodes", "threads"):
+        require(getattr(t, name) is None or getattr(t, name) > 0, f"trainer.{name} must be above 0")
     require(t.early_stopping is None or t.early_stopping > 0, "trainer.early_stopping must be above 0")
     require(t.ema is None or 0 < t.ema < 1, "trainer.ema must lie between 0 and 1")
     require(t.swa is None or 0 <= t.swa < 1, "trainer.swa is a share of the epochs, from 0 up to 1")
@@ -121,6 +128,17 @@ def check_against_data(cfg: Config, class_count: int, image_size: tuple[int, int
         raise UserError(f"augment.crop={a.crop} must be less than the images' side, {min(height, width)}")
     if a.rot90 and height != width:
         raise UserError(f"augment.rot90 turns square images; these are {width} x {height}: set data.image_size")
+
+
+def _check_limit(name: str, value: Any) -> None:
+    """Check a number of batches, or a share of them, as Lightning takes it; without a batch there is no run."""
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and value > 0 and (value <= 1 or value % 1 == 0)):
+        raise UserError(
+            f"{name} is {value!r}; it must be a number of batches, 1 or more, or a share above 0, up to 1.0"
+        )
 
 
 def _check_class_weights(setting: Any, count: int) -> None:

@@ -49,7 +49,11 @@ class WhiteningCNNConfig:
 class TimmConfig:
     kind: str = "timm"
     name: str = MISSING  # any name in timm.list_models()
-    pretrained: bool = False
+    pretrained: bool = False  # start with timm's trained weights, which need network, or with those of a file
+    # file of such weights (.safetensors, .bin, .pth), for machines without network; null: timm downloads them
+    pretrained_file: str | None = setting(None, role="weights", since="2026-11-27")
+    # digest of the file, set by the run; another file is refused
+    pretrained_digest: str | None = setting(None, since="2026-11-27")
     dropout: float = 0.0
 
 

@@ -1,12 +1,15 @@
 """Construction of the module that a run trains, its initial weights and its data module."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from deepfake_lit.core import hardware
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import ImageData
@@ -45,12 +48,35 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
     """Build the classifier with the weights of `cfg.init_from`, or initialise it from (seed, "init") alone."""
     torch.manual_seed(derive(cfg.seed, "init") >> 1)
     net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
+    check_fits(net, cfg, data)
     if cfg.init_from:
         start_from(net, cfg, data)
     elif hasattr(net, "calibrate"):
         net.calibrate(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(CALIBRATION))
     weights = class_weights(cfg, data, data.splits["train"].labels)
     return Classifier(net, cfg, data.class_names, weights, machine.channels_last)
+
+
+def check_fits(net: nn.Module, cfg: Config, data: ImageData) -> None:
+    """Run a copy of the network once on blank images of the sizes that it will get.
+
+    Raises:
+        UserError: it cannot take images of one of these sizes.
+    """
+    trial = copy.deepcopy(net).eval()  # some networks keep tensors of a forward pass
+    sizes = [(cfg.data.image_size,) * 2 if cfg.data.image_size else data.size]
+    sizes += [(cfg.augment.window,) * 2] if cfg.augment.window else []
+    for height, width in sizes:
+        try:
+            with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                trial(torch.zeros(1, CHANNELS[cfg.data.channels], height, width))
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            own = (getattr(net, "pretrained_cfg", None) or {}).get("input_size")  # timm's networks say it
+            remedy = f"data.image_size={own[-1]}" if own else "data.image_size to a larger side, such as 64"
+            raise UserError(
+                f"model={cfg.model.kind} does not take images of {width} x {height}: set {remedy} ({reason})"
+            ) from None
 
 
 def class_weights(cfg: Config, data: ImageData, labels: np.ndarray) -> list[float] | None:

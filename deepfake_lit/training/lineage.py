@@ -13,7 +13,7 @@ from deepfake_lit.baselines.saved import baseline_digest
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import ImageData
-from deepfake_lit.prediction.checkpoint import ENTRY, network_weights, read_checkpoint
+from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, network_weights, read_checkpoint
 from deepfake_lit.prediction.classes import same_classes
 from deepfake_lit.settings.choices import UNTRAINED
 from deepfake_lit.settings.compose import from_dict
@@ -34,6 +34,9 @@ def pinned(cfg: Config) -> Config:
     if cfg.init_from is not None:
         found = weights_digest(network_weights(read_checkpoint(Path(cfg.init_from))))
         cfg.init_weights = _same("init_weights", cfg.init_weights, found, cfg.init_from)
+    if file := getattr(cfg.model, "pretrained_file", None):
+        found = file_digest(Path(file))
+        cfg.model.pretrained_digest = _same("model.pretrained_digest", cfg.model.pretrained_digest, found, file)
     if cfg.model.kind == "ensemble":
         _pin_members(cfg)
         _reset_unused(cfg)
@@ -42,7 +45,7 @@ def pinned(cfg: Config) -> Config:
 
 def _pin_members(cfg: Config) -> None:
     m = cfg.model
-    m.members = [path for pattern in m.members for path in _files(pattern)]
+    m.members = [str(checkpoint_file(Path(path))) for pattern in m.members for path in _files(pattern)]
     if len(m.members) < 2:
         raise UserError(f"model.members names {len(m.members)} checkpoints; an ensemble has 2 or more")
     m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
@@ -75,6 +78,19 @@ def member_digest(path: Path) -> str:
     if path.suffix == ".skops":
         return baseline_digest(path)
     return weights_digest(network_weights(read_checkpoint(path)))
+
+
+def file_digest(path: Path) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over a file of weights.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; model.pretrained_file is a file of weights") from None
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:

@@ -93,6 +93,7 @@ def _folder(cfg: Config, data: ImageData) -> Path:
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
     check_against_data(cfg, len(data.class_names), data.size)
     machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
+    hardware.check_devices(cfg.trainer.devices, machine.device)
     if is_main_process():
         write_json(folder / "run.json", {"config": to_dict(cfg), "started": now()})
     if cfg.trainer.threads:

@@ -39,7 +39,7 @@ def build_trainer(
         callbacks.append(TQDMProgressBar(refresh_rate=10))
     return pl.Trainer(
         default_root_dir=folder,
-        accelerator=t.accelerator,
+        accelerator=machine.device,  # what the result says; Lightning might choose another
         devices=1 if t.devices == "auto" else t.devices,  # the machine's number of GPUs must not change what is trained
         num_nodes=t.num_nodes,
         strategy=t.strategy,

@@ -12,12 +12,13 @@ PUBLISHED = {
     *("data.on_device", "trainer.accelerator", "trainer.checkpoint_minutes", "trainer.log_every_n_steps"),
     *("trainer.progress_bar", "trainer.threads"),
 }
+LATER = {"model.pretrained_file"}  # no published run has it; a digest stands for it
 
 
 def test_what_is_no_part_of_the_fingerprint():
-    assert NOT_IDENTITY == PUBLISHED
+    assert NOT_IDENTITY == PUBLISHED | LATER
     assert of_role("place") == {"data.root", "data.cache_dir", "output_dir"}
-    assert of_role("weights") == {"init_from", "model.members"}
+    assert of_role("weights") == {"init_from", "model.members"} | LATER
     assert {"data.layout", "data.class_names", "data.tolerate"} <= set(READS)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from deepfake_lit.cli.arguments import HELP, settings
+from deepfake_lit.cli.arguments import HELP, NETWORKS_OWN, refuse_flags, refuse_unused, settings
 
 
 def train(arguments: list[str]) -> int:
@@ -21,7 +21,7 @@ def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.studies.reproduce import reproduce
 
     own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
-    reports, cfg = settings(own, ReproduceConfig)
+    reports, cfg = settings(own, ReproduceConfig, "reports")
     if not reports:
         raise UserError(f"name a report: {', '.join(plans())}, or all")
     further = [a for a in arguments if a not in own]
@@ -35,7 +35,7 @@ def reproduce(arguments: list[str]) -> int:
 def report(arguments: list[str]) -> None:
     from deepfake_lit.report.page import ReportConfig, report
 
-    records, cfg = settings(arguments, ReportConfig)
+    records, cfg = settings(arguments, ReportConfig, "reports and sweeps")
     if records:
         from deepfake_lit.core.errors import UserError
         from deepfake_lit.report.publish import publish
@@ -56,7 +56,11 @@ def audit(arguments: list[str]) -> int:
 
         settings(arguments, DataConfig)
     from deepfake_lit.settings.compose import compose
+    from deepfake_lit.settings.identity import of_group
 
+    refuse_flags(arguments)
+    others = tuple(name for name in of_group() if name not in ("data", "output_dir"))
+    refuse_unused(arguments, (*others, *NETWORKS_OWN), "audit looks at the files alone")
     cfg = compose(arguments)
     from deepfake_lit.cli import show
     from deepfake_lit.data.audit import audit as examine
@@ -70,7 +74,8 @@ def audit(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> None:
     from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
 
-    checkpoints, cfg = settings(arguments, EvaluateConfig)
+    checkpoints, cfg = settings(arguments, EvaluateConfig, "checkpoints")
+    refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
     from deepfake_lit.cli import show
 
     show.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
@@ -81,7 +86,7 @@ def predict(arguments: list[str]) -> int:
 
     # A path is taken as it was typed: as a setting's value a folder 007 would be a number, and "[1] x" a broken list.
     typed = [a for a in arguments if a.startswith("images=") and a[7:] and Path(a[7:]).expanduser().exists()]
-    plain, cfg = settings([a for a in arguments if a not in typed], PredictConfig)
+    plain, cfg = settings([a for a in arguments if a not in typed], PredictConfig, "checkpoints and images")
     from deepfake_lit.cli import show
     from deepfake_lit.prediction.inputs import are_images
 
@@ -97,7 +102,7 @@ def export(arguments: list[str]) -> None:
     from deepfake_lit.core.errors import UserError
     from deepfake_lit.prediction.export import ExportConfig, export
 
-    checkpoints, cfg = settings(arguments, ExportConfig)
+    checkpoints, cfg = settings(arguments, ExportConfig, "a checkpoint")
     if len(checkpoints) != 1:
         raise UserError("name one checkpoint to export")
     difference = export(Path(checkpoints[0]), Path(cfg.output))
@@ -108,7 +113,8 @@ def bench(arguments: list[str]) -> int:
     from deepfake_lit.bench import bench
     from deepfake_lit.bench.timing import BenchConfig
 
-    names, cfg = settings(arguments, BenchConfig)
+    names, cfg = settings(arguments, BenchConfig, "benches")
+    refuse_unused(arguments, NETWORKS_OWN, "the experiments that are timed have their own")
     from deepfake_lit.cli import show
 
     rows = bench(names, cfg)
@@ -141,7 +147,7 @@ def status(arguments: list[str]) -> None:
 def samples(arguments: list[str]) -> None:
     from deepfake_lit.data.samples import SamplesConfig, write_samples
 
-    folders, cfg = settings(arguments, SamplesConfig)
+    folders, cfg = settings(arguments, SamplesConfig, "a folder")
     if len(folders) != 1:
         from deepfake_lit.core.errors import UserError
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from deepfake_lit.cli import commands
-from deepfake_lit.cli.arguments import HELP, settings
+from deepfake_lit.cli.arguments import HELP, settings, with_home
 
 USAGE = """\
 usage: deepfake-lit COMMAND [SETTING=VALUE ...]
@@ -53,7 +53,21 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     if arguments[0] != "train" and HELP & set(arguments[1:]):
         print(next(line for line in USAGE.splitlines() if line.split()[:1] == arguments[:1]))
-    sys.exit(_with_messages(command, arguments[1:]))
+    sys.exit(_with_messages(command, with_home(arguments[1:])))
+
+
+def _unwritable(error: OSError, command: str) -> str | None:
+    """Return a line on a path that cannot be written, with the remedy; None if the user cannot mend the error."""
+    from deepfake_lit.core.files import UNWRITABLE
+
+    taken = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
+    remedy = "it is in the way: move it" if taken else UNWRITABLE.get(error.errno)
+    if remedy is None:
+        return None
+    setting = {"samples": "another FOLDER"}.get(command, "output=ANOTHER")
+    if command in ("audit", "train", "reproduce", "status", "demo"):
+        setting = "output_dir=ANOTHER"
+    return f"{error.filename or 'the output'}: {error.strerror}; {remedy}, or write elsewhere with {setting}"
 
 
 def _with_messages(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
@@ -62,7 +76,7 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
     from omegaconf.errors import OmegaConfBaseException
 
     from deepfake_lit.core.errors import UserError
-    from deepfake_lit.settings.compose import explain
+    from deepfake_lit.settings.messages import explain, explain_hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them and exiting
     status = 2
@@ -70,12 +84,13 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
         return command(arguments) or 0
     except UserError as error:
         message, status = str(error), error.status
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        message = f"{error.filename}: {error.strerror}"
     except OmegaConfBaseException as error:
         message = explain(error)
     except HydraException as error:
-        cause = error.__cause__
-        message = explain(cause) if isinstance(cause, OmegaConfBaseException) else str(error).strip()
+        message = explain_hydra(error)
+    except OSError as error:
+        message = _unwritable(error, command.__name__)
+        if message is None:
+            raise
     print(f"deepfake-lit: {message}", file=sys.stderr)
     return status

@@ -6,13 +6,31 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from deepfake_lit.cli.arguments import NETWORKS_OWN, refuse_flags, refuse_unused
 from deepfake_lit.core.errors import UNFINISHED, UserError
 from deepfake_lit.settings.compose import config_dir, load, register
+from deepfake_lit.settings.identity import NOT_IDENTITY, ROLE
 from deepfake_lit.studies.hydra_sweep import BeforeSweep, sweep_name
+
+SWEEP, PRINT = ("-m", "--multirun"), ("-c", "--cfg", "-i", "--info")
+FLAGS = (  # Hydra's
+    *SWEEP,
+    *PRINT,
+    *("-h", "--help", "--hydra-help", "--version", "-r", "--run", "--resolve", "-p", "--package", "-sc"),
+    *("--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+    "--experimental-rerun",
+)
+# What a baseline uses of the groups that are about the training of a network.
+BASELINES_OWN = {"trainer.accelerator", "trainer.precision", "trainer.channels_last"}
+GROUPS = ("augment", "loss", "optimizer", "scheduler", "class_weights", "without", "idea")  # files in conf/
 
 
 def train(arguments: list[str]) -> int:
     """Train one run or a sweep and print it. The status is 1 if a trial failed, `UNFINISHED` if one was interrupted."""
+    refuse_flags(arguments, FLAGS)
+    flags = {a.partition("=")[0] for a in arguments if a.startswith("-")}
+    if flags & {*SWEEP} and flags & {*PRINT}:
+        raise UserError("-m trains several runs, and --cfg prints one: leave -m out, and give every setting one value")
     register()
     program = sys.argv[0]
     mistakes: list[UserError] = []
@@ -24,6 +42,8 @@ def train(arguments: list[str]) -> int:
         # work, it would look for files of Hydra's that are not written here.
         sys.argv = [program, "train", *(o for o in hydra_config.overrides.task if not o.startswith("+sweep="))]
         HydraConfig.instance().cfg = None
+        if composed.model.kind == "none" and not any(_sweeps_networks(a) for a in arguments):
+            refuse_unused(arguments, _networks_settings(), "model=none trains no network")
         if hydra_config.mode == RunMode.MULTIRUN:
             from deepfake_lit.studies.sweep import run_trial
 
@@ -62,6 +82,19 @@ def train(arguments: list[str]) -> int:
     show.sweep(rows, folder)
     states = {row["state"] for row in rows}
     return 1 if "failed" in states else UNFINISHED if "interrupted" in states else 0
+
+
+def _sweeps_networks(argument: str) -> bool:
+    """Return whether a sweep's setting chooses networks, so that another trial may use what this one does not."""
+    name, _, value = argument.partition("=")
+    return name.lstrip("+") in ("model", "experiment", "sweep") and ("," in value or "(" in value or "sweep" in name)
+
+
+def _networks_settings() -> tuple[str, ...]:
+    """Return the settings and choices that only a network uses, and that could change its result."""
+    own = ("trainer.", "augment.", "loss.", "optimizer.", "scheduler.", "evaluate.", "monitor", "extends")
+    named = [n for n in ROLE if n.startswith(own) and n not in NOT_IDENTITY | BASELINES_OWN]
+    return (*named, *(name for name in NETWORKS_OWN if name not in NOT_IDENTITY | {"data.channels"}), *GROUPS)
 
 
 def _arranged(arguments: list[str]) -> list[str]:

@@ -4,28 +4,24 @@ Hydra composes YAML files and the command line onto the dataclasses of schema.py
 composed tree once more and returns plain dataclasses, so that no code after it sees a `DictConfig`.
 """
 
-import dataclasses
 import json
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
 import deepfake_lit
-from deepfake_lit.core.errors import UserError, did_you_mean, one_of
+from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.checks import check
 from deepfake_lit.settings.identity import without_nulls
 from deepfake_lit.settings.kinds import KINDS
-from deepfake_lit.settings.schema import (
-    AugmentConfig,
-    BaselineConfig,
-    Config,
-    DataConfig,
-    LossConfig,
-    TrainerConfig,
-    ViewsConfig,
-)
+from deepfake_lit.settings.messages import explain, not_set
+from deepfake_lit.settings.schema import BaselineConfig, Config
 
 
 def config_dir() -> Path:
@@ -56,6 +52,50 @@ def register() -> None:
     store.store(group="baseline/schema", name="baseline", node=BaselineConfig)
 
 
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of every setting of a tree."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@cache
+def _file(path: str) -> dict[str, Any]:
+    """Return the settings of a file in conf/, by dotted name; none of what is not a file, such as a schema."""
+    file = config_dir() / f"{path}.yaml"
+    return dict(_leaves(yaml.safe_load(file.read_text(encoding="utf-8")) or {})) if file.exists() else {}
+
+
+def _keep_missing(compose_files: Callable) -> Callable:
+    """Let `???` in a file of conf/ mean that a value must be given, until a later file or the command line gives it.
+
+    To OmegaConf a `???` that is merged onto a default, such as null, says nothing. Hydra offers no way to hook in here,
+    so its function that merges the files is wrapped. It composes single runs, every trial of a sweep, and `--cfg`.
+    """
+
+    @wraps(compose_files)
+    def composed(self: ConfigLoaderImpl, defaults: list, repo: Any) -> DictConfig:
+        cfg = compose_files(self, defaults, repo)
+        missing: dict[str, None] = {}
+        for default in defaults:
+            package = f"{default.package}." if default.package else ""
+            for name, value in _file(default.config_path or "").items():
+                missing[package + name] = None
+                if value != MISSING:
+                    del missing[package + name]
+        with flag_override(cfg, "struct", False):
+            for name in missing:
+                OmegaConf.update(cfg, name, MISSING)
+        return cfg
+
+    return composed
+
+
+ConfigLoaderImpl._compose_config_from_defaults_list = _keep_missing(ConfigLoaderImpl._compose_config_from_defaults_list)
+
+
 def load(composed: DictConfig) -> Config:
     """Return the composed configuration as checked plain dataclasses.
 
@@ -63,6 +103,9 @@ def load(composed: DictConfig) -> Config:
         UserError: one line on the first unknown key, wrong type, missing value or impossible combination.
     """
     tree = OmegaConf.to_container(composed, resolve=False)
+    for name, value in _leaves(tree):
+        if value == MISSING:  # merged onto the schema, it would become the schema's default
+            raise UserError(not_set(name))
     try:
         schema = OmegaConf.structured(Config)
         for group, kinds in KINDS.items():
@@ -76,30 +119,6 @@ def load(composed: DictConfig) -> Config:
         raise UserError(explain(error)) from None
     check(cfg)
     return cfg
-
-
-def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
-    """Return one line on a configuration error, with the nearest existing name if a key is unknown.
-
-    Args:
-        schema: the dataclass that the settings were merged into; None: the configuration of a run.
-    """
-    reason = str(error).splitlines()[0]
-    key = error.full_key or ""
-    if isinstance(error, ConfigKeyError) or "is not in struct" in reason or "not in '" in reason:
-        group, dot, leaf = key.rpartition(".")
-        return f"there is no setting {key}{did_you_mean(leaf, _names(schema), group + dot)}"
-    if "MISSING" in type(error).__name__.upper() or "Missing mandatory value" in reason:
-        return f"{key} is not set; give it on the command line, as in {key}=VALUE"
-    return f"{key}: {reason}" if key else reason
-
-
-def _names(schema: type | None) -> list[str]:
-    own = [Config, DataConfig, AugmentConfig, LossConfig, TrainerConfig, ViewsConfig, BaselineConfig]
-    classes = [schema] if schema else own
-    if not schema:
-        classes += [cls for kinds in KINDS.values() for cls in kinds]
-    return sorted({f.name for cls in classes for f in dataclasses.fields(cls)})
 
 
 def from_dict(tree: dict[str, Any]) -> Config:

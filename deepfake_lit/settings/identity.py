@@ -33,6 +33,11 @@ def of_role(*roles: str) -> set[str]:
     return {name for name, role in ROLE.items() if role in roles}
 
 
+def of_group() -> list[str]:
+    """Return the names of the groups of settings, and of the settings that are in none."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in ROLE))
+
+
 def setting_of(override: str) -> str:
     """Return the dotted name of the setting that an override changes, such as `seed` for `+seed=0`."""
     return override.lstrip("+~").partition("=")[0]

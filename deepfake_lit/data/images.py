@@ -152,9 +152,11 @@ def fold_of(hashes: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
 def _check_images(
     manifest: Manifest, decoded: dict[str, Pixels], expected: tuple[int, int] | None, problems: Problems
 ) -> None:
-    first_with: dict[str, tuple[str, str]] = {}  # pixel hash -> (split, file)
+    first_with: dict[str, tuple[str, str, int | None]] = {}  # pixel hash -> (split, file, label)
     for name, pixels in decoded.items():
-        for file, fact in zip(manifest.splits[name].files, pixels.facts, strict=True):
+        split = manifest.splits[name]
+        labels = [None] * len(split.files) if split.labels is None else split.labels
+        for file, label, fact in zip(split.files, labels, pixels.facts, strict=True):
             if fact.error:
                 kind, detail = fact.error
                 problems.add(kind, f"{file} ({detail})")
@@ -166,10 +168,17 @@ def _check_images(
             if fact.frames > 1:
                 problems.add("animated", f"{file} ({fact.frames} frames)")
             if fact.pixel_hash in first_with:
-                other_split, other = first_with[fact.pixel_hash]
-                problems.add("same_pixels" if other_split == name else "leaked_pixels", f"{file} = {other}")
+                other_split, other, other_label = first_with[fact.pixel_hash]
+                conflict = None not in (label, other_label) and label != other_label
+                if conflict:
+                    classes = f"label {label}, not {other_label}"
+                    problems.add("conflicting_labels", f"{file} = {other} ({classes})")
+                if other_split != name:
+                    problems.add("leaked_pixels", f"{file} = {other}")
+                elif not conflict:
+                    problems.add("same_pixels", f"{file} = {other}")
             else:
-                first_with[fact.pixel_hash] = (name, file)
+                first_with[fact.pixel_hash] = (name, file, label)
 
 
 def _lost(images: dict[str, SplitImages], required: list[str], manifest: Manifest) -> str | None:

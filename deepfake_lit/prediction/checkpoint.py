@@ -6,6 +6,7 @@ configuration, the class names, the preprocessing, the hash and image size of th
 
 import dataclasses
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -56,19 +57,46 @@ def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
     }
 
 
+def checkpoint_file(path: Path) -> Path:
+    """Return the file that a checkpoint's name stands for: for a run's folder its best epoch, or its baseline.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    for name in (BEST, "model.skops"):
+        if (path / name).exists():
+            return path / name
+    raise UserError(f"{path} is a folder without {BEST} or model.skops; give a finished run's folder, or a file")
+
+
+def _check_format(path: Path) -> None:
+    """Raise `UserError` for a file that torch cannot have written, which would be advised to trust it."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start[:1] != b"\x80" and start != b"PK":  # a pickle, or a .zip of one
+        raise UserError(f"{path} is not a readable checkpoint; a run's checkpoints are {BEST} and {LAST}")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint's tensors and plain values on the CPU; a file that would run code is refused.
 
     Raises:
         UserError: the file does not exist, is truncated, foreign or malicious; the message says which.
     """
+    path = checkpoint_file(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint")
+    if path.suffix == ".skops":
+        raise UserError(f"{path} is a baseline; a network's checkpoint is wanted here")
     try:
+        _check_format(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path} holds more than data and was not opened as a checkpoint: {reason}") from None
+        names = re.search(r"GLOBAL (\S+)", str(error))  # not the whole text: it advises to trust the file
+        reason = f", as {names[1]}" if names else ""
+        raise UserError(f"{path} holds more than data{reason}, and was not opened as a checkpoint") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0] or "it ends at once"
         raise UserError(f"{path} is not a readable checkpoint: {reason}") from None

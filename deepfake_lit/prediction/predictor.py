@@ -10,7 +10,7 @@ from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import SplitImages
-from deepfake_lit.prediction.checkpoint import ENTRY, read_checkpoint
+from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, read_checkpoint
 from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.ensemble import ensemble_from
 from deepfake_lit.prediction.inference import split_batches
@@ -19,11 +19,12 @@ from deepfake_lit.prediction.trained import trained_from
 
 
 def load_member(path: Path) -> Member:
-    """Load a network's or an ensemble's checkpoint, or a baseline's `model.skops`.
+    """Load a network's or an ensemble's checkpoint, or a baseline's `model.skops`; a run's folder stands for its own.
 
     Raises:
         UserError: it cannot be read, or is none of these.
     """
+    path = checkpoint_file(path)
     if path.suffix == ".skops":
         return load_baseline(path)
     checkpoint = read_checkpoint(path)

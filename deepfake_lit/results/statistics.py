@@ -201,4 +201,4 @@ def holm(p: list[float]) -> list[float]:
 def wilson_interval(share: float, count: int, z: float = 1.959964) -> list[float]:
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return [centre - half, centre + half]
+    return [max(0.0, centre - half), min(1.0, centre + half)]  # rounding may pass the ends, as in -0.0000

@@ -64,5 +64,10 @@ PROBLEMS = {
     "odd_mode": ProblemKind("images that are not 8-bit RGB or RGBA", "the image is converted to 8-bit RGB(A)"),
     "animated": ProblemKind("images of several frames", "the first frame counts"),
     "same_pixels": ProblemKind("images of one split that have the same pixels", "all are kept"),
+    "conflicting_labels": ProblemKind(
+        "images that have the same pixels and different labels: one label is wrong, or what makes the class is not in "
+        "the pixels; either way no answer for them can be right",
+        "all are kept, each with its label",
+    ),
     "leaked_pixels": ProblemKind("images of different splits that have the same pixels", "all are kept"),
 }

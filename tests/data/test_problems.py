@@ -289,6 +289,7 @@ TOLERATED = {  # kind: how to break the data, whether what `when_tolerated` says
     "odd_mode": (replace(GREY16), lambda d: np.array_equal(pixels(d, "t03"), np.stack([GREY] * 3, -1))),
     "animated": (replace(encode(COLOUR, OTHER)), lambda d: np.array_equal(pixels(d, "t03"), COLOUR)),
     "same_pixels": (copy("train/t00.png", "train/t03.png"), kept),
+    "conflicting_labels": (copy("train/t00.png", "train/t04.png"), kept),
     "leaked_pixels": (copy("train/t00.png", "validation/v00.png"), kept),
 }
 

@@ -33,7 +33,7 @@ def train(arguments: list[str]) -> int:
         raise UserError("-m trains several runs, and --cfg prints one: leave -m out, and give every setting one value")
     register()
     program = sys.argv[0]
-    mistakes: list[UserError] = []
+    mistakes: list[UserError | OSError] = []
 
     @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
     def job(composed):
@@ -55,7 +55,7 @@ def train(arguments: list[str]) -> int:
             from deepfake_lit.training.run import run
 
             results = run(cfg)
-        except UserError as error:
+        except (UserError, OSError) as error:
             mistakes.append(error)
             return None
         if is_main_process():

@@ -65,13 +65,19 @@ def resolve(accelerator: str = "auto", precision: str = "auto", channels_last: b
 
 def _device(accelerator: str) -> str:
     one_of("accelerator", accelerator, ACCELERATORS)
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = _available()
     for device in ACCELERATORS[accelerator]:
-        if there[device]:
+        if device in there:
             return device
     raise UserError(
         f"accelerator={accelerator}: torch finds no such device on this machine; leave the setting out, or choose cpu"
     )
+
+
+def _available() -> set[str]:
+    """Return the kinds of device that torch finds on this machine."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return {"cpu", *(device for device, there in found.items() if there)}
 
 
 def check_devices(devices: Any, device: str) -> None:

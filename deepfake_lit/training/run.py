@@ -34,7 +34,7 @@ from deepfake_lit.training.ensemble import gains
 from deepfake_lit.training.interrupts import Interrupts
 from deepfake_lit.training.lineage import lineage_of, member_of, pinned
 from deepfake_lit.training.resume import PlannedAnew, checkpoint_to_resume, put_aside
-from deepfake_lit.training.trainer import build_trainer, quiet_lightning
+from deepfake_lit.training.trainer import build_trainer, quiet_lightning, refusals
 
 
 def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Results:
@@ -156,9 +156,10 @@ def _train(
         start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
         if start and start.parent != folder:
             callbacks.append(PlannedAnew())
-        trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data) | origins, step)
+        with refusals(ValueError, TypeError):
+            trainer = build_trainer(cfg, machine, folder, callbacks, describe(cfg, data) | origins, step)
         try:
-            with process_group_left():
+            with process_group_left(), refusals():
                 trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             if writer.began or start is None or start.parent != folder:

@@ -4,14 +4,17 @@ import contextlib
 import logging
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from deepfake_lit.core import console, hardware
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.processes import is_main_process
 from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
 from deepfake_lit.settings.schema import Config
@@ -59,6 +62,19 @@ def build_trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard", purge_step=first_step),
         plugins=[AtomicCheckpointIO(description)],
     )
+
+
+@contextlib.contextmanager
+def refusals(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn Lightning's refusal of a setting into a `UserError` of one line.
+
+    Args:
+        kinds: further exceptions that mean this.
+    """
+    try:
+        yield
+    except (MisconfigurationException, *kinds) as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 @contextlib.contextmanager

@@ -206,6 +206,15 @@ BROKEN = {
     "same pixels in WebP": case(
         replace(encode(noise(0), format="WEBP", lossless=True), "webp"), "same_pixels", "train/t03.webp = train/t00.png"
     ),
+    "same image in two classes": case(
+        copy("train/t00.png", "train/t04.png"), "conflicting_labels", "train/t04.png = train/t00.png (label 1, not 0)"
+    ),
+    "same image in two classes of two splits": case(
+        copy("train/t00.png", "validation/v04.png"), "conflicting_labels leaked_pixels", "v04.png = train/t00.png"
+    ),
+    "same image in two class folders": case(
+        chain(class_folders(real=12, fake=12), copy("real/0.png", "fake/0.png")), "conflicting_labels", "real/0.png"
+    ),
     "same image in two splits": case(
         copy("train/t00.png", "validation/v03.png"), "leaked_pixels", "validation/v03.png = train/t00.png"
     ),

@@ -17,6 +17,7 @@ from deepfake_lit.models.layers import scaled
 from deepfake_lit.models.whitening_cnn import SMALLEST, whitening_filters
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.settings.kinds import (
     AdamWConfig,
     DeepFakeNetConfig,
@@ -27,6 +28,8 @@ from deepfake_lit.settings.kinds import (
     VGG16Config,
     WhiteningCNNConfig,
 )
+from deepfake_lit.training.build import check_fits
+from deepfake_lit.training.lineage import pinned
 from deepfake_lit.training.optimizers import build_optimizer, build_scheduler
 from deepfake_lit.training.run import open_run_data, run
 
@@ -259,3 +262,47 @@ def test_weight_decay_can_be_left_off_biases_and_norms():
     assert {p.dim() for p in free["params"]} == {1}
     assert sum(len(g["params"]) for g in optimizer.param_groups) == sum(p.requires_grad for p in net.parameters())
     assert len(build_optimizer(AdamWConfig(), net).param_groups) == 1
+
+
+@pytest.mark.parametrize("kind", ["deepfake_net", "whitening_cnn", "timm model.name=resnet10t"])
+def test_the_trial_before_training_changes_nothing(kind, samples, tmp_path):
+    """Neither weights nor buffers, nor the mode, nor what is drawn next."""
+    cfg = compose([f"data.root={samples}", f"output_dir={tmp_path}", *f"model={kind}".split()])
+    net = build_model(cfg.model, 3, 5).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    check_fits(net, cfg, open_run_data(cfg))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_windows_must_fit_the_network_too(samples, tmp_path):
+    cfg = compose([f"data.root={samples}", f"output_dir={tmp_path}", "model=vgg16", "model.width=0.125"])
+    net = build_model(cfg.model, 3, 5)
+    check_fits(net, cfg, open_run_data(cfg))
+    cfg.augment.window = 8
+    with pytest.raises(UserError, match=r"model=vgg16 does not take images of 8 x 8: set data.image_size"):
+        check_fits(net, cfg, open_run_data(cfg))
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_trained_weights_out_of_a_file(ending, tmp_path):
+    """As on a machine without network; the run's fingerprint has a digest of them, and not the place."""
+    other = build_model(TimmConfig(name="resnet10t"), 3, 1000)
+    path = tmp_path / f"weights.{ending}"
+    if ending == "pth":
+        torch.save(other.state_dict(), path)
+    else:
+        pytest.importorskip("safetensors.torch").save_file(other.state_dict(), path)
+    settings = ["data.root=x", "model=timm", "model.name=resnet10t", "model.pretrained=true"]
+    cfg = pinned(compose([*settings, f"model.pretrained_file={path}"]))
+    net = build_model(cfg.model, 3, 5)
+    assert torch.equal(net.layer1[0].conv1.weight, other.layer1[0].conv1.weight)
+    assert net.fc.out_features == 5
+    moved = path.rename(tmp_path / f"moved.{ending}")
+    again = pinned(compose([*settings, f"model.pretrained_file={moved}"]))
+    assert fingerprint(again, "d") == fingerprint(cfg, "d") != fingerprint(compose(settings), "d")
+    moved.write_bytes(moved.read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"model.pretrained_digest is .* other weights than this was run with"):
+        pinned(again)

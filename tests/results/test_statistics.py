@@ -178,3 +178,11 @@ def test_holm_is_statsmodels_s():
 
 def test_mcnemar_is_statsmodels_s():
     assert paired(*table(900, 40, 20, 40)).p == pytest.approx(mcnemar([[900, 40], [20, 40]], exact=True).pvalue)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 97, 1250, 100_000])
+def test_an_interval_does_not_pass_the_ends(count):
+    for share in (0.0, 1.0):
+        low, high = wilson_interval(share, count)
+        assert 0.0 <= low < high <= 1.0
+        assert "-" not in f"{low:.4f} {high:.4f}"

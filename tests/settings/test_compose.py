@@ -3,12 +3,14 @@
 import dataclasses
 import itertools
 import re
+import shutil
 
 import pytest
 import yaml
 
 from deepfake_lit.cli.main import COMMANDS, main
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.settings import compose as composing
 from deepfake_lit.settings.compose import compose, config_dir, from_dict
 from deepfake_lit.settings.identity import NOT_IDENTITY, fingerprint, to_dict
 
@@ -160,3 +162,70 @@ def test_every_command_is_in_the_help(capsys):
     _command_line(["--help"])
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
+
+
+def _open_settings() -> list[tuple[str, str]]:
+    """(choice, setting) of every ??? in conf/; a file that builds on another one leaves open what that one does."""
+    found = []
+    for file in FILES:
+        text = (config_dir() / f"{file}.yaml").read_text()
+        found += [(f"{file.parent}={file.name}", match) for match in re.findall(r"^(\w+): \?\?\?", text, re.MULTILINE)]
+    return found
+
+
+def test_there_are_open_settings():
+    assert {"data=images", "experiment=vgg16_staged"} <= {choice for choice, _ in _open_settings()}
+
+
+@pytest.mark.parametrize(("choice", "setting"), _open_settings())
+def test_what_a_file_leaves_open_must_be_given(choice, setting, capsys):
+    group = choice.partition("=")[0]
+    name = setting if group == "experiment" else f"{group}.{setting}"
+    others = [] if name == "data.root" else ["data.root=x"]
+    with pytest.raises(UserError, match=f"{name} is not set; give it on the command line, as in {name}=VALUE"):
+        compose([*others, choice])
+    _command_line_ends(["train", *others, choice, "--cfg", "job"], 0)
+    assert re.search(rf"^ *{setting}: \?\?\?$", capsys.readouterr().out, re.MULTILINE)
+    _command_line_ends(["train", *others, choice, f"{name}=given", "--cfg", "job"], 0)
+    assert re.search(rf"^ *{setting}: given$", capsys.readouterr().out, re.MULTILINE)
+
+
+def _command_line_ends(arguments, status):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == status
+
+
+def test_open_settings_of_any_group_and_depth(tmp_path, monkeypatch):
+    """What a later file or the command line gives is given, null too."""
+    conf = tmp_path / "conf"
+    shutil.copytree(config_dir(), conf)
+    (conf / "experiment" / "open.yaml").write_text(
+        "# @package _global_\nextends: ???\ntrainer:\n  ema: ???\naugment:\n  crop: ???\n"
+    )
+    (conf / "experiment" / "closed.yaml").write_text(
+        "# @package _global_\ndefaults: [open]\nextends: 0123456789abcdef\naugment: {crop: 4}\n"
+    )
+    (conf / "augment" / "open.yaml").write_text("hflip: ???\n")
+    monkeypatch.setattr(composing, "config_dir", lambda: conf)
+    composing._file.cache_clear()
+    given = ["extends=null", "trainer.ema=0.9", "augment.crop=2"]
+    for left_out in given:
+        with pytest.raises(UserError, match=f"{left_out.partition('=')[0]} is not set"):
+            compose(["data.root=x", "experiment=open", *(o for o in given if o != left_out)])
+    cfg = compose(["data.root=x", "experiment=open", *given])
+    assert (cfg.extends, cfg.trainer.ema, cfg.augment.crop) == (None, 0.9, 2)
+    with pytest.raises(UserError, match=r"trainer.ema is not set"):
+        compose(["data.root=x", "experiment=closed"])
+    assert compose(["data.root=x", "experiment=closed", "trainer.ema=null"]).augment.crop == 4
+    with pytest.raises(UserError, match=r"augment.hflip is not set"):
+        compose(["data.root=x", "augment=open"])
+    composing._file.cache_clear()
+
+
+@pytest.mark.slow
+def test_in_a_sweep_each_trial_lacks_it(samples, tmp_path, capsys):
+    sweep = ["-m", "experiment=vgg16_staged", "seed=0,1", f"data.root={samples}", f"output_dir={tmp_path}"]
+    _command_line_ends(["train", *sweep], 1)
+    assert capsys.readouterr().err.count("failed: init_from is not set") >= 2
+    assert not list(tmp_path.glob("runs/*/*/result.json"))

@@ -70,9 +70,10 @@ def train(arguments: list[str]) -> int:
 
         if not BeforeSweep.study_lock or any(row["state"] == "done" for row in table(BeforeSweep.folder)):
             raise  # else all trials failed, and Optuna only says that there is no best one: the table tells more
+    finally:
+        folder = BeforeSweep.over()
     if mistakes:
         raise mistakes[0]
-    folder = BeforeSweep.over()
     if folder is None:
         return 0  # a single run
     from deepfake_lit.cli import show

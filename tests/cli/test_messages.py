@@ -93,8 +93,8 @@ SITUATIONS = {
     "no batches": (TRAIN + " trainer.limit_train_batches=0", "limit_train_batches is 0; it must be a number of", 2),
     "no validation": (TRAIN + " trainer.limit_val_batches=0.0", "limit_val_batches is 0.0; it must be a number of", 2),
     "half a batch": (TRAIN + " trainer.limit_val_batches=1.5", "limit_val_batches is 1.5; it must be", 2),
-    "a strategy": (TRAIN + " trainer.strategy=fast", "invalid strategy name: strategy='fast'", 2),
-    "share of no batch": (TRAIN + " trainer.limit_train_batches=0.01", "limit_train_batches=0.01", 2),
+    "a strategy": (TRAIN + " trainer.strategy=fast", "invalid strategy name: `strategy='fast'`", 2),
+    "share of no batch": (TRAIN + " trainer.limit_train_batches=0.01", "Try at least `limit_train_batches=1.0`", 2),
     "small images": (
         PLAIN + " model=timm model.name=vit_tiny_patch16_224",
         "model=timm does not take images of 16 x 16: set data.image_size=224",

@@ -90,7 +90,8 @@ def predict(arguments: list[str]) -> int:
     from deepfake_lit.cli import show
     from deepfake_lit.prediction.inputs import are_images
 
-    pictures = [a for a in plain if are_images(a)]
+    named = typed or cfg.images  # then a folder among the plain arguments is that of a checkpoint
+    pictures = [a for a in plain if are_images(a) and not (named and Path(a).is_dir())]
     given = cfg.images if isinstance(cfg.images, list) else filter(None, [cfg.images])
     cfg.images = [*(a.removeprefix("images=") for a in typed), *given, *pictures]
     found = predict([a for a in plain if a not in pictures], cfg)

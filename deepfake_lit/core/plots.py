@@ -7,14 +7,13 @@ import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would change a notebook's way of showing figures
 from PIL import Image
 
+from deepfake_lit.core.files import atomic
 from deepfake_lit.core.metrics import worst
 
 WORST = 30  # most classes in a confusion matrix
 FIRST = 12  # most classes in a figure of images or spectra
 LONGEST = 24  # characters of a class's name
 SHEET_SIDE = 256  # pixels; larger images of a contact sheet are shrunk
-
-from deepfake_lit.core.files import atomic
 
 
 def confusion_matrix(path: Path, counts: np.ndarray, class_names: list[str], title: str) -> None:

@@ -24,10 +24,10 @@ from deepfake_lit.core.console import progress, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.data.decode import Facts, container_of
-from deepfake_lit.data.pool import CHUNK, UNREAD, chunks, commonest_size, decode_all
+from deepfake_lit.data.pool import UNREAD, chunks, commonest_size, decode_all, per_task
 from deepfake_lit.data.sources import Source
 
-FLUSH = 16 * CHUNK  # images
+FLUSH = 16  # tasks
 VERSION = 1  # of the decoding and the file format; part of the keys
 
 
@@ -165,11 +165,12 @@ def _build(
             with open(targets[0][0], "r+b") as f, _where_supported():
                 os.posix_fallocate(f.fileno(), 0, targets[0][1] + len(files) * targets[0][2])
         facts: list[Facts] = []
-        decoded = decode_all(source, chunks(files), size, targets, workers)
+        decoded = decode_all(source, chunks(files, per_task(size)), size, targets, workers)
         with open(targets[0][0], "rb") as pixels:
-            for chunk_facts, _, _ in progress(decoded, f"decoding {name}", len(files), step=CHUNK):
+            shown = progress(decoded, f"decoding {name}", len(files), step=per_task(size))
+            for number, (chunk_facts, _, _) in enumerate(shown, 1):
                 facts += chunk_facts
-                if len(facts) % FLUSH == 0:  # while the workers decode, so that little is left to flush at the end
+                if number % FLUSH == 0:  # while the workers decode, so that little is left to flush at the end
                     os.fsync(pixels.fileno())
         if not _any_transparent(facts):
             Path(targets[1][0]).unlink()
@@ -218,9 +219,8 @@ def _decode_to_memory(
             "set data.cache_dir to a disk with room, or data.decode_size to a smaller side"
         ) from None
     transparency, facts = None, []
-    for chunk_facts, rgb, plane in progress(
-        decode_all(source, chunks(files), size, None, workers), f"decoding {name}", len(files), step=CHUNK
-    ):
+    decoded = decode_all(source, chunks(files, per_task(size)), size, None, workers)
+    for chunk_facts, rgb, plane in progress(decoded, f"decoding {name}", len(files), step=per_task(size)):
         rows = slice(len(facts), len(facts) + len(chunk_facts))
         pixels[rows] = rgb
         if plane is not None:

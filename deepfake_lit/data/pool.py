@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
 
 import joblib
 import numpy as np
@@ -11,7 +12,8 @@ from deepfake_lit.core.system import cores
 from deepfake_lit.data.decode import Facts, decode
 from deepfake_lit.data.sources import Source
 
-CHUNK = 64  # images per task
+CHUNK = 64  # images per task, fewer where they are large
+TASK_BYTES = 2**26  # of decoded pixels that a task may hold
 FEW = 256  # up to this many images a pool of processes costs more than it saves
 UNREAD = "cannot be read"  # an error that begins so may be gone at the next attempt
 
@@ -19,8 +21,11 @@ UNREAD = "cannot be read"  # an error that begins so may be gone at the next att
 def decode_stream(
     source: Source, files: list[str], size: tuple[int, int], chunk: int = CHUNK, workers: int | None = None
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
-    """Yield chunks (files, pixels, transparency, facts) in order, uncached, for data too large to keep in memory."""
-    tasks = chunks(files, chunk)
+    """Yield chunks (files, pixels, transparency, facts) in order, uncached, for data too large to keep in memory.
+
+    A chunk has at most `chunk` images, and at most 64 MiB of pixels where that is one image or more.
+    """
+    tasks = chunks(files, min(chunk, _fitting(size)))
     for names, (facts, pixels, transparency) in zip(tasks, decode_all(source, tasks, size, None, workers), strict=True):
         yield names, pixels, transparency, facts
 
@@ -38,21 +43,36 @@ def commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
     return 1, 1
 
 
-def chunks(files: list[str], chunk: int = CHUNK) -> list[list[str]]:
+def per_task(size: tuple[int, int]) -> int:
+    """Return how many images of (height, width) a task has: memory is bounded by bytes, not by images."""
+    return min(CHUNK, _fitting(size))
+
+
+def _fitting(size: tuple[int, int]) -> int:
+    return max(1, TASK_BYTES // (3 * size[0] * size[1]))
+
+
+def chunks(files: list, chunk: int = CHUNK) -> list[list]:
     return [files[i : i + chunk] for i in range(0, len(files), chunk)]
 
 
 def decode_all(source: Source, tasks: list[list[str]], size: tuple[int, int], targets, workers: int | None) -> Iterator:
     """Yield the results of `_decode_chunk` in the order of the tasks, decoding only a few tasks ahead."""
     workers = workers or cores()
-    numbered = [(source, task, i * CHUNK, size, targets) for i, task in enumerate(tasks)]
+    starts = accumulate(map(len, tasks), initial=0)
+    numbered = [(source, task, start, size, targets) for task, start in zip(tasks, starts, strict=False)]
     if workers == 1 or sum(map(len, tasks)) <= FEW:
         yield from map(_decode_chunk, numbered)
         return
     # joblib's worker processes are safe beside threads and a GPU, unlike "fork". Unlike "spawn" they do not run the
     # caller's script again, so this works in a notebook and in a script without a main guard.
-    pool = joblib.Parallel(workers, batch_size=1, pre_dispatch=4 * workers, return_as="generator", max_nbytes=None)
-    yield from pool(joblib.delayed(_decode_chunk)(task) for task in numbered)
+    # It works on while nobody takes its results: it gets a few tasks at a time, so that these do not fill the memory.
+    ahead = 2 * workers if targets is None else len(numbered)
+    with joblib.Parallel(
+        workers, batch_size=1, pre_dispatch=4 * workers, return_as="generator", max_nbytes=None
+    ) as pool:
+        for some in chunks(numbered, ahead):
+            yield from pool(joblib.delayed(_decode_chunk)(task) for task in some)
 
 
 def _decode_chunk(task) -> tuple[list[Facts], np.ndarray | None, np.ndarray | None]:

@@ -295,3 +295,16 @@ def test_pool_of_processes_gives_the_same_as_one(tmp_path, monkeypatch):
     np.testing.assert_array_equal(one.transparency, pool.transparency)
     assert one.facts == pool.facts == [fact for *_, facts in memory for fact in facts]
     assert [len(names) for names, *_ in memory] == [50] * 5 + [38]
+
+
+def test_a_task_is_bounded_by_bytes(folder, cache_dir, monkeypatch):
+    assert decoding.per_task((6000, 4000)) == 1
+    assert decoding.per_task((1024, 1024)) == 21
+    assert decoding.per_task((32, 32)) == decoding.CHUNK
+    monkeypatch.setattr(decoding, "TASK_BYTES", 2 * 3 * SIDE * SIDE)
+    check(opened(folder, cache_dir))
+    source = open_source(folder)
+    stream = list(decode_stream(source, sorted(source.files), (SIDE, SIDE)))
+    assert [len(names) for names, *_ in stream] == [2, 2, 2]
+    impossible_folder(cache_dir / "file", monkeypatch)
+    check(opened(folder, cache_dir / "file"))

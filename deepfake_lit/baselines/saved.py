@@ -90,6 +90,7 @@ def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfi
         "fold": cfg.fold,
         "class_names": list(data.class_names),
         "image_size": [int(side) for side in data.size],
+        "fit": data.fit,
         "data_hash": data.hash,
         "code": code_version(),
         "fingerprint": path.parent.name,

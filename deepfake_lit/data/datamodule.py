@@ -1,7 +1,8 @@
 """Batches of images: uint8 rows of the memory-mapped arrays become the network's input on the device."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys
+from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys, uniform
 from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.images import ImageData, SplitImages
 from deepfake_lit.data.preprocess import Preprocess, tensors
+from deepfake_lit.data.windows import Windows
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
 DEVICE_SHARE = 0.25  # share of a GPU's memory that images may take if data.on_device is null
@@ -52,20 +54,38 @@ class BatchRows(Dataset):
 
     Args:
         pixels: False leaves the pixels out, for batches that get them on the device.
+        places: of (epoch, step, indices), the places of random windows as `SplitImages.gather` takes them.
     """
 
-    def __init__(self, split: SplitImages, pixels: bool = True):
-        self.split, self.pixels = split, pixels
+    def __init__(self, split: SplitImages, pixels: bool = True, places: Callable[..., np.ndarray] | None = None):
+        self.split, self.pixels, self.places = split, pixels, places
 
     def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> RawBatch:
         epoch, step, indices = batch
+        places = self.places(*batch) if self.places else None
         return RawBatch(
-            *(tensors(*self.split.gather(indices)) if self.pixels else (None, None)),
+            *(tensors(*self.split.gather(indices, places)) if self.pixels else (None, None)),
             torch.from_numpy(self.split.labels[indices]),
             torch.from_numpy(indices),
             epoch,
             step,
         )
+
+
+def batch_keys(seed: int, drawn: bool, epoch: int, step: int, indices: Tensor) -> Tensor:
+    """Return the keys of a training batch's random numbers, int64 (B,).
+
+    Args:
+        drawn: whether images are drawn with replacement: one that comes again in the epoch must look different.
+    """
+    keys = sample_keys(seed, epoch, indices)
+    return mix_tensor(keys + step) if drawn else keys
+
+
+def random_places(seed: int, drawn: bool, epoch: int, step: int, indices: np.ndarray) -> np.ndarray:
+    """Return where the random windows of a training batch lie, float32 (B, 2), as in `Windows.at`."""
+    keys = batch_keys(seed, drawn, epoch, step, torch.from_numpy(indices))
+    return torch.stack([uniform(keys, f"fit_{axis}") for axis in "yx"], 1).numpy()
 
 
 class Batches(Sampler):
@@ -142,7 +162,10 @@ class ImageDataModule(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         count = len(self.train_labels())
         batches = Batches(count, self.cfg.batch_size, self.seed, True, self._sampling_weights(), rank, world)
-        return self._loader(split, batches)
+        return self._loader(split, batches, self._places())
+
+    def _places(self) -> Callable[..., np.ndarray]:
+        return partial(random_places, self.seed, bool(self.cfg.class_sampling))
 
     def train_labels(self) -> np.ndarray:
         return self.data.splits["train"].labels
@@ -155,11 +178,11 @@ class ImageDataModule(pl.LightningDataModule):
         split = self.data.splits["validation"]
         return self._loader(split, Batches(len(split), self.cfg.eval_batch_size, shuffle=False))
 
-    def _loader(self, split: SplitImages, batches: Batches) -> DataLoader:
+    def _loader(self, split: SplitImages, batches: Batches, places: Callable | None = None) -> DataLoader:
         resident = self._keeps_on_device()
         workers = 0 if resident else self.cfg.workers
         return DataLoader(
-            BatchRows(split, pixels=not resident),
+            BatchRows(split, not resident, places),
             sampler=batches,
             batch_size=None,
             num_workers=workers,
@@ -169,12 +192,14 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def _keeps_on_device(self) -> bool:
+        splits = [self.data.splits[name] for name in ("train", "validation")]
+        if any(isinstance(split.pixels, Windows) for split in splits):
+            return False
         if self.cfg.on_device is not None:
             return self.cfg.on_device
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type != "cuda":
             return False
-        splits = [self.data.splits[name] for name in ("train", "validation")]
         arrays = [a for split in splits for a in (split.pixels, split.transparency) if a is not None]
         return sum(array.nbytes for array in arrays) <= torch.cuda.mem_get_info(device)[1] * DEVICE_SHARE
 
@@ -197,9 +222,7 @@ class ImageDataModule(pl.LightningDataModule):
     def training_batch(self, batch: RawBatch) -> Batch:
         """Return the augmented batch, a function of the raw batch and the seed alone."""
         images = self.preprocess.planes(batch.pixels, batch.transparency)
-        keys = sample_keys(self.seed, batch.epoch, batch.indices)
-        if self.cfg.class_sampling:  # an image that is drawn again in the epoch must look different
-            keys = mix_tensor(keys + batch.step)
+        keys = batch_keys(self.seed, bool(self.cfg.class_sampling), batch.epoch, batch.step, batch.indices)
         images = augment(images, keys, self.augment_cfg)
         images, targets = mix_batch(
             self.preprocess.normalise(images),
@@ -225,7 +248,7 @@ class ImageDataModule(pl.LightningDataModule):
     def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
         """Yield the images of the first `count` batches of an epoch, augmented as in training in one process."""
         split = self.data.splits["train"]
-        rows = BatchRows(split)
+        rows = BatchRows(split, places=self._places())
         batches = Batches(len(split), self.cfg.batch_size, self.seed, True, self._sampling_weights())
         batches.start_at(epoch, 0)
         for batch in islice(batches, count):

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from deepfake_lit.data.fit import centre, window
+
 MAX_PIXELS = 2**26  # 67 million; a file that claims more is refused before its pixels are allocated
 MODES = ("RGB", "RGBA")
 # What Pillow reads and recognises by its first bytes, without EPS and WMF, which start programs or need Windows.
@@ -53,12 +55,15 @@ class Facts(NamedTuple):
     metadata: str = ""  # names of what is noted in the file, as "exif, icc_profile"
 
 
-def decode(data: bytes, size: tuple[int, int] | None) -> tuple[Facts, np.ndarray | None, np.ndarray | None]:
+def decode(
+    data: bytes, size: tuple[int, int] | None, fit: str = "resize"
+) -> tuple[Facts, np.ndarray | None, np.ndarray | None]:
     """Decode one file.
 
     Args:
         data: the file's bytes.
-        size: (height, width) to resize the image to; None keeps its own size.
+        size: (height, width) of the pixels wanted; None keeps the image's own size.
+        fit: how it is brought to that size: "resize"; any other, as its centre window.
 
     Returns:
         The facts; pixels uint8 (H, W, 3); transparency uint8 (H, W) = 255 - alpha, or None if the image is opaque.
@@ -67,7 +72,7 @@ def decode(data: bytes, size: tuple[int, int] | None) -> tuple[Facts, np.ndarray
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of harmless metadata
-            return _decode(data, size)
+            return _decode(data, size, fit)
     except UnidentifiedImageError:  # its own text holds a memory address
         heif = data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc")
         reason = "HEIF, which Pillow does not read; convert it to PNG" if heif else NO_FORMAT
@@ -76,7 +81,7 @@ def decode(data: bytes, size: tuple[int, int] | None) -> tuple[Facts, np.ndarray
         return Facts(("corrupt_image", f"{type(error).__name__}: {error}"[:200])), None, None
 
 
-def _decode(data: bytes, size: tuple[int, int] | None):
+def _decode(data: bytes, size: tuple[int, int] | None, fit: str):
     if not data:
         return Facts(("corrupt_image", "the file is empty")), None, None
     image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -105,7 +110,10 @@ def _decode(data: bytes, size: tuple[int, int] | None):
     pixel_hash.update(own)
 
     if size is not None and size != (height, width):
-        own = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+        if fit == "resize":
+            own = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+        else:
+            own = window(own, *centre((height, width), size), size)
     hashes = pixel_hash.hexdigest()[:32], hashlib.sha256(data).hexdigest()[:32]
     facts = Facts(None, mode, width, height, frames, alpha, *hashes, *container)
     return facts, own[..., :3], None if opaque else 255 - own[..., 3]
@@ -155,3 +163,17 @@ def container_of(data: bytes) -> tuple[str, int | None, str, bool]:
             return *_container(image), _turned(image)
     except Exception:  # Pillow raises nearly every type on hostile bytes
         return "", None, "", False
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Return the (height, width) that `decode` would find, from the head of a file; zeros if it cannot be opened."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                return 0, 0
+            upright = image.getexif().get(ExifTags.Base.Orientation, 1) not in range(5, 9)
+            return (image.height, image.width) if upright else (image.width, image.height)
+    except Exception:  # as `container_of`
+        return 0, 0

@@ -2,20 +2,26 @@
 
 import dataclasses
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from deepfake_lit.core.console import warn
+from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.cache import Pixels, open_pixels
+from deepfake_lit.data.cache import Pixels, open_pixels, own_sizes
 from deepfake_lit.data.decode import MODES, Facts
+from deepfake_lit.data.fit import WHOLE
 from deepfake_lit.data.manifest import Manifest, read_manifest
 from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.split import Split
+from deepfake_lit.data.windows import Streamed, Windows
 from deepfake_lit.settings.choices import PROBLEMS
 from deepfake_lit.settings.schema import DataConfig
+
+ONE_SIZE = 0.8  # share of the images that have one size where the others are taken for mistakes
+SMALLEST, LARGEST = 32, 256  # pixels; limits of the side of windows that is found from the images
 
 
 @dataclass
@@ -23,7 +29,8 @@ class SplitImages:
     """One split of N images, ready to index.
 
     `labels` is int64 (N,) or None. `rows`, int64 (N,), are the images' rows in `pixels`, uint8 (M, H, W, 3), and in
-    `transparency`, uint8 (M, H, W) or None: dropped images stay in these arrays but not in `rows`.
+    `transparency`, uint8 (M, H, W) or None: dropped images stay in these arrays but not in `rows`. These arrays are
+    `Windows`, which can be indexed by rows, where images keep their own sizes or are decoded when asked for.
     """
 
     name: str
@@ -31,18 +38,27 @@ class SplitImages:
     labels: np.ndarray | None
     files: list[str]
     rows: np.ndarray
-    pixels: np.ndarray
-    transparency: np.ndarray | None
+    pixels: np.ndarray | Windows
+    transparency: np.ndarray | Windows | None
     facts: list[Facts]
     groups: list[str] = field(default_factory=list)  # what the images are also sorted by; empty: by nothing else
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def gather(self, indices: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
-        """Copy pixels uint8 (B, H, W, 3) and transparency uint8 (B, H, W), None if all are opaque."""
+    def gather(
+        self, indices: np.ndarray | slice, places: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Copy pixels uint8 (B, H, W, 3) and transparency uint8 (B, H, W), None if all are opaque.
+
+        Args:
+            places: (B, 2) in [0, 1), of the windows of images of any size, as in `Windows.at`; None: the centres.
+        """
         rows = self.rows[indices]
-        return self.pixels[rows], None if self.transparency is None else self.transparency[rows]
+        arrays = (self.pixels, self.transparency)
+        if places is not None and isinstance(self.pixels, Windows):
+            return tuple(None if a is None else a.at(rows, places) for a in arrays)
+        return tuple(None if a is None else a[rows] for a in arrays)
 
     def only(self, indices: np.ndarray, name: str) -> "SplitImages":
         """Return a split of only the images at these positions."""
@@ -70,6 +86,7 @@ class ImageData:
     hash: str
     problems: Problems  # all of them tolerated
     held_out: bool = False  # whether validation is a share of the training images
+    fit: str = "resize"  # how images are brought to `size`; never auto
 
 
 def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
@@ -99,12 +116,34 @@ def open_data(
     manifest = read_manifest(cfg, problems, splits)
     size = (cfg.decode_size, cfg.decode_size) if cfg.decode_size else None
     decoded: dict[str, Pixels] = {}
+    fit = cfg.fit
     for name, split in manifest.splits.items():
         if split.files:
-            decoded[name] = open_pixels(manifest.source, split.files, name, cache_dir, size, cfg.decode_workers)
-            if not size and any(fact.error is None for fact in decoded[name].facts):
+            where = (manifest.source, split.files, name, cache_dir)
+            how = (cfg.decode_workers, cfg.cache_gib * 2**30)
+            if auto := fit == "auto":
+                fit = _fit(cfg, own_sizes(manifest.source, split.files, cache_dir, cfg.decode_workers))
+            decoded[name] = open_pixels(*where, size, how[0], fit, how[1])
+            if auto and fit != _fit(cfg, _own_sizes(decoded[name])):  # the images beside a sample have other sizes
+                fit = WHOLE
+                decoded[name] = open_pixels(*where, size, how[0], fit, how[1])
+            if not size and fit != WHOLE and any(fact.error is None for fact in decoded[name].facts):
                 size = decoded[name].pixels.shape[1:3]  # the first split, which is train, decides
-    _check_images(manifest, decoded, None if cfg.decode_size else size, problems)
+    if fit == WHOLE and decoded:
+        size = size or _windows_of(decoded)
+        decoded = {name: pixels.of_size(size) for name, pixels in decoded.items()}
+        if cfg.fit == "auto" and strict:
+            note(
+                f"the images have different sizes: training takes random windows of {size[1]} x {size[0]} pixels, "
+                "evaluation the centre (data.fit=random_crop); a resize would remove the traces of generators"
+            )
+    streamed = [name for name, pixels in decoded.items() if isinstance(pixels.pixels, Streamed)]
+    if streamed:
+        warn(
+            f"the decoded images of {' and '.join(streamed)} are larger than data.cache_gib or the free disk: they are "
+            "decoded again in every epoch; data.workers=N does it in N processes"
+        )
+    _check_images(manifest, decoded, None if cfg.decode_size or fit == WHOLE else size, problems)
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]
     problems.settle(str(cfg.root), tolerate, _lost(images, [s for s in splits if s in required], manifest))
@@ -112,9 +151,34 @@ def open_data(
         warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))
     if strict and (without := _classes_without(images.get("validation"), manifest.class_names)):
         warn(f"the validation split has no image of class {', '.join(without)}: nothing can be measured on it")
-    hash = _content_hash(images)
-    data = ImageData(str(cfg.root), images, manifest.class_names, size, hash, problems, manifest.held_out)
+    hash = _content_hash(images, fit)
+    data = ImageData(str(cfg.root), images, manifest.class_names, size, hash, problems, manifest.held_out, fit)
     return data if cfg.folds is None else with_fold(data, cfg.folds, cfg.fold)
+
+
+def _fit(cfg: DataConfig, sizes: np.ndarray) -> str:
+    """Return how images of these (height, width), int64 (N, 2), are brought to one size; zeros do not count."""
+    if cfg.fit != "auto":
+        return cfg.fit
+    if cfg.decode_size or "wrong_size" in cfg.tolerate:
+        return "resize"
+    counts = Counter(map(tuple, sizes[sizes.all(1)].tolist()))
+    return WHOLE if counts and max(counts.values()) < ONE_SIZE * counts.total() else "resize"
+
+
+def _own_sizes(pixels: Pixels) -> np.ndarray:
+    return np.array([(f.height, f.width) for f in pixels.facts if f.error is None], np.int64).reshape(-1, 2)
+
+
+def _windows_of(decoded: dict[str, Pixels]) -> tuple[int, int]:
+    """Return (height, width) of the windows: the smallest side of the images, of those to learn from if there are any.
+
+    So it is the same whether or not the test images are opened, too.
+    """
+    learnt = [pixels for name, pixels in decoded.items() if name in ("train", "validation")]
+    sizes = np.concatenate([_own_sizes(pixels) for pixels in learnt or decoded.values()])
+    side = min(LARGEST, max(SMALLEST, int(sizes.min()))) if len(sizes) else SMALLEST
+    return side, side
 
 
 def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
@@ -216,7 +280,7 @@ def _assemble(split: Split, pixels: Pixels) -> SplitImages:
     )
 
 
-def _content_hash(splits: dict[str, SplitImages]) -> str:
+def _content_hash(splits: dict[str, SplitImages], fit: str) -> str:
     digest = hashlib.sha256()
     for name in ("train", "validation"):
         if split := splits.get(name):
@@ -224,4 +288,6 @@ def _content_hash(splits: dict[str, SplitImages]) -> str:
                 row = f"{name},{image_id},{label},{fact.pixel_hash}\n"
                 digest.update(row.encode(errors="surrogateescape"))  # a file's name need not be text
             digest.update(str(split.pixels.shape[1:]).encode())
+    if fit != "resize":
+        digest.update(fit.encode())
     return digest.hexdigest()[:24]

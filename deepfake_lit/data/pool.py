@@ -3,37 +3,51 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 
 from deepfake_lit.core.system import cores
-from deepfake_lit.data.decode import Facts, decode
+from deepfake_lit.data.decode import Facts, decode, size_of
 from deepfake_lit.data.sources import Source
 
 CHUNK = 64  # images per task, fewer where they are large
+HEADS = 1024  # files per task where only their heads are read
 TASK_BYTES = 2**26  # of decoded pixels that a task may hold
 FEW = 256  # up to this many images a pool of processes costs more than it saves
 UNREAD = "cannot be read"  # an error that begins so may be gone at the next attempt
 
 
 def decode_stream(
-    source: Source, files: list[str], size: tuple[int, int], chunk: int = CHUNK, workers: int | None = None
+    source: Source,
+    files: list[str],
+    size: tuple[int, int],
+    chunk: int = CHUNK,
+    workers: int | None = None,
+    fit: str = "resize",
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
     """Yield chunks (files, pixels, transparency, facts) in order, uncached, for data too large to keep in memory.
 
     A chunk has at most `chunk` images, and at most 64 MiB of pixels where that is one image or more.
     """
     tasks = chunks(files, min(chunk, _fitting(size)))
-    for names, (facts, pixels, transparency) in zip(tasks, decode_all(source, tasks, size, None, workers), strict=True):
+    results = decode_all(source, tasks, size, fit, workers)
+    for names, (facts, images, planes) in zip(tasks, results, strict=True):
+        pixels, transparency = np.zeros((len(names), *size, 3), np.uint8), None
+        for i, (image, plane) in enumerate(zip(images, planes, strict=True)):
+            if image is not None:
+                pixels[i] = image
+            if plane is not None:
+                transparency = np.zeros((len(names), *size), np.uint8) if transparency is None else transparency
+                transparency[i] = plane
         yield names, pixels, transparency, facts
 
 
 def commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
     """Return the most common (height, width) in a sample of the files; (1, 1) if none can be decoded."""
     sizes = Counter()
-    for step in (max(1, len(files) // 32), 1):  # every file only if the whole sample is damaged
+    for step in (sample_step(len(files)), 1):  # every file only if the whole sample is damaged
         for file in files[::step]:
             facts, _, _ = _read_and_decode(source, file, None)
             if facts.error is None:
@@ -41,6 +55,26 @@ def commonest_size(source: Source, files: list[str]) -> tuple[int, int]:
         if sizes:
             return sizes.most_common(1)[0][0]
     return 1, 1
+
+
+def sample_step(count: int) -> int:
+    return max(1, count // 32)
+
+
+def sizes_of(source: Source, files: list[str], workers: int | None) -> Iterator[list[tuple[int, int]]]:
+    """Yield the (height, width) of HEADS files at a time, by their heads; zeros for one that cannot be opened."""
+    yield from _in_pool(_heads, [(source, task) for task in chunks(files, HEADS)], len(files), workers)
+
+
+def _heads(task) -> list[tuple[int, int]]:
+    source, files = task
+    found = []
+    for file in files:
+        try:
+            found.append(size_of(source.read(file)))
+        except Exception:  # as in `_read_and_decode`, which says what it is
+            found.append((0, 0))
+    return found
 
 
 def per_task(size: tuple[int, int]) -> int:
@@ -56,53 +90,84 @@ def chunks(files: list, chunk: int = CHUNK) -> list[list]:
     return [files[i : i + chunk] for i in range(0, len(files), chunk)]
 
 
-def decode_all(source: Source, tasks: list[list[str]], size: tuple[int, int], targets, workers: int | None) -> Iterator:
-    """Yield the results of `_decode_chunk` in the order of the tasks, decoding only a few tasks ahead."""
+class Target(NamedTuple):
+    """A file for the bytes of all images, and where in it each image's begin."""
+
+    path: str
+    offsets: np.ndarray
+
+
+def decode_all(
+    source: Source,
+    tasks: list[list[str]],
+    size: tuple[int, int] | None,
+    fit: str,
+    workers: int | None,
+    targets: tuple[Target, Target] | None = None,
+    sizes: np.ndarray | None = None,
+    keep: bool = True,
+) -> Iterator[tuple[list[Facts], list, list]]:
+    """Yield (facts, pixels, transparencies) of each task, in order, decoding only a few tasks ahead.
+
+    Args:
+        size, fit: as for `decode`.
+        targets: where pixels and transparencies are written; None: the lists hold them, with None for failed images.
+        sizes: int64 (N, 2), which the images must have; another one is an error. Errors get it in their facts.
+        keep: False leaves the lists empty.
+    """
+    numbered, start = [], 0
+    for task in tasks:
+        rows = slice(start, start + len(task))
+        own = targets and [Target(path, offsets[rows]) for path, offsets in targets]
+        numbered.append((source, task, size, fit, own, None if sizes is None else sizes[rows], keep))
+        start += len(task)
+    # The pool works on while nobody takes its results: it gets a few tasks at a time where these fill the memory.
+    ahead = None if targets or not keep else 2 * (workers or cores())
+    yield from _in_pool(_decode_chunk, numbered, start, workers, ahead)
+
+
+def _in_pool(function, tasks: list, count: int, workers: int | None, ahead: int | None = None) -> Iterator:
+    """Yield a function's results for tasks with `count` files in all, in order."""
     workers = workers or cores()
-    starts = accumulate(map(len, tasks), initial=0)
-    numbered = [(source, task, start, size, targets) for task, start in zip(tasks, starts, strict=False)]
-    if workers == 1 or sum(map(len, tasks)) <= FEW:
-        yield from map(_decode_chunk, numbered)
+    if workers == 1 or count <= FEW:
+        yield from map(function, tasks)
         return
     # joblib's worker processes are safe beside threads and a GPU, unlike "fork". Unlike "spawn" they do not run the
     # caller's script again, so this works in a notebook and in a script without a main guard.
-    # It works on while nobody takes its results: it gets a few tasks at a time, so that these do not fill the memory.
-    ahead = 2 * workers if targets is None else len(numbered)
     with joblib.Parallel(
         workers, batch_size=1, pre_dispatch=4 * workers, return_as="generator", max_nbytes=None
     ) as pool:
-        for some in chunks(numbered, ahead):
-            yield from pool(joblib.delayed(_decode_chunk)(task) for task in some)
+        for some in chunks(tasks, ahead or len(tasks)):
+            yield from pool(joblib.delayed(function)(task) for task in some)
 
 
-def _decode_chunk(task) -> tuple[list[Facts], np.ndarray | None, np.ndarray | None]:
+def _decode_chunk(task) -> tuple[list[Facts], list, list]:
     """Decode some files and write them to their place in the targets, or return the arrays if there are no targets."""
-    source, files, start, size, targets = task
-    pixels = np.zeros((len(files), *size, 3), np.uint8)
-    transparency = None
-    facts = []
+    source, files, size, fit, targets, sizes, keep = task
+    facts, pixels, transparencies = [], [], []
     for i, file in enumerate(files):
-        fact, rgb, plane = _read_and_decode(source, file, size)
+        fact, rgb, plane = _read_and_decode(source, file, size, fit)
+        if sizes is not None and fact.error is None and (fact.height, fact.width) != tuple(sizes[i]):
+            fact, rgb, plane = Facts(("corrupt_image", "its size is not what its head says")), None, None
+        if sizes is not None and fact.error:  # its place in a flat file
+            fact = fact._replace(height=int(sizes[i][0]), width=int(sizes[i][1]))
         facts.append(fact)
-        if rgb is not None:
-            pixels[i] = rgb
-        if plane is not None:
-            transparency = np.zeros((len(files), *size), np.uint8) if transparency is None else transparency
-            transparency[i] = plane
-    if targets is None:
-        return facts, pixels, transparency
-    for array, (path, offset, stride) in zip((pixels, transparency), targets, strict=True):
-        if array is not None:
-            _write_at(path, offset + start * stride, array)
-    return facts, None, None
+        if targets:
+            for array, (path, offsets) in zip((rgb, plane), targets, strict=True):
+                if array is not None:
+                    _write_at(path, int(offsets[i]), np.ascontiguousarray(array))
+        elif keep:
+            pixels.append(rgb)
+            transparencies.append(plane)
+    return facts, pixels, transparencies
 
 
-def _read_and_decode(source: Source, file: str, size: tuple[int, int] | None):
+def _read_and_decode(source: Source, file: str, size: tuple[int, int] | None, fit: str = "resize"):
     try:
         data = source.read(file)
     except Exception as error:  # permission, I/O, or a damaged member of a .zip
         return Facts(("corrupt_image", f"{UNREAD}: {error}"[:200])), None, None
-    return decode(data, size)
+    return decode(data, size, fit)
 
 
 def _write_at(path: str, offset: int, array: np.ndarray) -> None:

@@ -53,6 +53,7 @@ def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
         "preprocess": dataclasses.asdict(Preprocess.from_config(cfg.data)),
         "data_hash": data.hash,
         "image_size": list(data.size),
+        "fit": data.fit,  # absent before 2026-11-27, when it was resize
         "code": code_version(),
     }
 

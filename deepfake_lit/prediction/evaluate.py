@@ -50,7 +50,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     one_of("split", cfg.split, ("auto", "all", *SPLITS))
     predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
     output = Path(cfg.output)
-    data = _opened(cfg, output, predictor.class_names)
+    data = _opened(cfg, output, predictor)
     if data.size != predictor.members[0].image_size:
         sides = " and ".join(f"{width} x {height}" for height, width in (data.size, predictor.members[0].image_size))
         warn(f"the images and those that the checkpoint was trained on have different sizes, {sides}: they are resized")
@@ -99,17 +99,23 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     return report
 
 
-def _opened(cfg: EvaluateConfig, output: Path, class_names: list[str]) -> ImageData:
+def _opened(cfg: EvaluateConfig, output: Path, predictor: Predictor) -> ImageData:
     """Open the splits that can be wanted: not the test images where the validation images are.
 
-    Classes of the same names get the checkpoint's order, with which its own data have the hash that they had.
+    Classes of the same names get the checkpoint's order, with which its own data have the hash that they had. Images of
+    any size are cut as the checkpoint's own were.
     """
+    class_names = predictor.class_names
     listed = read_manifest(cfg.data, Problems())
     labelled = [name for name, split in listed.splits.items() if split.labels is not None]
     own = "validation" in labelled and not listed.held_out
     wanted = [n for n in labelled if n != "test" or cfg.split in ("test", "all") or (cfg.split == "auto" and not own)]
     same = cfg.data.class_names is None and sorted(class_names) == sorted(listed.class_names)
     data = dataclasses.replace(cfg.data, class_names=class_names) if same else cfg.data
+    if data.fit == "auto":
+        cut = predictor.fit != "resize" and data.decode_size is None
+        side = predictor.members[0].image_size[0] if cut else data.decode_size
+        data = dataclasses.replace(data, fit=predictor.fit if cut else "resize", decode_size=side)
     return open_data(data, cache_dir(cfg.data, output.parent), tuple(wanted), required=())
 
 

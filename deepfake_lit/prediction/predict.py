@@ -40,7 +40,7 @@ class Predictions:
     ids: list[str]
     probabilities: np.ndarray
     unreadable: list[tuple[str, str, str]]
-    resized: int  # images of another size than the network was trained on
+    resized: int  # images of another size than the network was trained on; others are cut to it, as its own were
     class_names: list[str]
     skipped: list[tuple[str, str, str]]
 
@@ -70,7 +70,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     done: list[str] = []
     p = np.empty((len(present), len(predictor.class_names)), np.float32)
     resized, start = 0, 0
-    stream = decode_stream(found.source, [row[0] for row in present], size, step, cfg.decode_workers)
+    stream = decode_stream(found.source, [row[0] for row in present], size, step, cfg.decode_workers, predictor.fit)
     for chunk, pixels, transparency, facts in console.progress(stream, "predicting", len(present), step):
         rows = present[start : start + len(chunk)]
         start += len(chunk)
@@ -78,7 +78,8 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
         unreadable += [(i, place, fact.error[1]) for (_, i, place), fact in zip(rows, facts, strict=True) if fact.error]
         if not good:
             continue
-        resized += sum((facts[i].height, facts[i].width) != size for i in good)
+        if predictor.fit == "resize":
+            resized += sum((facts[i].height, facts[i].width) != size for i in good)
         batch = tensors(pixels[good], None if transparency is None else transparency[good])
         p[len(done) : len(done) + len(good)] = predictor.by_view(*batch, cfg.views).mean(0).numpy()
         done += [rows[i][1] for i in good]

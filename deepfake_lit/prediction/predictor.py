@@ -64,6 +64,11 @@ class Predictor:
     def class_names(self) -> list[str]:
         return self.members[0].class_names
 
+    @property
+    def fit(self) -> str:
+        """Return how images of another size are brought to that of the first member, as its own were."""
+        return self.members[0].meta.get("fit", "resize")
+
     def by_view(self, pixels: Tensor, transparency: Tensor | None, views: list[str]) -> Tensor:
         """Return the mean over members, float32 (V, B, K), for uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
         total = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.metrics import MONITORS
-from deepfake_lit.settings.choices import CHANNELS, PROBLEMS, UNTRAINED, VIEWS
+from deepfake_lit.settings.choices import CHANNELS, FITS, PROBLEMS, UNTRAINED, VIEWS
 from deepfake_lit.settings.schema import AugmentConfig, Config
 
 
@@ -20,6 +20,13 @@ def check(cfg: Config) -> None:
     d, a, t = cfg.data, cfg.augment, cfg.trainer
     one_of("data.layout", d.layout, ("auto", "kaggle", "folders"))
     one_of("data.channels", d.channels, CHANNELS)
+    one_of("data.fit", d.fit, tuple(FITS))
+    require(d.fit not in ("crop", "pad") or d.decode_size, f"data.fit={d.fit} needs data.decode_size, a side in pixels")
+    require(
+        d.fit != "random_crop" or not d.on_device,
+        "data.on_device keeps one window of each image; data.fit=random_crop takes others every epoch",
+    )
+    require(d.cache_gib >= 0, "data.cache_gib must be 0 or more")
     tolerable = tuple(name for name, kind in PROBLEMS.items() if kind.when_tolerated)
     for kind in d.tolerate:
         one_of("data.tolerate", kind, tolerable)

@@ -9,6 +9,14 @@ CHANNELS = {
     "gray": 1,
 }  # channel mode -> number of planes; a new mode also needs a line in `data.channels.planes_of`
 
+FITS = {
+    "auto": "resize; random_crop where fewer than 80 % of the images have one size and no decode_size is set",
+    "resize": "bilinear, which removes traces of generators",
+    "crop": "the centre; where a side is too short, its border is mirrored",
+    "pad": "the same as crop, named for images that are too small",
+    "random_crop": "whole images are kept: a random window in training, the centre in evaluation",
+}  # ways to bring images to one size
+
 UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have nothing to fit
 
 

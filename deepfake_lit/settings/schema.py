@@ -18,8 +18,13 @@ class DataConfig:
     layout: str = setting("auto", role="reading", reads=True)
     channels: str = "rgb"  # rgb | rgba | gray
     image_size: int | None = None  # side of the network's input in pixels; null: the size of the images
-    # side in pixels that every file is resized to when it is decoded; null: all must have the same size
+    # side in pixels that every file is brought to when it is decoded; null: all must have the same size, or `fit` is
+    # random_crop: then it is the smallest side of all images, at least 32 and at most 256
     decode_size: int | None = setting(None, reads=True)
+    # how they are brought to decode_size: resize (removes traces of generators) | crop or pad (the centre; where it is
+    # too small, its border is mirrored) | random_crop (random windows in training, the centre in evaluation) | auto:
+    # resize with a decode_size; without one, random_crop where fewer than 80 % of the images have the same size
+    fit: str = setting("auto", role="reading", since="2026-11-27", reads=True)
     num_classes: int | None = setting(None, reads=True)  # null: taken from the data
     class_names: list[str] | None = setting(None, reads=True)  # null: the folders' names, or "0", "1", ...
     # share of the images held out, chosen by image id, if layout "folders" has no train folder
@@ -36,6 +41,9 @@ class DataConfig:
     # kinds of problem that give a warning instead of stopping the run
     tolerate: list[str] = setting([], role="reading", reads=True)
     cache_dir: str | None = setting(None, role="place")  # folder for decoded images; null: <output_dir>/cache
+    # largest size of a split's decoded images in GiB; larger ones, and those that the disk has no room for, are not
+    # stored but decoded again in every epoch
+    cache_gib: float = setting(100.0, role="work", since="2026-11-27")
     workers: int = setting(0, role="work")  # processes that gather batches; 0: the training process does it
     # keep decoded images on the device and gather batches there; null: only on a CUDA GPU, and only if they take at
     # most a quarter of its memory

@@ -1,5 +1,6 @@
 """Image files in a .zip, as Kaggle serves it, without unpacking it."""
 
+import os
 import zipfile
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,6 +12,10 @@ from deepfake_lit.data.sources.base import MAX_BYTES, Source, too_large
 def _open(path: Path, modified: int) -> zipfile.ZipFile:
     """Open a .zip once per process: reading the table of contents of a large one takes longer than a task."""
     return zipfile.ZipFile(path)
+
+
+if hasattr(os, "register_at_fork"):  # a fork would share the place in the open file
+    os.register_at_fork(after_in_child=_open.cache_clear)
 
 
 class Zip(Source):

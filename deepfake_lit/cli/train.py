@@ -42,8 +42,14 @@ def train(arguments: list[str]) -> int:
         # work, it would look for files of Hydra's that are not written here.
         sys.argv = [program, "train", *(o for o in hydra_config.overrides.task if not o.startswith("+sweep="))]
         HydraConfig.instance().cfg = None
-        if composed.model.kind == "none" and not any(_sweeps_networks(a) for a in arguments):
-            refuse_unused(arguments, _networks_settings(), "model=none trains no network")
+        try:
+            if composed.model.kind == "none" and not any(_sweeps_networks(a) for a in arguments):
+                refuse_unused(arguments, _networks_settings(), "model=none trains no network")
+        except UserError as error:
+            if hydra_config.runtime.choices["hydra/launcher"] != "basic":
+                raise  # in another process, whose list this one does not see
+            mistakes[:] = [error]
+            return None
         if hydra_config.mode == RunMode.MULTIRUN:
             from deepfake_lit.studies.sweep import run_trial
 

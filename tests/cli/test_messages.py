@@ -61,6 +61,7 @@ def said(command: str, places: dict[str, str], tmp_path: Path, capsys) -> tuple[
     status = exit_status(words)
     errors = capsys.readouterr().err
     assert "Traceback" not in errors
+    assert "Error executing job" not in errors
     message = errors.rpartition("deepfake-lit: ")[2].strip()
     assert 1 <= len(message.splitlines()) <= 2, message
     assert "weights_only" not in message

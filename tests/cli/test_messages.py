@@ -123,7 +123,7 @@ SITUATIONS = {
     "none named": ("evaluate data.root={data}", "name at least one checkpoint", 2),
     "a result": ("predict {json} images={data}", "{json} is not a readable checkpoint; .* are best.ckpt and last", 2),
     "a text": ("export {text} output={out}", "{text} is not a readable checkpoint", 2),
-    "a folder without": ("predict {empty} images={data}", "{empty} is a folder without best.ckpt", 2),
+    "a folder without": ("export {empty} output={out}", "{empty} is a folder without best.ckpt", 2),
     "a start that is none": (TRAIN + " init_from={json}", "{json} is not a readable checkpoint", 2),
     "diverged, predict": (
         "predict {diverged} images={data} output={out}",

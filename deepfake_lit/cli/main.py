@@ -56,10 +56,12 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(_with_messages(command, with_home(arguments[1:])))
 
 
-def _unwritable(error: OSError, command: str) -> str | None:
+def _unwritable(error: OSError, command: str, arguments: list[str]) -> str | None:
     """Return a line on a path that cannot be written, with the remedy; None if the user cannot mend the error."""
     from deepfake_lit.core.files import UNWRITABLE
 
+    if "No usable temporary directory" in str(error):  # which torch wants as soon as it is imported
+        return f"{error.strerror}; make room, or set TMPDIR to a folder that can be written"
     taken = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
     remedy = "it is in the way: move it" if taken else UNWRITABLE.get(error.errno)
     if remedy is None:
@@ -67,7 +69,9 @@ def _unwritable(error: OSError, command: str) -> str | None:
     setting = {"samples": "another FOLDER"}.get(command, "output=ANOTHER")
     if command in ("audit", "train", "reproduce", "status", "demo"):
         setting = "output_dir=ANOTHER"
-    return f"{error.filename or 'the output'}: {error.strerror}; {remedy}, or write elsewhere with {setting}"
+    given = [a.partition("=")[2] for a in arguments if a.startswith(("output=", "output_dir="))]
+    place = error.filename or (given or ["outputs"])[-1]  # some libraries' errors name no file
+    return f"{place}: {error.strerror}; {remedy}, or write elsewhere with {setting}"
 
 
 def _with_messages(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
@@ -89,7 +93,7 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
     except HydraException as error:
         message = explain_hydra(error)
     except OSError as error:
-        message = _unwritable(error, command.__name__)
+        message = _unwritable(error, command.__name__, arguments)
         if message is None:
             raise
     print(f"deepfake-lit: {message}", file=sys.stderr)

@@ -39,7 +39,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         fresh = path.with_name(f".{path.name}{PARTIAL}")
         with atomic(fresh, "wb") as file:
-            torch.save(checkpoint | {ENTRY: self.description}, file)
+            try:
+                torch.save(checkpoint | {ENTRY: self.description}, file)
+            except RuntimeError as error:  # torch's own, after it could not write: the reason is behind it
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         if path.name == LAST and path.exists():
             path.replace(path.with_name(PREVIOUS))
         fresh.replace(path)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, check_finite
 from deepfake_lit.core.files import atomic, check_writable
 from deepfake_lit.prediction.trained import Trained, load_trained
 
@@ -71,5 +71,7 @@ def export(checkpoint: Path, output: Path) -> float:
     for batch in (noise, noise[:1]):
         (ours,) = session.run(None, {"pixels": batch})
         with torch.inference_mode():
-            worst = max(worst, float(np.abs(ours - model(torch.from_numpy(batch)).numpy()).max()))
+            expected = model(torch.from_numpy(batch))
+        check_finite(expected, trained.path)
+        worst = max(worst, float(np.abs(ours - expected.numpy()).max()))
     return worst

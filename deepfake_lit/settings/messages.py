@@ -64,7 +64,7 @@ def _unknown(key: str, group_type: type | None, schema: type | None) -> str:
     near = suggestion(key, own or [name for name in known if name.rpartition(".")[0] == group], known)
     if near:
         return f"there is no setting {key}; did you mean {near}?"
-    return f"there is no setting {key}" + (f"; there are {', '.join(known)}" if schema else "")
+    return f"there is no setting {key}" + (f"; there are {', '.join(vars(schema()))}" if schema else "")
 
 
 def _has(names: list[str]) -> str:

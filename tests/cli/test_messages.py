@@ -5,10 +5,12 @@ A row of the tables is a situation, a command, what the message says, and the ex
 is full of NaN.
 """
 
+import contextlib
 import errno
 import json
 import os
 import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from helpers.command_line import exit_status
 from helpers.made_up_runs import made_up
 from helpers.tiny_data import write_healthy
 
+from deepfake_lit.cli.main import COMMANDS
 from deepfake_lit.core import hardware
 
 KEPT = Path(__file__).parents[1] / "kept"
@@ -257,6 +260,40 @@ def test_the_disk_is_full_in_training(places, tmp_path, monkeypatch, capsys):
     assert exit_status([word.format(**places, out=tmp_path / "out") for word in TRAIN.split()]) == 0
 
 
+@contextlib.contextmanager
+def no_file_beyond(size: int):
+    """As on a disk with so little room: the kernel refuses what would make a file larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("command", "size", "message", "status"),
+    [
+        (TRAIN, 100, "/out/runs/.*: File too large; make room, and the same command goes on", 75),
+        (TRAIN, 3000, "/out/runs/.*: File too large; make room, and the same command goes on", 75),  # best.ckpt
+        (TRAIN + " -m seed=1,2", 100, "/out: File too large; make room, or write elsewhere with output_dir=", 2),
+        (PLAIN + " model=none baseline=svm", 100, "/out/runs/svm.*make room, and the same command goes on", 75),
+        (PREDICT, 0, "/out: File too large; make room, or write elsewhere with output=", 2),
+        (PREDICT, 100, "/out/submission.csv: File too large; make room", 2),
+        (EVALUATE, 3000, "/out/confusion.png: File too large; make room", 2),
+        ("audit data.root={data} data.cache_dir={cache} output_dir={out}", 3000, "/contact_sheet.png: File too", 2),
+        ("export {checkpoint} output={out}/model.onnx", 3000, "/out/model.onnx: File too large; make room", 2),
+        ("report output_dir={runs} output={out}", 3000, "/out/index.html: File too large; make room", 2),
+        ("samples {out} train=5 validation=5", 100, "/out/train: File too large; make room", 2),
+    ],
+)
+def test_the_disk_is_full_half_way(command, size, message, status, places, tmp_path, capsys):
+    pytest.importorskip("onnxscript")
+    with no_file_beyond(size):
+        check(command, message, status, places, tmp_path, capsys)
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
 def test_predict_finds_out_before_its_work(places, tmp_path, monkeypatch, capsys):
     def by_view(*arguments):
         raise AssertionError("it has begun")
@@ -339,3 +376,14 @@ def test_settings_that_a_command_uses_pass(places, tmp_path):
     assert exit_status(["status", f"output_dir={out}"]) == 0
     several = [*PLAIN.format(**places, out=out).split(), "-m", "experiment=svm,demo", "trainer.max_epochs=1"]
     assert exit_status(several) == 0
+
+
+def test_no_room_for_temporary_files(monkeypatch, capsys):
+    """torch wants a temporary folder as soon as it is imported."""
+
+    def command(arguments: list[str]) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setitem(COMMANDS, "status", command)
+    assert exit_status(["status"]) == 2
+    assert "make room, or set TMPDIR to a folder that can be written" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Any model of timm, by its name in timm."""
 
+import logging
+
 import timm
 from torch import nn
 
@@ -19,12 +21,13 @@ def build(cfg: TimmConfig, in_channels: int, num_classes: int) -> nn.Module:
     options = {"in_chans": in_channels, "num_classes": num_classes, "drop_rate": cfg.dropout}
     if not cfg.pretrained:
         return timm.create_model(cfg.name, **options)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else it tells of every retry
     overlay = {"file": cfg.pretrained_file} if cfg.pretrained_file else None
     try:
         return timm.create_model(cfg.name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except Exception as error:  # of the network, the hub's library, torch, or the file's format
         where = cfg.pretrained_file or "they are downloaded"
-        reason = f"{type(error).__name__} {error}".strip().splitlines()[0][:200]
+        reason = f"{type(error).__name__} {error}".strip().splitlines()[0].partition(". ")[0]
         raise UserError(
             f"the trained weights of {cfg.name} cannot be had ({where}: {reason})\n"
             "without network: model.pretrained_file=FILE of weights that timm can read; else model.pretrained=false"

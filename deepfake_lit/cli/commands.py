@@ -127,6 +127,10 @@ def status(arguments: list[str]) -> None:
     from deepfake_lit.studies.status import StatusConfig, differing, look
 
     cfg = settings(arguments, StatusConfig)[1]
+    if cfg.watch is not None and not cfg.watch > 0:
+        from deepfake_lit.core.errors import UserError
+
+        raise UserError("watch is a number of seconds above 0")
     from rich.live import Live
 
     from deepfake_lit.cli import show

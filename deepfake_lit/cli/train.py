@@ -1,6 +1,7 @@
 """The command `train`: Hydra composes the configuration and starts one run, or the trials of a sweep."""
 
 import sys
+from itertools import pairwise
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -28,6 +29,9 @@ GROUPS = ("augment", "loss", "optimizer", "scheduler", "class_weights", "without
 def train(arguments: list[str]) -> int:
     """Train one run or a sweep and print it. The status is 1 if a trial failed, `UNFINISHED` if one was interrupted."""
     refuse_flags(arguments, FLAGS)
+    for flag, value in pairwise([*arguments, ""]):
+        if flag in ("-c", "--cfg") and value not in ("job", "hydra", "all"):
+            raise UserError(f"{flag} is followed by what is to be printed: job, hydra or all")
     flags = {a.partition("=")[0] for a in arguments if a.startswith("-")}
     if flags & {*SWEEP} and flags & {*PRINT}:
         raise UserError("-m trains several runs, and --cfg prints one: leave -m out, and give every setting one value")

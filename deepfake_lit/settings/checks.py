@@ -34,6 +34,8 @@ def check(cfg: Config) -> None:
     for name, value in (("data.mean", d.mean), ("data.std", d.std)):
         require(len(value) in (1, count), f"{name} has {len(value)} values; {d.channels} needs 1 or {count}")
     require(min(d.std) > 0, "data.std must be above 0")
+    names = d.class_names or []
+    require(len(set(names)) == len(names), f"data.class_names={names} names a class twice")
     for name in ("batch_size", "eval_batch_size"):
         require(getattr(d, name) > 0, f"data.{name} must be above 0")
     for name in ("image_size", "decode_size"):
@@ -90,11 +92,13 @@ def check(cfg: Config) -> None:
         require(name.isidentifier(), f"baselines.{name}: a baseline's name is letters, digits and _")
 
     require(0 <= cfg.loss.label_smoothing < 1, "loss.label_smoothing must be in [0, 1)")
-    require(cfg.optimizer.lr > 0, "optimizer.lr must be above 0")
+    _check_optimizer(cfg, require)
     require(cfg.seed >= 0, "seed must be 0 or more")
     require(t.max_epochs > 0, "trainer.max_epochs must be above 0")
     for name in ("limit_train_batches", "limit_val_batches"):
         _check_limit(f"trainer.{name}", getattr(t, name))
+    require(d.workers >= 0, "data.workers must not be negative")
+    require(t.threads is None or t.threads <= 1024, "trainer.threads must be at most 1024")  # more crash OpenMP
     for name in ("accumulate_grad_batches", "num_nodes", "threads"):
         require(getattr(t, name) is None or getattr(t, name) > 0, f"trainer.{name} must be above 0")
     require(t.early_stopping is None or t.early_stopping > 0, "trainer.early_stopping must be above 0")
@@ -135,6 +139,21 @@ def check_against_data(cfg: Config, class_count: int, image_size: tuple[int, int
         raise UserError(f"augment.crop={a.crop} must be less than the images' side, {min(height, width)}")
     if a.rot90 and height != width:
         raise UserError(f"augment.rot90 turns square images; these are {width} x {height}: set data.image_size")
+
+
+def _check_optimizer(cfg: Config, require) -> None:
+    o, s = cfg.optimizer, cfg.scheduler
+    require(o.lr > 0, "optimizer.lr must be above 0")
+    for name in ("weight_decay", "momentum"):
+        require(getattr(o, name, 0) >= 0, f"optimizer.{name} must not be negative")
+    require(not getattr(o, "nesterov", False) or o.momentum > 0, "optimizer.nesterov needs an optimizer.momentum")
+    betas = getattr(o, "betas", [0.9, 0.999])
+    require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "optimizer.betas must be two numbers in [0, 1)")
+    require(0 <= getattr(s, "warmup", 0) <= 1, "scheduler.warmup is a share of the steps, from 0 to 1")
+    for name in ("div_factor", "final_div_factor"):
+        require(getattr(s, name, 1) > 0, f"scheduler.{name} must be above 0")
+    require(0 < getattr(s, "factor", 0.5) < 1, "scheduler.factor must lie between 0 and 1")
+    require(getattr(s, "patience", 0) >= 0, "scheduler.patience must not be negative")
 
 
 def _check_limit(name: str, value: Any) -> None:

@@ -44,7 +44,7 @@ class Classifier(pl.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         # Sums over the epoch so far: losses, correct images, images. They are read once per epoch.
         self.train_sums = torch.zeros(3)
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy="disable")  # else NaN would be left out
         self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels of this validation
 
     def forward(self, images: Tensor) -> Tensor:

@@ -121,6 +121,8 @@ SITUATIONS = {
     ),
     "a start is missing": (PLAIN + " experiment=vgg16_staged", "init_from is not set; give it .* init_from=VALUE", 2),
     "a sweep is printed": (TRAIN + " -m seed=1,2 --cfg job", "--cfg prints one: leave -m out", 2),
+    "nothing is printed": (TRAIN + " --cfg", "--cfg is followed by what is to be printed: job, hydra or all", 2),
+    "a look before now": ("status output_dir={out} watch=-1", "watch is a number of seconds above 0", 2),
     # checkpoints
     "no checkpoint": ("predict {out} images={data}", "there is no such checkpoint", 2),
     "none named": ("evaluate data.root={data}", "name at least one checkpoint", 2),
@@ -143,6 +145,7 @@ SITUATIONS = {
         "{diverged} answers with NaN or infinity",
         2,
     ),
+    "diverged, export": ("export {diverged} output={out}/model.onnx", "{diverged} answers with NaN or infinity", 2),
     # names of settings
     "epochs": (TRAIN + " epochs=3", "there is no setting epochs; did you mean trainer.max_epochs?", 2),
     "trainer.epochs": (TRAIN + " trainer.epochs=3", "no setting trainer.epochs; did you mean trainer.max_epochs?", 2),

@@ -62,6 +62,8 @@ def _unwritable(error: OSError, command: str, arguments: list[str]) -> str | Non
 
     if "No usable temporary directory" in str(error):  # which torch wants as soon as it is imported
         return f"{error.strerror}; make room, or set TMPDIR to a folder that can be written"
+    if isinstance(error, FileNotFoundError) and error.filename:  # as of a folder that cannot be made in /proc
+        return f"{error.filename}: {error.strerror}; give another path"
     taken = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
     remedy = "it is in the way: move it" if taken else UNWRITABLE.get(error.errno)
     if remedy is None:

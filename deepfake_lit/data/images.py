@@ -132,7 +132,7 @@ def open_data(
     if fit == WHOLE and decoded:
         size = size or _windows_of(decoded)
         decoded = {name: pixels.of_size(size) for name, pixels in decoded.items()}
-        if cfg.fit == "auto" and strict:
+        if cfg.fit == "auto":
             note(
                 f"the images have different sizes: training takes random windows of {size[1]} x {size[0]} pixels, "
                 "evaluation the centre (data.fit=random_crop); a resize would remove the traces of generators"

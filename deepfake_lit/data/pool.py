@@ -83,7 +83,7 @@ def per_task(size: tuple[int, int]) -> int:
 
 
 def _fitting(size: tuple[int, int]) -> int:
-    return max(1, TASK_BYTES // (3 * size[0] * size[1]))
+    return max(1, TASK_BYTES // max(1, 3 * int(size[0]) * int(size[1])))
 
 
 def chunks(files: list, chunk: int = CHUNK) -> list[list]:

@@ -300,7 +300,7 @@ def test_pool_of_processes_gives_the_same_as_one(tmp_path, monkeypatch):
 def test_a_task_is_bounded_by_bytes(folder, cache_dir, monkeypatch):
     assert decoding.per_task((6000, 4000)) == 1
     assert decoding.per_task((1024, 1024)) == 21
-    assert decoding.per_task((32, 32)) == decoding.CHUNK
+    assert decoding.per_task((32, 32)) == decoding.per_task((0, 0)) == decoding.CHUNK
     monkeypatch.setattr(decoding, "TASK_BYTES", 2 * 3 * SIDE * SIDE)
     check(opened(folder, cache_dir))
     source = open_source(folder)

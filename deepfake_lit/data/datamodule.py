@@ -1,5 +1,6 @@
 """Batches of images: uint8 rows of the memory-mapped arrays become the network's input on the device."""
 
+import math
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,10 +15,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys, uniform
-from deepfake_lit.core.system import STOP_SIGNALS
+from deepfake_lit.core.system import STOP_SIGNALS, batch_of
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.images import ImageData, SplitImages
-from deepfake_lit.data.preprocess import Preprocess, tensors
+from deepfake_lit.data.preprocess import PIXEL_BYTES, Preprocess, tensors
 from deepfake_lit.data.windows import Windows
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
@@ -176,7 +177,9 @@ class ImageDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         split = self.data.splits["validation"]
-        return self._loader(split, Batches(len(split), self.cfg.eval_batch_size, shuffle=False))
+        pixels = math.prod((self.cfg.image_size,) * 2 if self.cfg.image_size else self.data.size)
+        size = batch_of(PIXEL_BYTES * pixels, self.cfg.eval_batch_size)  # of large images not so many at once
+        return self._loader(split, Batches(len(split), size, shuffle=False))
 
     def _loader(self, split: SplitImages, batches: Batches, places: Callable | None = None) -> DataLoader:
         resident = self._keeps_on_device()

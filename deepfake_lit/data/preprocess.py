@@ -11,6 +11,9 @@ from deepfake_lit.data.channels import planes_of
 from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.schema import DataConfig
 
+# Of one pixel in preprocessing: bytes, float32 planes, and those of a view. 250 images of 128x128 are a batch.
+PIXEL_BYTES = 64
+
 
 def tensors(pixels: np.ndarray, transparency: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
     """Return decoded pixels and transparency, as `SplitImages.gather` returns them, as tensors on the same memory."""

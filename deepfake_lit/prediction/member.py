@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.system import batch_of
-
-# Of one pixel in preprocessing: bytes, float32 planes, and those of a view. 250 images of 128x128 are a batch.
-PIXEL_BYTES = 64
+from deepfake_lit.data.preprocess import PIXEL_BYTES
 
 
 class Member(Protocol):

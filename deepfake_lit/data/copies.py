@@ -1,14 +1,14 @@
 """Copies of an image that are turned or mirrored, which have another hash of their pixels."""
 
 import hashlib
+import math
 from collections import defaultdict
 
 import numpy as np
 
 from deepfake_lit.core.console import progress
+from deepfake_lit.core.system import batch_of
 from deepfake_lit.data.images import ImageData
-
-CHUNK = 2**26  # bytes of pixels looked at in one go
 
 
 def turned_copies(data: ImageData) -> list[list[str]]:
@@ -20,9 +20,9 @@ def turned_copies(data: ImageData) -> list[list[str]]:
     seen: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
     pairs = []
     for name, split in data.splits.items():
-        chunk = max(1, CHUNK // int(np.prod(split.pixels.shape[1:])))
-        for start in progress(range(0, len(split), chunk), f"copies in {name}", len(split), chunk):
-            pixels = split.pixels[split.rows[start : start + chunk]]
+        step = batch_of(math.prod(split.pixels.shape[1:]), len(split))
+        for start in progress(range(0, len(split), step), f"copies in {name}", len(split), step):
+            pixels = split.pixels[split.rows[start : start + step]]
             for i, image in enumerate(pixels, start):
                 key = _counts(image)
                 for other, j in seen[key]:

@@ -1,6 +1,7 @@
 """What `predict` takes as images, and by which names it answers."""
 
 import csv
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_a_single_file_is_known_by_its_content(tmp_path, ending):
     found = find_images(put(tmp_path / f"cat{ending}"))
     assert (found.ids, found.places) == (["cat"], [f"cat{ending}"])
     assert found.source.read(found.files[0])[:4] == b"\x89PNG"
+
+
+def test_a_tar_and_a_table_of_images(generators, tmp_path):
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        archive.add(generators, ".")
+    found = find_images(tmp_path / "images.tar")
+    assert sorted(Path(i).name for i in found.ids) == ["0000", "0000", "0001", "0002"]
+    assert found.source.read(found.files[0])[:4] == b"\x89PNG"
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    contents = [encode(noise(i)) for i in range(3)]
+    parquet.write_table(pyarrow.table({"image": contents}), tmp_path / "test.parquet")
+    found = find_images(tmp_path / "test.parquet")
+    assert [found.source.read(file) for file in found.files] == contents
+    assert len(set(found.ids)) == 3
 
 
 def test_a_file_given_twice_counts_once(generators):

@@ -1,13 +1,14 @@
 # make demo: the whole path on made-up images.  make test: every test.  make quick: those of seconds.
 # make lint: style, and the order of the package's rooms.  Each makes .venv first.
 # make test-faults: kills runs 200 times and compares what they come to; minutes.
+# make test-statistics: simulates experiments and prints how often the page's intervals and verdicts err; minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # a file to a worker, in the order of tests/conftest.py
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick test-faults lint
+.PHONY: demo test quick test-faults test-statistics lint
 
 demo: $(VENV)/installed
 	$(BIN)/deepfake-lit demo
@@ -20,6 +21,9 @@ quick: $(VENV)/installed
 
 test-faults: $(VENV)/installed
 	FAULTS=200 $(BIN)/python -m pytest -s tests/training/test_faults.py
+
+test-statistics: $(VENV)/installed
+	SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/results/test_comparison.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

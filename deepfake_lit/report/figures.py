@@ -16,7 +16,7 @@ from deepfake_lit.core.plots import shortened
 from deepfake_lit.report.claims import Claim
 from deepfake_lit.report.measure import Measured, distinct, which
 from deepfake_lit.report.rows import Run, Table
-from deepfake_lit.report.verdict import LEVEL
+from deepfake_lit.results.comparison import LEVEL
 from deepfake_lit.results.statistics import wilson_interval
 
 INK = "#010203"  # stands for the page's text colour
@@ -135,7 +135,7 @@ def along_axis(table: Table, rows: list[Measured]) -> str | None:
         axes.set_xticks(x, [f"{value:g}" for value in x])
         axes.xaxis.set_minor_formatter(NullFormatter())
     values = np.array([m.accuracy.value for m in placed])
-    ends = np.array([m.accuracy.interval for m in placed]).T
+    ends = np.array([m.accuracy.interval() for m in placed]).T
     errors = np.maximum(np.abs(ends - values), 0)
     axes.errorbar(x, values, errors, marker="o", capsize=4, linewidth=1.4, label="measured, 95 % interval")
     reported = [
@@ -160,7 +160,7 @@ def over_time(rows: list[Measured], elsewhere: list[dict[str, Any]]) -> str | No
         return None
     figure, axes = _axes(xlabel="minutes of training", ylabel="validation accuracy", xscale="log")
     for m in drawn:
-        value, (low, high) = m.accuracy.value, m.accuracy.interval
+        value, (low, high) = m.accuracy.value, m.accuracy.interval()
         ends = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
         axes.errorbar(m.seconds / 60, value, ends, capsize=4, markersize=5, label=m.row.label)
     others = {"color": INK, "alpha": 0.7}

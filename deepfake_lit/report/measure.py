@@ -1,6 +1,7 @@
 """Figures and verdicts of a table's rows, computed from stored predictions."""
 
-import dataclasses
+import contextlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,18 @@ import numpy as np
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.rows import Row, Run, Table
-from deepfake_lit.report.verdict import Verdict, claimed, judge
+from deepfake_lit.report.verdict import MARGIN, Verdict, claimed, judge
+from deepfake_lit.results.comparison import (
+    Estimate,
+    Family,
+    Noise,
+    accuracy_noise,
+    estimate,
+    of_pair,
+    paired_estimate,
+    row_noise,
+)
 from deepfake_lit.results.result import Result
-from deepfake_lit.results.statistics import Mean, SeedNoise, holm, mean_over, newcombe, paired, pooled_noise
 
 
 @dataclass
@@ -20,10 +30,28 @@ class Difference:
 
     value: float
     interval: tuple[float, float]
-    p: float  # corrected for the number of the table's comparisons
+    p: float  # corrected for the comparisons that it is read with, as is the interval
     seeds: int
     claimed: float | None  # the same difference between the reported values
     verdict: Verdict
+    estimate: Estimate
+    reference: float  # the reference row's accuracy
+
+    @property
+    def errors_removed(self) -> float | None:
+        """Return the share of the reference row's errors that the row does not make."""
+        return self.value / (1 - self.reference) if self.reference < 1 else None
+
+    @property
+    def in_other_words(self) -> str:
+        """Return it as a share of the reference's errors, and the chance that one more pair of trainings agrees."""
+        share, chance = self.errors_removed, self.estimate.chance_of_more()
+        words = []
+        if share is not None:
+            words.append(f"{abs(share):.0%} {'fewer' if share > 0 else 'more'} errors than the reference")
+        if self.seeds > 1:
+            words.append(f"one more pair of trainings has this sign with probability {max(chance, 1 - chance):.2f}")
+        return "; ".join(words)
 
 
 @dataclass(frozen=True)
@@ -45,7 +73,7 @@ class Measured:
 
     row: Row
     seeds: int = 0
-    accuracy: Mean | None = None  # of the last epoch: nothing was selected on the images that it is measured on
+    accuracy: Estimate | None = None  # of the last epoch: nothing was selected on the images that it is measured on
     best: float | None = None  # of the best epoch, selected on them
     metrics: dict[str, float | None] = field(default_factory=dict)  # those that have a column, after the last epoch
     seconds: float | None = None
@@ -65,40 +93,58 @@ class Measured:
         return any(not run.is_baseline for run in self.row.done)
 
 
-def measure(table: Table, scale: str | None = None) -> list[Measured]:
-    """Measure the rows of a table and judge their differences from the reference row.
+def measure(tables: list[Table], scale: str | None = None, margin: float = MARGIN) -> dict[str, list[Measured]]:
+    """Measure the rows of a report's or a sweep's tables, and judge their differences from the reference rows.
+
+    The noise of a training is pooled over all tables. All claims of a report are read together, so they are one family
+    of comparisons; the other differences of a table are another one.
 
     Args:
         scale: of a report; verdicts on networks hold for it alone. None: a sweep, or runs of neither.
+
+    Returns:
+        The measured rows, by the key of the table.
     """
-    # Only a sweep's rows share their noise: they are one recipe with small changes.
-    noise = _noise(table.rows) if scale is None and table.reference else {}
-    found = [_measured(row, noise.get(row.key)) for row in table.rows]
-    reference = next((m for m in found if m.row.key == table.reference), None)
-    compared = []
-    for m in found:
-        if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
-            continue
-        try:
-            compared.append((m, _compared(m.row, reference.row, noise)))
-            m.problems += _doubts(m, reference)
-        except UserError as error:
-            m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
-    corrected = holm([mean.p for _, mean in compared])
-    for (m, mean), p in zip(compared, corrected, strict=True):
-        claim = claimed(m.row.reported, reference.row.reported)
-        verdict = judge(mean, p, claim, _deterministic(m.row) and _deterministic(reference.row), len(compared))
-        if (m.done_by_network or reference.done_by_network) and scale not in (None, "full"):
-            if scale == "smoke":
-                verdict = dataclasses.replace(verdict, kind="undecided", text="none at this scale")
-            else:
-                verdict = dataclasses.replace(verdict, text=f"{verdict.text}, at scale {scale}")
-        middle = None if claim is None else sum(claim) / 2
-        m.difference = Difference(mean.value, mean.interval, p, mean.seeds, middle, verdict)
+    noises = _noises([row for table in tables for row in table.rows])
+    found = {table.key: [_measured(row, noises) for row in table.rows] for table in tables}
+    compared: list[tuple[Measured, Measured, Estimate, tuple[float, float] | None, str]] = []
+    for table in tables:
+        reference = next((m for m in found[table.key] if m.row.key == table.reference), None)
+        for m in found[table.key]:
+            if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
+                continue
+            try:
+                difference = _compared(m.row, reference.row, noises)
+                m.problems += _doubts(m, reference)
+            except UserError as error:
+                m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
+                continue
+            compared.append((m, reference, difference, claimed(m.row.reported, reference.row.reported), table.key))
+    # Without randomness a claim is right to the digits or not, which is no test.
+    tested = [each for each in compared if each[3] is None or not (each[0].deterministic and each[1].deterministic)]
+    claims = {(m.row.key, reference.row.key) for m, reference, _, claim, _ in tested if claim is not None}
+    others = Counter(key for _, _, _, claim, key in tested if claim is None)
+    one_reference = len({reference for _, reference in claims}) == 1
+    for m, reference, difference, claim, key in compared:
+        family = Family(others[key]) if claim is None else Family(len(claims), one_reference)
+        other_size = scale not in (None, "full") and (m.done_by_network or reference.done_by_network)
+        deterministic = m.deterministic and reference.deterministic
+        verdict = judge(
+            difference, family, claim, deterministic=deterministic, scale=scale if other_size else None, margin=margin
+        )
+        if other_size and scale == "smoke":
+            verdict = Verdict("none")
+        m.difference = Difference(
+            difference.value,
+            difference.interval(family.level()),
+            family.adjusted(difference.p()),
+            difference.seeds,
+            None if claim is None else sum(claim) / 2,
+            verdict,
+            difference,
+            reference.accuracy.value,
+        )
     return found
-
-
-POOLED = 3  # rows at least, for a common noise between seeds
 
 
 def which(row: Row, epoch: str) -> str:
@@ -106,25 +152,38 @@ def which(row: Row, epoch: str) -> str:
     return f"{epoch}_{row.view}" if row.view else epoch
 
 
-def _noise(rows: list[Row]) -> dict[str, SeedNoise]:
-    """Return by row key the noise between seeds that rows have in common. Rows with a view are left out: they share
-    other rows' trainings, and differ by less."""
-    several = {}
+@dataclass
+class Noises:
+    """The noise of a training: of the differences of rows, and of the accuracies of rows; by the key of the row."""
+
+    of_differences: dict[str, Noise] = field(default_factory=dict)
+    of_accuracies: dict[str, Noise] = field(default_factory=dict)
+
+
+def _noises(rows: list[Row]) -> Noises:
+    """Pool the noise of the trainings of networks. Rows with a view share other rows' trainings, and ensembles those of
+    their members, so they are left out."""
+    shares: dict[str, dict[int, float]] = {}
     for row in rows:
-        try:
-            done = distinct(row.done)
-            if len(done) > 1 and not row.view and all(run.is_random for run in done):
-                several[row.key] = _stack([(run, right(run, which(row, "last"))) for run in done])
-        except (UserError, KeyError, ValueError, IndexError):
-            continue  # `_measured` says what is wrong with it
-    if len(several) < POOLED:
-        return {}
-    noise, counted = pooled_noise(list(several.values()))
-    keys = [key for key, is_counted in zip(several, counted, strict=True) if is_counted]
-    return dict.fromkeys(keys, noise) if len(keys) >= POOLED else {}
+        done = [run for run in row.done if run.is_random and run.result.kind != "ensemble"]
+        if row.view or len(done) < 2 or row.key in shares:
+            continue
+        with contextlib.suppress(UserError, KeyError, ValueError, IndexError):  # `_measured` says what is wrong
+            shares[row.key] = {run.seed: float(right(run, which(row, "last")).mean()) for run in distinct(done)}
+    seeds = sorted({seed for own in shares.values() for seed in own}, key=str)
+    table = np.array([[own.get(seed, np.nan) for seed in seeds] for own in shares.values()], float).reshape(
+        len(shares), len(seeds)
+    )
+    found = {key: noise for key, noise in zip(shares, row_noise(table), strict=True) if noise and noise.freedom > 0}
+    pooled = [i for i, key in enumerate(shares) if key in found and found[key].rows > 1]
+    whole = table[pooled][:, np.isfinite(table[pooled]).all(0)] if pooled else table[:0]
+    if whole.shape[0] < 2 or whole.shape[1] < 2:
+        return Noises(found)
+    keys = list(shares)
+    return Noises(found, {keys[i]: accuracy_noise(found[keys[i]], whole) for i in pooled})
 
 
-def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
+def _measured(row: Row, noises: Noises) -> Measured:
     found = Measured(row)
     done = []
     for run in row.runs:
@@ -143,7 +202,8 @@ def _measured(row: Row, noise: SeedNoise | None = None) -> Measured:
     if not done:
         return found
     try:
-        found.accuracy = mean_over(_stack(_distinct(done)), noise)
+        noise = None if row.view else noises.of_accuracies.get(row.key)
+        found.accuracy = estimate(_stack(_distinct(done)), noise, lowest=0.0)
     except UserError as error:
         found.problems.append(Problem(str(error), alarming=True))
         return found
@@ -218,6 +278,8 @@ def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
         return [(row.done[0], run) for run in reference.done]
     if _deterministic(reference):
         return [(run, reference.done[0]) for run in row.done]
+    if len(row.done) == 1 and row.done[0].result.kind == "ensemble" and len(reference.done) > 1:
+        return [(row.done[0], run) for run in reference.done]  # an ensemble of all seeds is of none of them
     its = {run.seed: run for run in reference.done}
     return [(run, its[seed]) for seed, run in {run.seed: run for run in row.done}.items() if seed in its]
 
@@ -235,8 +297,8 @@ def _doubts(m: Measured, other: Measured) -> list[Problem]:
     return found
 
 
-def _compared(row: Row, reference: Row, noise: dict[str, SeedNoise]) -> Mean:
-    """Return the mean difference over the pairs of runs, its intervals and its p."""
+def _compared(row: Row, reference: Row, noises: Noises) -> Estimate:
+    """Return the mean difference over the pairs of runs, and how sure it is."""
     pairs = _pairs(row, reference)
     if not pairs:
         raise UserError("it shares no seed with the reference row")
@@ -247,25 +309,8 @@ def _compared(row: Row, reference: Row, noise: dict[str, SeedNoise]) -> Mean:
         first.append(right(a, which(row, "last")))
         second.append(right(b, which(reference, "last")))
     if len(pairs) == 1:
-        alone = paired(first[0], second[0])
-        return Mean(alone.difference, alone.interval, alone.p, 1, len(first[0]))
-    random = [r for r in (row, reference) if not _deterministic(r)]
-    both = None
-    if all(r.key in noise for r in random):  # a difference has the noise of both
-        one = noise[random[0].key]
-        both = SeedNoise(len(random) * one.variance, one.freedom)
-    mean = mean_over(np.stack(first).astype(int) - np.stack(second).astype(int), both)
-    # With few differing answers the t interval is too narrow: it is at least Newcombe's for a pair with mean counts.
-    counts = [np.mean([(x & y).sum() for x, y in both]) for both in _tables(first, second)]
-    low, high = newcombe(*counts)
-    widened = {
-        name: (min(interval[0], low), max(interval[1], high))
-        for name, interval in (("interval", mean.interval), ("single", mean.single))
-    }
-    return dataclasses.replace(mean, **widened)
-
-
-def _tables(first: list[np.ndarray], second: list[np.ndarray]):
-    """Yield for all pairs the masks of both right, only the first, only the second, neither."""
-    for a, b in ((True, True), (True, False), (False, True), (False, False)):
-        yield [(x == a, y == b) for x, y in zip(first, second, strict=True)]
+        return paired_estimate(first[0], second[0])
+    known = [noises.of_differences.get(each.key) for each in (row, reference)]
+    paired = not row.view and not reference.view and all(known)
+    noise = of_pair(known, known[0] is known[1]) if paired else None
+    return estimate(np.stack(first).astype(int) - np.stack(second).astype(int), noise)

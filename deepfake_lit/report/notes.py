@@ -2,13 +2,15 @@
 computed, and there is none where nothing is wrong."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from deepfake_lit.report.measure import Measured
-from deepfake_lit.report.verdict import independent_interval
+from deepfake_lit.report.measure import Measured, right
+from deepfake_lit.report.verdict import interval_of_values
 from deepfake_lit.results.statistics import wilson_interval
 
 ROUNDING = 0.00051  # largest error of a share that is printed in tenths of a percent
@@ -22,7 +24,8 @@ def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: 
         measured: by the key of the table.
         alpha: what `audit.alpha_finding` says of the images; None if it is not known.
     """
-    found = [*_sums(reported), *_averages(reported), *_intervals(reported), *_architecture(reported)]
+    found = [*_sums(reported), *_averages(reported), *_intervals(reported, _agreement(measured))]
+    found += _architecture(reported)
     found += [*_one_cycle(reported), *_preprocessings(measured.get("knn_k", []))]
     if alpha and "channels" in measured:
         found.append(_alpha(alpha, measured["channels"]))
@@ -74,7 +77,17 @@ def _averages(reported: dict[str, Any]) -> list[str]:
     return found
 
 
-def _intervals(reported: dict[str, Any]) -> list[str]:
+def _agreement(measured: dict[str, list[Measured]]) -> float:
+    """Return the median correlation of what two networks of the report have right, measured here; 0 without any."""
+    found = []
+    for rows in measured.values():
+        done = [m for m in rows if m.done_by_network and not m.row.view]
+        answers = [right(m.row.done[0], "last") for m in done]
+        found += [np.corrcoef(a, b)[0, 1] for a, b in pairwise(answers) if len(a) == len(b)]
+    return float(np.nanmedian(found)) if found else 0.0
+
+
+def _intervals(reported: dict[str, Any], phi: float) -> list[str]:
     """Note how many of the claimed differences could come from the choice of the images alone."""
     images, inside, total = reported["images"], [], 0
     for table in reported["tables"]:
@@ -83,7 +96,7 @@ def _intervals(reported: dict[str, Any]) -> list[str]:
             if row is reference or "accuracy" not in row or "accuracy" not in reference:
                 continue
             total += 1
-            low, high = independent_interval(row["accuracy"], reference["accuracy"], images)
+            low, high = interval_of_values(row["accuracy"], reference["accuracy"], images, phi)
             if low < 0 < high:
                 values = f"{row['accuracy']:.1%} / {reference['accuracy']:.1%}"
                 inside.append(f"{row['label']} / {reference['label']} ({values})")
@@ -95,11 +108,14 @@ def _intervals(reported: dict[str, Any]) -> list[str]:
         f"The report's best accuracy, {top:.1%} of {images:,} images, has a 95 % interval of {low:.1%} to {high:.1%} "
         "from the choice of the images alone, before any noise of seeds. "
     )
+    alike = f"two networks that agree as much as those trained here (correlation {phi:.2f})" if phi else "two samples"
     if not inside:
-        text += f"All {total} of its differences are larger than two independent samples could differ by."
+        text += f"All {total} of its differences are larger than the images alone let {alike} differ by."
     else:
         few = "; ".join(inside)
-        text += f"{len(inside)} of its {total} differences are within what two independent samples differ by: {few}."
+        text += (
+            f"{len(inside)} of its {total} differences are within what the images alone let {alike} differ by: {few}."
+        )
     return [text + " A sharper test would need to know which images each of its networks had right."]
 
 

@@ -22,6 +22,7 @@ from deepfake_lit.report.notes import notes
 from deepfake_lit.report.rows import Section, Table, command_line
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
+from deepfake_lit.report.verdict import MARGIN
 from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.identity import READS
 from deepfake_lit.settings.schema import DataConfig
@@ -53,7 +54,7 @@ def report(cfg: ReportConfig) -> Path:
     if not found:
         raise UserError(f"there are no runs in {output}; train some, or name another output_dir")
     target = Path(cfg.output or output / "report")
-    measured = [{table.key: measure(table, section.scale) for table in section.tables} for section in found]
+    measured = [measure(section.tables, section.scale, section.reported.get("margin", MARGIN)) for section in found]
     data = _images(cfg, measured)
     context = {
         "made": now(),
@@ -265,7 +266,7 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -
         "axis": axis,
         "differences": None if axis or has_reported else figures.differences(measured, reference),
         "curves": curves,
-        "pooled": sum(m.accuracy is not None and m.accuracy.rows > 1 for m in measured),
+        "pooled": max((m.difference.estimate.rows for m in measured if m.difference), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
         "left_out": max(len(trained) - DRAWN, 0),
     }

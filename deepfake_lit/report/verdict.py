@@ -1,18 +1,77 @@
-"""Verdicts: what a measured difference says about a claimed one."""
+"""Verdicts: what a measured difference says about a claimed one, as a value; its sentence is made here alone."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from deepfake_lit.results.statistics import Mean, newcombe, seeds_needed
+from deepfake_lit.results.comparison import LEVEL, Estimate, Family
+from deepfake_lit.results.statistics import newcombe
 
-LEVEL = 0.05
+MARGIN = 0.01  # two accuracies that differ by less are the same, unless a report's YAML says otherwise
+ROUNDING = 0.00101  # largest error of a difference of two shares that are printed in tenths of a percent
 
 
 @dataclass(frozen=True)
 class Verdict:
-    kind: str  # real | contradicted | undecided | one pair
-    text: str
-    reason: str
+    """What a difference is.
+
+    Attributes:
+        kind: `reproduced` (without randomness, to the digits), `real`, `same` (smaller than a margin), `unsettled`,
+            `contradicted` (the claim), `unseen` (the claim, at another scale than its own), `single` (one pair of
+            trainings: real or not is not known) or `none` (no verdict at this scale).
+        size: of a real difference beside the claim: as large, smaller, larger, the other way round; empty: no claim.
+            Of a pair: in the claimed direction, against the claim, or empty if it is not even distinguishable.
+        p: of the claim, corrected, where it is contradicted or unseen.
+        points: the margin of `same`, the smallest detectable difference of `unsettled`; a share.
+        seeds: pairs of trainings; 0: without randomness.
+        scale: at which it was measured, if not the claim's own.
+    """
+
+    kind: str
+    size: str = ""
+    p: float | None = None
+    points: float | None = None
+    seeds: int = 0
+    scale: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the verdict in a few words."""
+        named = {
+            "reproduced": "reproduced",
+            "real": "real" + (f", {self.size}" if self.size else ""),
+            "same": f"the same within {_points(self.points)}",
+            "unsettled": "not settled" if self.seeds != 1 else "not settled with 1 seed",
+            "contradicted": "contradicted",
+            "unseen": "not seen at this scale",
+            "single": "differs in this one pair of trainings" + (f", {self.size}" if self.size else ""),
+            "none": "none at this scale",
+        }
+        shown = self.scale if self.kind in ("real", "same", "unsettled") else None
+        return named[self.kind] + (f", at scale {shown}" if shown else "")
+
+    @property
+    def reason(self) -> str:
+        """Return what the verdict rests on, in one sentence."""
+        if self.seeds == 1:
+            return "what another seed would change is unknown: 2 more seeds would show it"
+        trainings = f"{self.seeds} seeds" if self.seeds else "no randomness"
+        claim = (
+            "" if self.p is None else f"the claim has p {self.p:.3f}" if self.p >= 0.001 else "the claim has p < 0.001"
+        )
+        return {
+            "reproduced": "no randomness, the same digits",
+            "real": trainings,
+            "same": f"{trainings}; two one-sided tests",
+            "unsettled": f"{trainings}; differences above {_points(self.points)} would have been seen",
+            "contradicted": f"{trainings}; {claim}",
+            "unseen": f"{trainings}; {claim}, but networks or trainings of another size cannot contradict it",
+        }.get(self.kind, "")
+
+
+def _points(share: float | None) -> str:
+    shown = f"{100 * (share or 0):.1f}".removesuffix(".0")
+    return f"{shown} point{'' if shown == '1' else 's'}"
 
 
 def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
@@ -26,70 +85,56 @@ def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float,
 
 
 def judge(
-    difference: Mean, p: float, claim: tuple[float, float] | None, deterministic: bool, comparisons: int = 1
+    difference: Estimate,
+    family: Family,
+    claim: tuple[float, float] | None = None,
+    *,
+    deterministic: bool = False,
+    scale: str | None = None,
+    margin: float = MARGIN,
 ) -> Verdict:
     """Judge a measured difference beside a claimed one.
 
-    It is not enough for "contradicted" that the interval of the mean excludes the claim, since a report's figures are
-    of one training each. Either a real difference has the other sign, or there is no real difference and the claim is
-    larger than the measured one and outside of the interval for one more pair of trainings (`Mean.single`). One seed
-    tells nothing about that interval: the difference is then that of one pair of trainings.
+    A report's figures are of one training each. So a claim is contradicted only where one more pair of trainings on the
+    same images would hardly show it. Without randomness, it is where the digits differ.
 
     Args:
-        p: corrected for the table's comparisons.
+        family: the comparisons that this one is read with.
         claim: lowest and highest.
-        comparisons: number of the table's comparisons.
+        scale: at which it was measured, if networks or trainings had another size than the claim's.
     """
-    if difference.seeds == 1 and not deterministic:
-        return _of_one_pair(difference, p, claim)
-    seeds = "no randomness" if deterministic else f"{difference.seeds} seeds"
-    low, high = difference.interval if deterministic else difference.single
-    outside = claim is not None and (claim[1] < low or claim[0] > high)
+    seeds = 0 if deterministic else difference.seeds
     middle = 0.0 if claim is None else sum(claim) / 2
+    p = family.adjusted(difference.p())
+    against = bool(middle) and (difference.value > 0) != (middle > 0)
+    if deterministic and claim is not None:
+        if claim[0] - ROUNDING <= difference.value <= claim[1] + ROUNDING:
+            return Verdict("reproduced")
+        return Verdict("contradicted", p=0.0)
+    if seeds == 1:
+        size = "against the claim" if against else "in the claimed direction" if middle else ""
+        return Verdict("single", size, seeds=1) if p < LEVEL else Verdict("unsettled", seeds=1)
+    of_claim = 1.0
+    if claim is not None and not claim[0] <= difference.value <= claim[1]:
+        of_claim = family.adjusted(difference.p_of_single(min(claim, key=lambda end: abs(end - difference.value))))
+    beside = "smaller than claimed" if abs(difference.value) < abs(middle) else "larger than claimed"
+    if of_claim < LEVEL and (against if p < LEVEL else beside.startswith("smaller")):
+        return Verdict("unseen" if scale else "contradicted", p=of_claim, seeds=seeds)
     if p < LEVEL:
-        if middle and (difference.value > 0) != (middle > 0):
-            return Verdict("contradicted", "contradicted", f"{seeds}: the other way round")
-        if not outside:
-            return Verdict("real", "real", seeds)
-        size = "smaller" if abs(difference.value) < abs(middle) else "larger"
-        return Verdict("real", f"real, {size} than claimed", seeds)
-    if outside and abs(difference.value) < abs(middle):
-        return Verdict("contradicted", "contradicted", seeds)
-    if deterministic:
-        reason = f"{seeds}; the images are too few for a difference of this size"
-        return Verdict("undecided", "not distinguishable from chance", reason)
-    text = f"not distinguishable from seed noise with {difference.seeds} seeds"
-    return Verdict("undecided", text, _needed(difference, middle, comparisons))
+        size = "the other way round" if against else beside if of_claim < LEVEL else "as large as claimed"
+        return Verdict("real", size if claim else "", seeds=seeds, scale=scale)
+    if difference.p_of_margin(margin) < family.level():  # corrected, as the interval beside it is
+        return Verdict("same", points=margin, seeds=seeds, scale=scale)
+    return Verdict("unsettled", points=difference.detectable(family.level()), seeds=seeds, scale=scale)
 
 
-def _of_one_pair(difference: Mean, p: float, claim: tuple[float, float] | None) -> Verdict:
-    middle = 0.0 if claim is None else sum(claim) / 2
-    if p >= LEVEL:
-        reason = "seed noise is unknown: at least 2 more would be needed"
-        return Verdict("undecided", "not distinguishable with 1 seed", reason)
-    text = "differs in this one pair of trainings"
-    if middle:
-        text += ", in the claimed direction" if (difference.value > 0) == (middle > 0) else ", against the claim"
-    return Verdict("one pair", text, "seed noise is unknown: 2 more seeds would show it")
+def interval_of_values(first: float, second: float, images: int, phi: float = 0.0) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two accuracies of which only the values are known (Newcombe 1998).
 
-
-def _needed(difference: Mean, claim: float, comparisons: int) -> str:
-    wanted = claim or difference.value
-    if not wanted or not any(difference.components):
-        return ""
-    needed = seeds_needed(difference, wanted, LEVEL / comparisons)
-    size = f"{'the claimed ' if claim else 'a difference of '}{100 * wanted:+.1f}"
-    if needed is None:
-        return f"for {size} no number of seeds would do: more images would be needed"
-    if needed <= difference.seeds:
-        return f"{size} would have been found by as many seeds in 4 of 5 experiments"
-    return f"roughly {needed - difference.seeds} more would be needed for {size}"
-
-
-def independent_interval(first: float, second: float, images: int) -> tuple[float, float]:
-    """Compute the 95 % interval of the difference of two accuracies of which only the values are known: that of two
-    independent samples (Newcombe's method 10 with phi 0)."""
-    a, b = round(first * images), round(second * images)
-    both = a * b / images
-    low, high = newcombe(both, a - both, b - both, images - a - b + both)
-    return low, high
+    Args:
+        phi: correlation of what two networks have right, in -1..1; 0: as of two independent samples of images.
+    """
+    spread = math.sqrt(first * (1 - first) * second * (1 - second))
+    both = images * min(first * second + phi * spread, first, second)
+    a, b = first * images, second * images
+    return newcombe(both, a - both, b - both, images - a - b + both)

@@ -18,29 +18,27 @@ from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.report.verdict import judge
+from deepfake_lit.results.comparison import Estimate, Family, estimate, of_pair, row_noise
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.result import read_result, write_result
-from deepfake_lit.results.statistics import Mean, mean_over
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run
 
 REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))
 
 
-def spread(value, half, components=(1e-5, 0, 0.1), images=1250):
-    """A mean over three seeds with an interval of that half width, and one of a single pair of twice that."""
-    ends = [(value - width, value + width) for width in (half, 2 * half)]
-    return Mean(value, ends[0], 0.5, 3, images, components, ends[1])
+def spread(value: float, sd: float, seeds: int = 3, single: float = 2.0) -> Estimate:
+    """A mean difference with that standard error; that of one more pair of trainings is so many times as large."""
+    return Estimate(value, sd**2, 1000.0, seeds, 1250, (single * sd) ** 2, 1000.0)
 
 
-NOISE = "not distinguishable from seed noise"
 PAIR = "differs in this one pair of trainings"
 
 
 def measured(path: Path, table: str):
     tree = json.loads(path.read_text())
     section = section_of_report(path.parent.parent, tree, read_reported("report_b"))
-    return {m.row.label: m for m in measure(next(t for t in section.tables if t.key == table), section.scale)}
+    return {m.row.label: m for m in measure(section.tables, section.scale)[table]}
 
 
 def test_a_real_difference_is_called_real_and_its_figures_are_those_of_the_predictions(tmp_path):
@@ -52,8 +50,12 @@ def test_a_real_difference_is_called_real_and_its_figures_are_those_of_the_predi
         arrays = [np.load(tmp_path / "runs" / "net" / f"{row}-{seed}" / "predictions.npz") for seed in range(3)]
         shares.append(np.array([a["probabilities"].argmax(1) == a["labels"] for a in arrays]))
     assert reference.accuracy.value == pytest.approx(shares[0].mean())
-    expected = mean_over(shares[1].astype(int) - shares[0].astype(int))
-    assert (low.difference.value, low.difference.interval) == (expected.value, expected.interval)
+    noise = row_noise(np.stack(shares).mean(2))[0]
+    expected = estimate(shares[1].astype(int) - shares[0].astype(int), of_pair([noise, noise], same=True))
+    assert low.difference.value == pytest.approx(expected.value)
+    family = Family(2)  # the mirror image is another claim
+    assert low.difference.interval == pytest.approx(expected.interval(family.level()))
+    assert low.difference.errors_removed == pytest.approx(expected.value / (1 - shares[0].mean()))
     assert low.difference.claimed == pytest.approx(0.912 - 0.943)
     assert reference.difference is None
     assert [str(p) for p in rows["learning rate 1e-3"].problems] == ["not run"]
@@ -67,31 +69,46 @@ def test_p_is_corrected_for_the_comparisons_of_the_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mean", "p", "claimed", "deterministic", "verdict", "words"),
+    ("difference", "claim", "settings", "kind", "words"),
     [
-        (spread(0.03, 0.02), 0.01, 0.02, False, "real", "3 seeds"),
-        (spread(0.03, 0.02), 0.01, 0.09, False, "real, smaller than claimed", "3 seeds"),
-        (spread(0.09, 0.02), 0.01, 0.02, False, "real, larger than claimed", "3 seeds"),
-        (spread(-0.03, 0.02), 0.01, 0.02, False, "contradicted", "the other way round"),
-        (spread(0.0, 0.01), 0.9, 0.022, False, "contradicted", "3 seeds"),
-        (spread(0.0, 0.01), 0.9, 0.012, False, NOISE, "would"),  # outside of the mean's interval, not of one pair's
-        (spread(0.01, 0.03), 0.06, 0.028, False, NOISE, "would"),
-        (spread(0.01, 0.03, (1e-4, 0.01, 0.1)), 0.4, 0.02, False, NOISE, "more would be needed"),
-        (spread(0.01, 0.03, (0, 1.0, 0.1), 50), 0.4, 0.02, False, NOISE, "more images"),
-        (spread(0.01, 0.03, (0, 0, 0.001)), 0.4, 0.2, False, "contradicted", "3 seeds"),
-        (Mean(0.01, (-0.02, 0.04), 0.4, 1, N), 0.4, 0.02, False, "not distinguishable with 1 seed", "at least 2 more"),
-        (Mean(0.0, (-0.01, 0.01), 0.4, 1, N), 0.4, 0.2, False, "not distinguishable with 1 seed", "at least 2 more"),
-        (Mean(0.03, (0.01, 0.05), 0.01, 1, N), 0.01, None, False, "differs in this one pair", "seed noise is unknown"),
-        (Mean(0.03, (0, 0.05), 0.01, 1, N), 0.01, 0.02, False, PAIR + ", in the claimed", "2 more"),
-        (Mean(0.03, (0, 0.05), 0.01, 1, N), 0.01, -0.02, False, PAIR + ", against", "2 more"),
-        (Mean(0.03, (0.01, 0.05), 0.01, 1, N), 0.01, 0.03, True, "real", "no randomness"),
-        (Mean(0.01, (-0.02, 0.04), 0.4, 1, N), 0.4, None, True, "not distinguishable from chance", "too few"),
+        (spread(0.03, 0.01), 0.02, {}, "real", "real, as large as claimed"),
+        (spread(0.03, 0.01), 0.09, {}, "real", "real, smaller than claimed"),
+        (spread(0.09, 0.01), 0.02, {}, "real", "real, larger than claimed"),
+        (spread(0.03, 0.01), None, {}, "real", "real"),
+        (spread(-0.03, 0.01), 0.03, {}, "contradicted", "contradicted"),
+        (spread(-0.03, 0.01), 0.005, {}, "real", "real, the other way round"),  # one more pair could show +0.5
+        (spread(0.0, 0.005), 0.022, {}, "contradicted", "contradicted"),
+        (spread(0.0, 0.007), 0.015, {}, "unsettled", "not settled"),  # one more pair could show the claim
+        (spread(0.01, 0.01), 0.02, {}, "unsettled", "not settled"),
+        (spread(0.002, 0.003), 0.003, {}, "same", "the same within 1 point"),
+        (spread(0.002, 0.003), None, {"margin": 0.005}, "unsettled", "not settled"),
+        (spread(0.0, 0.005), 0.022, {"scale": "cpu"}, "unseen", "not seen at this scale"),
+        (spread(0.03, 0.01), 0.02, {"scale": "cpu"}, "real", "real, as large as claimed, at scale cpu"),
+        (spread(0.01, 0.02, seeds=1), 0.02, {}, "unsettled", "not settled with 1 seed"),
+        (spread(0.03, 0.01, seeds=1), None, {}, "single", PAIR),
+        (
+            spread(0.03, 0.01, seeds=1),
+            0.02,
+            {},
+            "single",
+            "differs in this one pair of trainings, in the claimed direction",
+        ),
+        (spread(0.03, 0.01, seeds=1), -0.02, {}, "single", "differs in this one pair of trainings, against the claim"),
+        (spread(0.0301, 0.01, seeds=1), 0.031, {"deterministic": True}, "reproduced", "reproduced"),
+        (spread(0.03, 0.01, seeds=1), 0.035, {"deterministic": True}, "contradicted", "contradicted"),
+        (spread(0.03, 0.01, seeds=1), None, {"deterministic": True}, "real", "real"),
     ],
-)  # fmt: skip
-def test_verdicts(mean, p, claimed, deterministic, verdict, words):
-    found = judge(mean, p, claimed and (claimed, claimed), deterministic)
-    assert found.text.startswith(verdict)
-    assert words in found.reason
+)
+def test_verdicts(difference, claim, settings, kind, words):
+    found = judge(difference, Family(1), claim and (claim, claim), **settings)
+    assert (found.kind, found.text) == (kind, words)
+
+
+def test_a_claim_is_contradicted_by_a_p_that_is_corrected_for_all_claims():
+    difference = spread(0.0, 0.005)
+    assert judge(difference, Family(1), (0.022, 0.022)).p == pytest.approx(difference.p_of_single(0.022))
+    assert judge(difference, Family(20), (0.022, 0.022)).kind == "unsettled"
+    assert "differences above 1.9 points would have been seen" in judge(difference, Family(20)).reason
 
 
 @pytest.mark.slow
@@ -106,22 +123,18 @@ def test_an_honest_report_is_seldom_contradicted():
 
     for _ in range(200):
         (claim,) = trained(1).mean(1) - trained(1).mean(1)
-        mean = mean_over(trained(3) - trained(3))
-        contradicted += judge(mean, mean.p, (claim, claim), False).kind == "contradicted"
+        mean = estimate(trained(3) - trained(3))
+        contradicted += judge(mean, Family(1), (claim, claim)).kind == "contradicted"
     assert contradicted < 20
 
 
 def test_scales_have_a_say_in_verdicts(tmp_path):
     accuracies = {"cnn": [0.9] * 3, "lr_1e-4": [0.95] * 3}  # the report: 3.1 points less, not 5 more
-    assert (
-        measured(record(tmp_path, accuracies), "learning_rate")["learning rate 1e-4"].difference.verdict.text
-        == "contradicted"
-    )
     found = [
-        measured(record(tmp_path, accuracies, scale), "learning_rate")["learning rate 1e-4"]
-        for scale in ("cpu", "smoke")
+        measured(record(tmp_path, accuracies, scale), "learning_rate")["learning rate 1e-4"].difference.verdict.text
+        for scale in ("full", "cpu", "smoke")
     ]
-    assert [m.difference.verdict.text for m in found] == ["contradicted, at scale cpu", "none at this scale"]
+    assert found == ["contradicted", "not seen at this scale", "none at this scale"]
 
 
 def test_what_is_missing_failed_or_mixed_is_seen(tmp_path):

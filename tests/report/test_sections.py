@@ -1,6 +1,5 @@
 """The page of sweeps: their tables, plots, commands, images, and what is published of them."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -17,8 +16,8 @@ from deepfake_lit.report.images import grad_cam
 from deepfake_lit.report.measure import measure, right
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.sections import sections
+from deepfake_lit.results.comparison import Family, estimate, of_pair, row_noise
 from deepfake_lit.results.files import read_predictions
-from deepfake_lit.results.statistics import SeedNoise, holm, mean_over, pooled_noise
 
 pytestmark = pytest.mark.slow
 
@@ -86,28 +85,23 @@ def test_of_many_rows_the_best_are_drawn_and_every_difference(tmp_path):
     assert "the reference and the best, 3 more rows are not drawn" in page
 
 
-@pytest.mark.parametrize(("rows", "seeds"), [(4, 2), (2, 2), (4, 3)])
-def test_the_rows_of_a_sweep_share_the_noise_between_seeds(tmp_path, rows, seeds):
+def test_the_rows_of_a_sweep_share_the_noise_of_a_training(tmp_path):
     trials = [
         ([f"x={row}", f"seed={seed}"], [made_up(tmp_path / "runs" / f"{row}" / f"{seed}", 0.9 - 0.02 * row, seed)])
-        for row in range(rows)
-        for seed in range(seeds)
+        for row in range(4)
+        for seed in range(2)
     ]
-    text = sweep_of(tmp_path, trials)
-    assert ("one and the same in 4 rows" in text) is (rows == 4)
+    assert "The noise of a training is taken from 4 rows together" in sweep_of(tmp_path, trials)
     (section,) = sections(tmp_path)
-    measured = measure(section.tables[0])
-    assert {m.accuracy.rows for m in measured} == {4 if rows == 4 else 1}
-    if rows < 4:
-        return
-    answers = [np.stack([right(run, "last") for run in m.row.done]).astype(int) for m in measured]
-    noise, _ = pooled_noise(answers)
-    assert measured[1].accuracy == mean_over(answers[1], noise)
-    both = SeedNoise(2 * noise.variance, noise.freedom)
-    p = [mean_over(other - answers[0], both).p for other in answers[1:]]
-    assert [m.difference.p for m in measured[1:]] == holm(p)
-    (alone,) = [m for m in measure(dataclasses.replace(section.tables[0], reference="")) if m.row is measured[1].row]
-    assert alone.accuracy == mean_over(answers[1])  # rows that nobody asked for together
+    (found,) = measure(section.tables).values()
+    answers = [np.stack([right(run, "last") for run in m.row.done]).astype(int) for m in found]
+    noise = row_noise(np.stack(answers).mean(2))[0]
+    family = Family(3)
+    for m, own in zip(found[1:], answers[1:], strict=True):
+        expected = estimate(own - answers[0], of_pair([noise, noise], same=True))
+        assert m.difference.p == pytest.approx(family.adjusted(expected.p()))
+        assert m.difference.interval == pytest.approx(expected.interval(family.level()))
+    assert found[1].accuracy.rows == 4
 
 
 def test_a_sweep_s_reference_is_what_runs_without_it(swept):

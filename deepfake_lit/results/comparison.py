@@ -1,0 +1,287 @@
+"""Comparison of recipes that were trained with the same seeds and answered the same images.
+
+An answer is right or wrong by four things: the recipe, the seed, the image, and chance. What a seed or an image does to
+all recipes alike cancels in a difference of two. What is left is estimated from the answers:
+
+- the noise of a training: the mean square of row x seed, over all rows of a table whose noise is alike. Two or three
+  seeds of one row say next to nothing about it, six rows of three seeds say enough;
+- the choice of images: the variance between images of the pair's own difference.
+
+`estimate` adds the two. The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946), the components those
+of the analysis of variance (Searle, Casella and McCulloch, Variance Components, 1992). It is what Obuchowski and
+Rockette (Communications in Statistics 24, 1995) do for readers and cases in the evaluation of diagnoses.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, chi2, norm
+from scipy.stats import f as f_distribution
+from scipy.stats import t as student_t
+
+from deepfake_lit.results.statistics import newcombe, wilson_interval
+
+LEVEL = 0.05
+POWER = 0.8
+OUTLIER = 0.01  # a row whose noise would be as large by chance in so few cases keeps its own
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The variance of a training's accuracy beyond what is its row's and its seed's, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+    rows: int = 1  # from which it is estimated
+
+
+def row_noise(accuracies: np.ndarray) -> list[Noise | None]:
+    """Return the noise of the trainings of each row, pooled over the rows in which it is alike.
+
+    It starts with the half of the rows that spread least, and adds the next one as long as its spread is no larger than
+    chance allows (an F test at `OUTLIER`). Rows that are left over, as with a failed training, keep their own noise.
+
+    Args:
+        accuracies: float (R, S) of R rows and S seeds; NaN where a training is missing.
+
+    Returns:
+        One a row; None for a row with fewer than two trainings that others share a seed with.
+    """
+    rows = [i for i, row in enumerate(accuracies) if np.isfinite(row).sum() > 1]
+    found: list[Noise | None] = [None] * len(accuracies)
+    if len(rows) < 2:
+        return found
+    table = accuracies[rows]
+    centred = table - np.nanmean(table, 1, keepdims=True)
+    freedom = np.isfinite(table).sum(1) - 1.0
+    # What the median row shows of each seed is not moved by failed trainings.
+    spread = np.nanvar(centred - (np.nanmedian if len(rows) > 2 else np.nanmean)(centred, 0), 1, ddof=1)
+    alike = np.argsort(spread, kind="stable")[: max(2, (len(rows) + 1) // 2)].tolist()
+    while True:
+        pooled = _pooled(table[alike], len(alike) / len(rows))
+        others = [i for i in range(len(rows)) if i not in alike]
+        # The rows so far tell the effect of a seed, with an error of their own.
+        own = np.nanvar(centred - np.nanmean(centred[alike], 0), 1, ddof=1) / (1 + 1 / len(alike))
+        nearest = min(others, key=lambda i: own[i], default=None)
+        if nearest is None or pooled.freedom <= 0:
+            break
+        if own[nearest] > pooled.variance * f_distribution.isf(OUTLIER, freedom[nearest], pooled.freedom):
+            break
+        alike.append(nearest)
+    pooled = _pooled(table[alike], 1.0)
+    for i, row in enumerate(rows):
+        found[row] = pooled if i in alike else Noise(float(own[i]), float(freedom[i]))
+    return found
+
+
+def _pooled(table: np.ndarray, share: float) -> Noise:
+    """Return the mean square of row x seed of some rows, fitted by least squares.
+
+    Args:
+        share: of all rows, that these are the calmest of; their spread is scaled up to that of all.
+    """
+    rows, seeds = np.nonzero(np.isfinite(table))
+    design = np.zeros((len(rows), len(table) + table.shape[1]))
+    design[np.arange(len(rows)), rows] = 1
+    design[np.arange(len(rows)), len(table) + seeds] = 1
+    values = table[rows, seeds]
+    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    freedom = len(rows) - int(rank)
+    if freedom <= 0:
+        return Noise(0.0, 0.0, len(table))
+    variance = float(((values - design @ solution) ** 2).sum() / freedom)
+    each = freedom / len(table)
+    expected = chi2.cdf(chi2.ppf(share, each), each + 2) / share if share < 1 else 1.0
+    return Noise(variance / max(expected, 1e-3), float(freedom), len(table))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and images, of a row's accuracy or of the difference of two rows, and how sure it is.
+
+    Attributes:
+        variance, freedom: of `value`, and its degrees of freedom.
+        single_variance, single_freedom: of what one more training, or pair of them, on the same images would show,
+            around `value`. A report's figures are of such a one.
+        rows: from which the noise of a training is estimated.
+        counts: images that both, only the first, only the second, neither of two rows has right, where these decide:
+            with one pair of trainings, or where hardly an image differs. `variance` is then that over images alone.
+        lowest: the least value that there can be.
+    """
+
+    value: float
+    variance: float
+    freedom: float
+    seeds: int
+    images: int
+    single_variance: float = 0.0
+    single_freedom: float = math.inf
+    rows: int = 1
+    counts: tuple[float, float, float, float] | None = None
+    lowest: float = -1.0
+
+    def p(self) -> float:
+        """Return the two-sided p of the true value being 0."""
+        if self.counts:
+            _, gained, lost, _ = map(round, self.counts)
+            return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+        if self.variance == 0:
+            return float(self.value == 0)
+        return 2 * float(student_t.sf(abs(self.value) / math.sqrt(self.variance), self.freedom))
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the interval of confidence 1 - level."""
+        if self.counts:
+            return newcombe(*self.counts, z=float(norm.isf(level / 2)))
+        if self.seeds == 1 or self.variance == 0:
+            same = self.lowest < 0 and self.variance == 0
+            return (
+                (self.value,) * 2
+                if same
+                else tuple(wilson_interval(self.value, self.images, float(norm.isf(level / 2))))
+            )
+        half = self._quantile(1 - level / 2) * math.sqrt(self.variance)
+        return max(self.value - half, self.lowest), min(self.value + half, 1.0)
+
+    def p_of_single(self, claim: float) -> float:
+        """Return the two-sided p of `claim` being what one more training, or pair of them, shows."""
+        if self.single_variance == 0:
+            return float(self.value == claim)
+        return 2 * float(student_t.sf(abs(claim - self.value) / math.sqrt(self.single_variance), self.single_freedom))
+
+    def p_of_margin(self, margin: float) -> float:
+        """Return the p of a true difference of `margin` or more, either way: two one-sided tests (Schuirmann 1987)."""
+        if self.variance == 0:
+            return float(abs(self.value) >= margin)
+        return float(student_t.sf((margin - abs(self.value)) / math.sqrt(self.variance), self.freedom))
+
+    def detectable(self, level: float = LEVEL) -> float:
+        """Return the smallest true difference that such an experiment finds in 4 of 5 cases."""
+        return (self._quantile(1 - level / 2) + self._quantile(POWER)) * math.sqrt(self.variance)
+
+    def chance_of_more(self) -> float:
+        """Return the probability that one more pair of trainings on these images shows a difference above 0."""
+        if self.single_variance == 0:
+            return 0.5 + 0.5 * float(np.sign(self.value))
+        return float(student_t.cdf(self.value / math.sqrt(self.single_variance), self.single_freedom))
+
+    def _quantile(self, share: float) -> float:
+        return float(student_t.ppf(share, self.freedom))
+
+
+FEW = 3  # images that differ; so few give no variance to go by
+
+
+def estimate(values: np.ndarray, noise: Noise | None = None, lowest: float = -1.0) -> Estimate:
+    """Return the mean over seeds and images of a row's answers, or of the paired differences of two rows.
+
+    Args:
+        values: (S, N) for S trainings or pairs of them and N images: whether an answer is right, 1 or 0, or the
+            difference of two of these; or another measure.
+        noise: of a training, or of a pair's difference; None: by these trainings alone.
+        lowest: 0 for shares.
+    """
+    values = values.astype(np.float64)
+    seeds, images = values.shape
+    by_seed, by_image = values.mean(1), values.mean(0)
+    mean, of_images = float(values.mean()), float(by_image.var(ddof=1)) / images  # holds chance once, as noise does
+    differing = np.count_nonzero((values != 0).any(0)) if lowest < 0 else images
+    if differing <= FEW or seeds == 1:
+        gained, lost = int((by_image > 0).sum()), int((by_image < 0).sum())
+        counts = (images - gained - lost, gained, lost, 0) if lowest < 0 else None
+        return Estimate(mean, of_images, images - 1, seeds, images, 2 * of_images, images - 1, 1, counts, lowest)
+    rest = ((values - by_seed[:, None] - by_image + mean) ** 2).sum() / ((seeds - 1) * (images - 1))
+    noise = noise or Noise(float(by_seed.var(ddof=1)), seeds - 1.0)
+    both = float(rest) / images / seeds  # chance is in the noise and in the images
+    total, freedom = _sum(noise.variance / seeds, noise.freedom, of_images, both, images)
+    single = _sum(noise.variance * (1 + 1 / seeds), noise.freedom, of_images, both, images)
+    return Estimate(mean, total, freedom, seeds, images, *single, noise.rows, None, lowest)
+
+
+def paired_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Return the difference of two single predictors, (N,) right or not, with the table of counts that decides."""
+    found = estimate((first.astype(int) - second.astype(int))[None])
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    return dataclasses.replace(found, counts=(both, *found.counts[1:3], neither))
+
+
+def _sum(noise: float, freedom: float, of_images: float, both: float, images: int) -> tuple[float, float]:
+    """Return the sum of two estimated variances, less what is in both, with its degrees of freedom.
+
+    A small estimate with one degree of freedom says so little that half of what is known to be in it is its least.
+    """
+    total = of_images + max(noise - both, 0)
+    if total == 0:
+        return 0.0, math.inf
+    counted = noise if freedom > 1 else max(noise, (noise + both) / 2)
+    return total, total**2 / (counted**2 / freedom + of_images**2 / (images - 1))
+
+
+def accuracy_noise(noise: Noise, accuracies: np.ndarray) -> Noise:
+    """Return the variance between a row's trainings: the noise, and what seeds do to all rows alike.
+
+    Args:
+        accuracies: float (R, S) of the rows that `noise` is of, without gaps.
+    """
+    rows, seeds = accuracies.shape
+    of_seeds, own = float(accuracies.mean(0).var(ddof=1)), (1 - 1 / rows) * noise.variance
+    if of_seeds + own == 0:
+        return noise
+    freedom = (of_seeds + own) ** 2 / (of_seeds**2 / (seeds - 1) + own**2 / noise.freedom)
+    return Noise(of_seeds + own, freedom, noise.rows)
+
+
+def of_pair(noises: list[Noise | None], same: bool) -> Noise | None:
+    """Return the noise of the difference of rows with these noises; None if one is not known.
+
+    Args:
+        same: whether the rows share one estimate, which is then counted once.
+    """
+    if not noises or any(noise is None for noise in noises):
+        return None
+    total = sum(noise.variance for noise in noises)
+    if same or total == 0:
+        return Noise(total, noises[0].freedom, noises[0].rows)
+    parts = sum(noise.variance**2 / noise.freedom for noise in noises)
+    return Noise(total, total**2 / parts, max(noise.rows for noise in noises))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Comparisons that are read together: an error anywhere among them has the probability of one.
+
+    Differences from one reference share its noise, a correlation of 1/2 (Dunnett, JASA 50, 1955). For comparisons of
+    several references nothing is assumed (Sidak, JASA 62, 1967).
+    """
+
+    size: int
+    one_reference: bool = True
+
+    def adjusted(self, p: float) -> float:
+        """Return the p of any comparison of the family being as far from 0 by chance."""
+        if self.size < 2 or p >= 1 or p <= 0:
+            return min(p, 1.0)
+        if not self.one_reference:
+            return -math.expm1(self.size * math.log1p(-p))
+        return min(1.0, max(p, _largest(norm.isf(p / 2), self.size)))
+
+    def level(self) -> float:
+        """Return the level of each comparison that gives `LEVEL` for all of them."""
+        low, high = LEVEL / max(self.size, 1) / 2, LEVEL
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.adjusted(middle) > LEVEL else (middle, high)
+        return high
+
+
+_NODES = np.linspace(-9, 9, 3001)
+_WEIGHTS = norm.pdf(_NODES) * (_NODES[1] - _NODES[0])
+
+
+def _largest(z: float, size: int) -> float:
+    """Return the probability that any of `size` normal deviates with correlations 1/2 goes beyond z, either way."""
+    root = math.sqrt(2)
+    inside = norm.cdf(root * z + _NODES) - norm.cdf(-root * z + _NODES)
+    return float((_WEIGHTS * -np.expm1(size * np.log(np.maximum(inside, 1e-300)))).sum())

@@ -147,6 +147,37 @@ def measure(tables: list[Table], scale: str | None = None, margin: float = MARGI
     return found
 
 
+@dataclass
+class RecallDifference:
+    """The difference of a class's recall from the reference row's. All rows and classes of a table are one family."""
+
+    value: float
+    interval: tuple[float, float]
+    p: float
+
+
+def recall_differences(table: Table, measured: list[Measured], every: list[Row]) -> dict[str, list[RecallDifference]]:
+    """Return the differences of the recalls of all classes, by the key of the row, for the rows that have a difference.
+
+    Args:
+        measured: the rows of the table, as `measure` returns them.
+        every: the rows of all tables, which tell the noise of a training.
+    """
+    reference = next((row for row in table.rows if row.key == table.reference), None)
+    rows = [m.row for m in measured if m.difference]
+    if reference is None or not rows:
+        return {}
+    labels = range(len(reference.done[0].result.data["class_names"]))
+    noises = [_noises(every, label) for label in labels]
+    family = Family(len(rows) * len(labels), one_reference=False)
+    found = {}
+    for row in rows:
+        each = [_compared(row, reference, noises[label], label) for label in labels]
+        level = family.level()
+        found[row.key] = [RecallDifference(e.value, e.interval(level), family.adjusted(e.p())) for e in each]
+    return found
+
+
 def which(row: Row, epoch: str) -> str:
     """Return the key of a result's figures for the "best" or "last" epoch, in the row's view."""
     return f"{epoch}_{row.view}" if row.view else epoch
@@ -160,16 +191,20 @@ class Noises:
     of_accuracies: dict[str, Noise] = field(default_factory=dict)
 
 
-def _noises(rows: list[Row]) -> Noises:
+def _noises(rows: list[Row], label: int | None = None) -> Noises:
     """Pool the noise of the trainings of networks. Rows with a view share other rows' trainings, and ensembles those of
-    their members, so they are left out."""
+    their members, so they are left out.
+
+    Args:
+        label: of the images that count; None: all.
+    """
     shares: dict[str, dict[int, float]] = {}
     for row in rows:
         done = [run for run in row.done if run.is_random and run.result.kind != "ensemble"]
         if row.view or len(done) < 2 or row.key in shares:
             continue
         with contextlib.suppress(UserError, KeyError, ValueError, IndexError):  # `_measured` says what is wrong
-            shares[row.key] = {run.seed: float(right(run, which(row, "last")).mean()) for run in distinct(done)}
+            shares[row.key] = {r.seed: float(right(r, which(row, "last"), label).mean()) for r in distinct(done)}
     seeds = sorted({seed for own in shares.values() for seed in own}, key=str)
     table = np.array([[own.get(seed, np.nan) for seed in seeds] for own in shares.values()], float).reshape(
         len(shares), len(seeds)
@@ -243,9 +278,11 @@ def _mean(values) -> float:
     return float(np.mean(list(values)))
 
 
-def right(run: Run, key: str) -> np.ndarray:
-    """Return whether each image is right: bool (N,), in the order of the run's images."""
-    return run.answers(key) == run.predictions["labels"]
+def right(run: Run, key: str, label: int | None = None) -> np.ndarray:
+    """Return whether each image, or each with a label, is right: bool (N,), in the order of the run's images."""
+    labels = run.predictions["labels"]
+    found = run.answers(key) == labels
+    return found if label is None else found[labels == label]
 
 
 def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
@@ -297,8 +334,8 @@ def _doubts(m: Measured, other: Measured) -> list[Problem]:
     return found
 
 
-def _compared(row: Row, reference: Row, noises: Noises) -> Estimate:
-    """Return the mean difference over the pairs of runs, and how sure it is."""
+def _compared(row: Row, reference: Row, noises: Noises, label: int | None = None) -> Estimate:
+    """Return the mean difference over the pairs of runs, and how sure it is; with a label, of its images alone."""
     pairs = _pairs(row, reference)
     if not pairs:
         raise UserError("it shares no seed with the reference row")
@@ -306,8 +343,8 @@ def _compared(row: Row, reference: Row, noises: Noises) -> Estimate:
     for a, b in pairs:
         if not np.array_equal(a.predictions["ids"], b.predictions["ids"]):
             raise OtherImages("it was evaluated on other images than the reference row")
-        first.append(right(a, which(row, "last")))
-        second.append(right(b, which(reference, "last")))
+        first.append(right(a, which(row, "last"), label))
+        second.append(right(b, which(reference, "last"), label))
     if len(pairs) == 1:
         return paired_estimate(first[0], second[0])
     known = [noises.of_differences.get(each.key) for each in (row, reference)]

@@ -83,8 +83,12 @@ def _agreement(measured: dict[str, list[Measured]]) -> float:
     for rows in measured.values():
         done = [m for m in rows if m.done_by_network and not m.row.view]
         answers = [right(m.row.done[0], "last") for m in done]
-        found += [np.corrcoef(a, b)[0, 1] for a, b in pairwise(answers) if len(a) == len(b)]
-    return float(np.nanmedian(found)) if found else 0.0
+        found += [np.corrcoef(a, b)[0, 1] for a, b in pairwise(answers) if _told(a, b)]
+    return float(np.median(found)) if found else 0.0
+
+
+def _told(a: np.ndarray, b: np.ndarray) -> bool:
+    return len(a) == len(b) and 0 < a.mean() < 1 and 0 < b.mean() < 1
 
 
 def _intervals(reported: dict[str, Any], phi: float) -> list[str]:

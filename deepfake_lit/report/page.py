@@ -17,9 +17,9 @@ from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
-from deepfake_lit.report.measure import Measured, measure
+from deepfake_lit.report.measure import Measured, measure, recall_differences
 from deepfake_lit.report.notes import notes
-from deepfake_lit.report.rows import Section, Table, command_line
+from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.report.verdict import MARGIN
@@ -162,6 +162,7 @@ def _section(
     networks = [m for m in every if m.done_by_network]
     claimed = claims(section, measured)
     drawn: set[frozenset[str]] = set()
+    rows = [row for table in section.tables for row in table.rows]
     found: dict[str, Any] = {
         "key": section.key,
         "claims": claimed,
@@ -169,7 +170,7 @@ def _section(
         "title": section.title,
         "scale": section.scale,
         "command": section.command,
-        "tables": [_table(table, measured[table.key], drawn) for table in section.tables],
+        "tables": [_table(table, measured[table.key], drawn, rows) for table in section.tables],
         "notes": notes(reported, measured, section.alpha) if reported else [],
         "remarks": reported.get("remarks", []),
         "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,
@@ -237,11 +238,12 @@ def _main_row(section: Section, every: list[Measured]) -> Measured | None:
     return max(networks or done, key=lambda m: m.accuracy.value, default=None)
 
 
-def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -> dict[str, Any]:
+def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], every: list[Row]) -> dict[str, Any]:
     """Return what the templates show of a table.
 
     Args:
         drawn: the rows of each plot of curves that the page has already, extended by this table's; none is drawn twice.
+        every: the rows of all tables.
     """
     rows = []
     for m in measured:
@@ -268,8 +270,20 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]]) -
         "curves": curves,
         "pooled": max((m.difference.estimate.rows for m in measured if m.difference), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
+        "recalls": _recalls(table, measured, every),
         "left_out": max(len(trained) - DRAWN, 0),
     }
+
+
+def _recalls(table: Table, measured: list[Measured], every: list[Row]) -> dict[str, Any] | None:
+    """Return the differences of recalls by class; None where a table has too many rows or classes to be read so."""
+    several = [run.result.data["class_names"] for m in measured for run in m.row.done]
+    classes = several[0] if several else []
+    if not 2 < len(classes) <= SHOWN_CLASSES or len(measured) > DRAWN or any(names != classes for names in several):
+        return None
+    found = recall_differences(table, measured, every)
+    rows = [(m.row.label, found[m.row.key]) for m in measured if m.row.key in found]
+    return {"classes": classes, "rows": rows} if rows else None
 
 
 def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> list[str]:

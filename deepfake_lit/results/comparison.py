@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import binomtest, chi2, norm
 from scipy.stats import f as f_distribution
 from scipy.stats import t as student_t
@@ -64,12 +65,11 @@ def row_noise(accuracies: np.ndarray) -> list[Noise | None]:
         others = [i for i in range(len(rows)) if i not in alike]
         # The rows so far tell the effect of a seed, with an error of their own.
         own = np.nanvar(centred - np.nanmean(centred[alike], 0), 1, ddof=1) / (1 + 1 / len(alike))
-        nearest = min(others, key=lambda i: own[i], default=None)
-        if nearest is None or pooled.freedom <= 0:
+        limit = f_distribution.isf(OUTLIER, freedom, max(pooled.freedom, 1.0)) * pooled.variance
+        nearest = sorted((i for i in others if own[i] <= limit[i]), key=lambda i: own[i])
+        if not nearest or pooled.freedom <= 0:
             break
-        if own[nearest] > pooled.variance * f_distribution.isf(OUTLIER, freedom[nearest], pooled.freedom):
-            break
-        alike.append(nearest)
+        alike += nearest[: max(1, len(others) // 8)]
     pooled = _pooled(table[alike], 1.0)
     for i, row in enumerate(rows):
         found[row] = pooled if i in alike else Noise(float(own[i]), float(freedom[i]))
@@ -77,24 +77,35 @@ def row_noise(accuracies: np.ndarray) -> list[Noise | None]:
 
 
 def _pooled(table: np.ndarray, share: float) -> Noise:
-    """Return the mean square of row x seed of some rows, fitted by least squares.
+    """Return the mean square of row x seed of some rows.
 
     Args:
         share: of all rows, that these are the calmest of; their spread is scaled up to that of all.
     """
-    rows, seeds = np.nonzero(np.isfinite(table))
-    design = np.zeros((len(rows), len(table) + table.shape[1]))
-    design[np.arange(len(rows)), rows] = 1
-    design[np.arange(len(rows)), len(table) + seeds] = 1
-    values = table[rows, seeds]
-    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(rows) - int(rank)
+    there = np.isfinite(table)
+    residual = np.where(there, table, 0.0)
+    for _ in range(1 if there.all() else 100):  # rows and seeds in turn, which ends at the least squares
+        for axis in (1, 0):
+            count = np.maximum(there.sum(axis, keepdims=True), 1)
+            residual -= np.where(there, residual.sum(axis, keepdims=True) / count, 0.0)
+    rows, seeds = there.any(1).sum(), there.any(0).sum()
+    freedom = int(there.sum() - rows - seeds) + _blocks(there)
     if freedom <= 0:
         return Noise(0.0, 0.0, len(table))
-    variance = float(((values - design @ solution) ** 2).sum() / freedom)
-    each = freedom / len(table)
+    variance, each = float((residual**2).sum() / freedom), freedom / len(table)
     expected = chi2.cdf(chi2.ppf(share, each), each + 2) / share if share < 1 else 1.0
-    return Noise(variance / max(expected, 1e-3), float(freedom), len(table))
+    return Noise(variance / max(float(expected), 1e-3), float(freedom), len(table))
+
+
+def _blocks(there: np.ndarray) -> int:
+    """Return into how many parts a table falls whose rows share no seed."""
+    if there.all():
+        return 1
+    rows, seeds = there.shape
+    links = np.zeros((rows + seeds,) * 2, bool)
+    links[:rows, rows:] = there
+    used = np.concatenate([there.any(1), there.any(0)])
+    return int(connected_components(links[np.ix_(used, used)], directed=False)[0])
 
 
 @dataclass(frozen=True)

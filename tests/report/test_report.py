@@ -12,7 +12,7 @@ import pytest
 from helpers.made_up_runs import N, made_up, record
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.report.measure import measure
+from deepfake_lit.report.measure import measure, recall_differences
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import REPORTED, read_reported
@@ -109,6 +109,24 @@ def test_a_claim_is_contradicted_by_a_p_that_is_corrected_for_all_claims():
     assert judge(difference, Family(1), (0.022, 0.022)).p == pytest.approx(difference.p_of_single(0.022))
     assert judge(difference, Family(20), (0.022, 0.022)).kind == "unsettled"
     assert "differences above 1.9 points would have been seen" in judge(difference, Family(20)).reason
+
+
+def test_recalls_are_compared_class_by_class(tmp_path):
+    path = record(tmp_path, {"cnn": [0.94, 0.945, 0.94], "lr_1e-4": [0.90, 0.905, 0.90]})
+    tree = json.loads(path.read_text())
+    section = section_of_report(path.parent.parent, tree, read_reported("report_b"))
+    table = next(t for t in section.tables if t.key == "learning_rate")
+    found = recall_differences(table, measure(section.tables)["learning_rate"], table.rows)
+    (key,) = found
+    shares = []
+    for row in (key, "cnn"):
+        arrays = [np.load(tmp_path / "runs" / "net" / f"{row}-{seed}" / "predictions.npz") for seed in range(3)]
+        labels = arrays[0]["labels"]
+        right = np.array([a["probabilities"].argmax(1) == labels for a in arrays])
+        shares.append([right[:, labels == label].mean() for label in range(5)])
+    assert [d.value for d in found[key]] == pytest.approx(np.subtract(*shares))
+    assert all(d.interval[0] <= d.value <= d.interval[1] for d in found[key])
+    assert all((d.p < 0.05) == (not d.interval[0] <= 0 <= d.interval[1]) for d in found[key])
 
 
 @pytest.mark.slow

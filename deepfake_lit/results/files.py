@@ -16,17 +16,21 @@ def write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def read_predictions(path: Path) -> dict[str, np.ndarray]:
+def read_predictions(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
     """Read the arrays of a `predictions.npz`. Runs of a published sweep hold those of the last epoch alone.
+
+    Args:
+        wanted: the arrays to read where the file has them; None: all.
 
     Raises:
         UserError: the file cannot be read, holds pickled objects, or lacks the arrays that every run has.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+            names = set(arrays.files)
+            found = {name: arrays[name] for name in arrays.files if wanted is None or name in wanted}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read as predictions ({error})") from None
-    if missing := {"ids", "labels", "probabilities_last"} - found.keys():
+    if missing := {"ids", "labels", "probabilities_last"} - names:
         raise UserError(f"{path} holds no {', '.join(sorted(missing))}")
     return found

@@ -33,7 +33,7 @@ class Run:
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        """The arrays of the last epoch in `predictions.npz`, read once. Of large probabilities only the answers are kept.
+        """The arrays of the last epoch in `predictions.npz`, read once. Of large ones only the answers stay.
 
         UserError if the file is missing or damaged.
         """

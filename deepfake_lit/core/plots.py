@@ -1,5 +1,6 @@
 """Figures of results and data, written as PNG files."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -144,5 +145,6 @@ def radial_average(image: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.nd
 
 
 def _save(figure, path: Path, dpi: int = 130) -> None:
-    with atomic(path, "wb") as file:
+    with atomic(path, "wb") as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # names in a script that the font lacks
         figure.savefig(file, format="png", dpi=dpi)

@@ -71,8 +71,8 @@ class Problems:
             DataError: one message with every such problem.
         """
         fatal = [kind for kind in self.kinds if kind not in tolerate and PROBLEMS[kind].stops]
-        if lost:
-            fatal = self.kinds
+        if lost or "class_count" in fatal:
+            fatal = self.kinds  # what was dropped may be the reason
         if not fatal and not lost:
             return
         count = self.count(*fatal)

@@ -356,3 +356,24 @@ def test_a_photograph_is_turned_as_viewers_turn_it_so_that_its_copy_is_found(tmp
     (root / "validation/a/y.png").write_bytes(encode(upright))
     with pytest.raises(DataError, match="leaked_pixels"):
         opened(root, tmp_path)
+
+
+def test_absolute_paths_are_those_below_the_root(tmp_path):
+    root = tree(tmp_path / "data", "train/x")
+    write_csv(root, "path,label\n" + rows(f"{root}/train/x/{{i:05}}.png,{{label}}"))
+    assert sum(map(sum, counts(opened(root, tmp_path)).values())) == EACH
+    write_csv(root, "path,label\n" + rows("C:\\Users\\a\\data\\train\\x\\{i:05}.png,{label}"))
+    assert sum(map(sum, counts(opened(root, tmp_path)).values())) == EACH
+
+
+def test_labels_in_capitals_are_no_classes_of_their_own(tmp_path):
+    text = "filename,label\n" + "".join(f"{i:05}.png,{('Real', 'fake', 'real', 'FAKE')[i % 4]}\n" for i in range(EACH))
+    with pytest.raises(DataError, match="differ in capitals alone: FAKE and fake, Real and real; write them alike"):
+        opened(write_csv(tree(tmp_path / "data", "train"), text), tmp_path)
+
+
+def test_numbers_among_words_are_named(tmp_path):
+    text = "filename,label\n" + "".join(f"{i:05}.png,{('0', 'fake')[i % 2]}\n" for i in range(EACH))
+    root = write_csv(tree(tmp_path / "data", "train"), text)
+    with pytest.raises(DataError, match="has label 'fake'"):
+        open_data(DataConfig(root=str(root)), tmp_path / "cache", strict=False)

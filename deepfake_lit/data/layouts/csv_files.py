@@ -14,7 +14,8 @@ from deepfake_lit.settings.schema import DataConfig
 
 LISTS = ("labels", "label", "metadata", "annotations", "data", "dataset", "index", "images", "all")  # of all splits
 NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds of problem whose rows cannot be matched to a file
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f]|^/|^[A-Za-z]:|(^|/)\.{1,2}(/|$)")
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f]|(^|/)\.{1,2}(/|$)")
+ABSOLUTE = re.compile(r"^(?:[A-Za-z]:)?/+")  # of a machine that need not be this one
 NUMBER = re.compile(r"(\d{1,9})(?:\.0+)?")
 PADDING = re.compile(r"(?<!\d)0+(?=\d)|\.0+$")  # what tells 0007 and 7.0 from 7
 
@@ -100,6 +101,11 @@ def _class_names(
     if not every or any(NUMBER.fullmatch(label) for label in every):
         return cfg.class_names, None
     names = sorted(labels.get("train") or every)
+    alike = defaultdict(list)
+    for name in sorted(every):
+        alike[name.casefold()].append(name)
+    if several := [" and ".join(each) for each in alike.values() if len(each) > 1]:
+        problems.add("class_count", f"labels that differ in capitals alone: {', '.join(several[:5])}; write them alike")
     if cfg.class_names and sorted(cfg.class_names) == names:
         names = cfg.class_names  # keep the given order
     elif cfg.class_names:
@@ -163,7 +169,7 @@ def _matched(
         result.labels = None
     seen: dict[str, CsvRow] = {}
     for row in rows:
-        image_id = row.image_id.replace("\\", "/")
+        image_id = ABSOLUTE.sub("", row.image_id.replace("\\", "/"))
         if not image_id:
             problems.add("empty_id", row.where)
             continue

@@ -21,9 +21,8 @@ from deepfake_lit.data.datamodule import ImageDataModule, RawBatch
 from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.callbacks import History
-from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.training.classifier import Classifier
-from deepfake_lit.training.interrupts import Interrupts
 from deepfake_lit.training.losses import soft_cross_entropy
 from deepfake_lit.training.optimizers import build_optimizer
 from deepfake_lit.training.steps import LEARNING, TrainingSteps

@@ -1,9 +1,6 @@
 """Averages of a run's weights, for validation and checkpoints; `last.ckpt` stores the trained weights as well."""
 
-import contextlib
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
@@ -32,15 +29,6 @@ class Average(WeightAveraging):
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Do nothing: Lightning would overwrite the trained weights, which a resumed run needs."""
 
-    @contextlib.contextmanager
-    def in_place(self, module: pl.LightningModule) -> Iterator[None]:
-        """Use the average as the module's weights within the block."""
-        lightning.swap_weights(self, module)
-        try:
-            yield
-        finally:
-            lightning.swap_weights(self, module)
-
 
 class MovingAverage(Average):
     """An exponential moving average, updated after every optimizer step.
@@ -52,14 +40,10 @@ class MovingAverage(Average):
     """
 
     def __init__(self, decay: float):
-        super().__init__(avg_fn=_Exponential(decay))
-
-
-class _Exponential:
-    def __init__(self, decay: float):
+        super().__init__(avg_fn=self.updated)
         self.decay = decay
 
-    def __call__(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+    def updated(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
         decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay)  # a tensor, to avoid a device synchronisation
         return current + decay.to(average.device) * (average - current)
 
@@ -79,33 +63,21 @@ class StochasticWeightAverage(Average):
     def __init__(self, start: float, epochs: int, seed: int):
         self.first = min(math.floor(start * epochs), epochs - 1)
         self.seed = seed
-        self._at_the_end = False
-        super().__init__(avg_fn=_Equal(self.first))
+        super().__init__(avg_fn=self.updated)
 
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and self._at_the_end  # on_train_epoch_end comes after validation
+    def updated(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+        averaged = (updates - self.first + 1).clamp(min=1)  # including this epoch; updates counts those before
+        return average + (current - average) / averaged.to(average.device)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._at_the_end = trainer.is_last_batch
-        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
+        if trainer.is_last_batch:  # an update in on_train_epoch_end would come after validation
+            super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         super().on_validation_epoch_start(trainer, module)
         epoch = trainer.current_epoch
-        if epoch <= self.first:
-            return
-        batches = trainer.datamodule.training_images(epoch, self.BATCHES, module.device)
-        seed_torch(module.device, self.seed, epoch, "batch_norm")  # for dropout
-        with trainer.precision_plugin.forward_context():
-            update_bn(batches, module.net)
-
-
-class _Equal:
-    def __init__(self, first: int):
-        self.first = first
-
-    def __call__(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        averaged = (updates - self.first + 1).clamp(min=1)  # including this epoch; updates counts those before
-        return average + (current - average) / averaged.to(average.device)
+        if epoch > self.first:
+            batches = trainer.datamodule.training_images(epoch, self.BATCHES, module.device)
+            seed_torch(module.device, self.seed, epoch, "batch_norm")  # for dropout
+            with trainer.precision_plugin.forward_context():
+                update_bn(batches, module.net)

@@ -1,23 +1,23 @@
 """Construction of the module that a run trains, its initial weights and its data module."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.randomness import derive
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import ImageData
 from deepfake_lit.models.build import build_model
+from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.settings.choices import CHANNELS
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.classifier import Classifier
-from deepfake_lit.training.ensemble import LogitsDataModule, entry_of, load_members, make_tables, network_of
+from deepfake_lit.training.ensemble import LogitsDataModule, Train, load_members, make_tables
 from deepfake_lit.training.lineage import lineage_of, start_from
 from deepfake_lit.training.losses import resolve_class_weights
 
@@ -25,7 +25,7 @@ CALIBRATION = 1000  # number of training images that calibrate a front end which
 
 
 def build_parts(
-    cfg: Config, data: ImageData, machine: hardware.Hardware, train: Callable[[Config, ImageData], Path]
+    cfg: Config, data: ImageData, machine: Hardware, train: Train
 ) -> tuple[Classifier, ImageDataModule, dict]:
     """Return the module, its data module, and the checkpoint entries that describe the checkpoints it is made of.
 
@@ -38,13 +38,15 @@ def build_parts(
         return module, ImageDataModule(data, cfg.data, cfg.augment, cfg.seed, machine.channels_last), origins
     members = load_members(cfg, data, machine)
     tables = make_tables(cfg, data, members, machine, train)
-    torch.manual_seed(derive(cfg.seed, "init") >> 1)
-    weights = class_weights(cfg, data, tables.labels)
-    module = Classifier(network_of(cfg, members), cfg, data.class_names, weights)
-    return module, LogitsDataModule(tables, data, cfg), {"members": entry_of(cfg, members)}
+    torch.manual_seed(derive(cfg.seed, "init") >> 1)  # for a head, which torch's generator initialises
+    nets = [copy.deepcopy(member.net) for member in members if member.net]
+    net = Ensemble(nets, build_combiner(cfg.model, len(members), len(data.class_names)))
+    origins = {"members": [m.kept(Path(path)) for path, m in zip(cfg.model.members, members, strict=True)]}
+    module = _classifier(net, cfg, data, tables.labels, channels_last=False)
+    return module, LogitsDataModule(tables, data, cfg), origins
 
 
-def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -> Classifier:
+def build_classifier(cfg: Config, data: ImageData, machine: Hardware) -> Classifier:
     """Build the classifier with the weights of `cfg.init_from`, or initialise it from (seed, "init") alone."""
     torch.manual_seed(derive(cfg.seed, "init") >> 1)
     net = build_model(cfg.model, CHANNELS[cfg.data.channels], len(data.class_names))
@@ -53,8 +55,7 @@ def build_classifier(cfg: Config, data: ImageData, machine: hardware.Hardware) -
         start_from(net, cfg, data)
     elif hasattr(net, "calibrate"):
         net.calibrate(ImageDataModule(data, cfg.data, cfg.augment, cfg.seed).some_images(CALIBRATION))
-    weights = class_weights(cfg, data, data.splits["train"].labels)
-    return Classifier(net, cfg, data.class_names, weights, machine.channels_last)
+    return _classifier(net, cfg, data, data.splits["train"].labels, machine.channels_last)
 
 
 def check_fits(net: nn.Module, cfg: Config, data: ImageData) -> None:
@@ -79,7 +80,7 @@ def check_fits(net: nn.Module, cfg: Config, data: ImageData) -> None:
             ) from None
 
 
-def class_weights(cfg: Config, data: ImageData, labels: np.ndarray) -> list[float] | None:
-    """Return the class weights of the loss for the given training labels, or None."""
+def _classifier(net: nn.Module, cfg: Config, data: ImageData, labels: np.ndarray, channels_last: bool) -> Classifier:
     counts = np.bincount(labels, minlength=len(data.class_names)).tolist()
-    return resolve_class_weights(cfg.loss.class_weights, counts)
+    weights = resolve_class_weights(cfg.loss.class_weights, counts)
+    return Classifier(net, cfg, data.class_names, weights, channels_last)

@@ -82,10 +82,7 @@ class History(Checkpoint):
     def _print(self, epochs: int) -> None:
         row = self.rows[-1]
         left = (epochs - row["epoch"] - 1) * row["seconds"]
-        parts = [f"epoch {row['epoch'] + 1}/{epochs}"]
-        for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
-            if name in row:
-                parts.append(f"{name} {row[name]:.4f}")
-        parts.append(f"{row['images_per_second']:.0f} images/s")
-        parts.append(f"{row['seconds']:.0f} s, {duration(left)} left")
+        metrics = [name for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy") if name in row]
+        parts = [f"epoch {row['epoch'] + 1}/{epochs}", *(f"{name} {row[name]:.4f}" for name in metrics)]
+        parts += [f"{row['images_per_second']:.0f} images/s", f"{row['seconds']:.0f} s, {duration(left)} left"]
         note("  ".join(parts))

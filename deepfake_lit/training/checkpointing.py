@@ -1,7 +1,9 @@
-"""Checkpoint writing and early stopping of a run."""
+"""Checkpoint writing of a run, and its stop: early, or by a signal."""
 
 import contextlib
 import math
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,16 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from deepfake_lit.core.console import note
+from deepfake_lit.core.errors import UNFINISHED
 from deepfake_lit.core.metrics import better
 from deepfake_lit.core.processes import any_process
+from deepfake_lit.core.system import STOP_SIGNALS
 from deepfake_lit.prediction.checkpoint import BEST, LAST
 from deepfake_lit.training import lightning
 from deepfake_lit.training.averaging import Average
 
-
-def _epoch_file(epoch: int | str) -> str:
-    return f"epoch-{epoch if isinstance(epoch, str) else f'{epoch:03d}'}.ckpt"
+EPOCH = "epoch-{:03d}.ckpt"
 
 
 class CheckpointWriter(Checkpoint):
@@ -87,7 +90,7 @@ class CheckpointWriter(Checkpoint):
         self.began = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
-        if any_process(trainer, self._since() > max(60 * self.minutes, self._took / self.SHARE)):
+        if any_process(trainer, time.monotonic() - self._finished > max(60 * self.minutes, self._took / self.SHARE)):
             self.write_within_epoch(trainer, batch_idx)
 
     def write_within_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
@@ -113,11 +116,8 @@ class CheckpointWriter(Checkpoint):
             trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if (
-            self._improved
-            or self._keeps(trainer.current_epoch - 1)
-            or any_process(trainer, self._since() > self._took / self.SHARE)
-        ):
+        wanted = self._improved or self._keeps(trainer.current_epoch - 1)
+        if wanted or any_process(trainer, time.monotonic() - self._finished > self._took / self.SHARE):
             self.write_between_epochs(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -137,17 +137,14 @@ class CheckpointWriter(Checkpoint):
         self._improved = False
         epoch = trainer.fit_loop.epoch_progress.current.completed - 1
         if self._keeps(epoch):
-            self._timed(trainer, _epoch_file(epoch), weights_only=True)
+            self._timed(trainer, EPOCH.format(epoch), weights_only=True)
         self._write_last(trainer, 0)
         if self.keep and trainer.is_global_zero:  # only now: before, a run could resume from a state that keeps them
-            for path in set(self.folder.glob(_epoch_file("*"))) - {self.folder / _epoch_file(e) for _, e in self.kept}:
+            for path in set(self.folder.glob("epoch-*.ckpt")) - {self.folder / EPOCH.format(e) for _, e in self.kept}:
                 path.unlink()
 
     def _keeps(self, epoch: int) -> bool:
         return any(epoch == kept for _, kept in self.kept)
-
-    def _since(self) -> float:
-        return time.monotonic() - self._finished
 
     def _write_last(self, trainer: pl.Trainer, next_step: int) -> None:
         self._next = (trainer.current_epoch, next_step)
@@ -160,6 +157,43 @@ class CheckpointWriter(Checkpoint):
         self.written += 1
         # Lightning calls no callback when it saves only weights, so the average must be swapped in.
         swapped = self.average is not None and weights_only
-        with self.average.in_place(trainer.lightning_module) if swapped else contextlib.nullcontext():
+        with lightning.averaged(self.average, trainer.lightning_module) if swapped else contextlib.nullcontext():
             trainer.save_checkpoint(self.folder / name, weights_only)
         self.seconds += time.monotonic() - start
+
+
+class Interrupts(Checkpoint):
+    """A callback that writes a checkpoint of the current step and ends the run when a signal arrives.
+
+    The signals are SIGTERM, SIGUSR1 (by which SLURM announces preemption) and Ctrl-C; a second Ctrl-C does not wait.
+    As a checkpoint callback, it runs after the others, on whole steps. Lightning restores the handlers after the fit.
+    """
+
+    def __init__(self, writer: CheckpointWriter):
+        self.writer = writer
+        self.received = False
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.received = lightning.take_over_sigterm(trainer)  # before this callback took over
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
+        if any_process(trainer, self.received) and self.writer.write_within_epoch(trainer, batch_idx):
+            self._end()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if any_process(trainer, self.received):
+            self.writer.write_between_epochs(trainer)
+            self._end()
+
+    on_train_end = on_train_epoch_start  # the writer, which is called first, has then written already
+
+    def _end(self) -> None:
+        note("stopped after a whole step; the same command goes on from there")
+        raise SystemExit(UNFINISHED)

@@ -64,7 +64,6 @@ class Classifier(pl.LightningModule):
         self.train_sums = torch.zeros_like(self.train_sums)
 
     def _all_sums(self) -> Tensor:
-        """Return the sums over all processes."""
         return self.trainer.strategy.reduce(self.train_sums.clone(), reduce_op="sum")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -23,7 +23,6 @@ from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.datamodule import Batch, Batches, ImageDataModule
 from deepfake_lit.data.images import ImageData, SplitImages, with_fold
-from deepfake_lit.models.ensemble import Ensemble, build_combiner
 from deepfake_lit.prediction.checkpoint import LAST
 from deepfake_lit.prediction.classes import same_classes
 from deepfake_lit.prediction.inference import split_batches
@@ -34,6 +33,8 @@ from deepfake_lit.settings.compose import from_dict
 from deepfake_lit.settings.identity import digest, of_role
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.lineage import check_unseen
+
+Train = Callable[[Config, ImageData], Path]  # trains a configuration on the data and returns the run's folder
 
 
 def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member]:
@@ -72,44 +73,31 @@ class Tables:
     validation: Tensor
 
 
-def make_tables(
-    cfg: Config, data: ImageData, members: list[Member], machine: Hardware, train: Callable[[Config, ImageData], Path]
-) -> Tables:
+def make_tables(cfg: Config, data: ImageData, members: list[Member], machine: Hardware, train: Train) -> Tables:
     """Compute the tables that `model.fit_on` asks for: train, out_of_fold or validation.
-
-    Args:
-        train: trains a configuration on the data and returns the run's folder.
 
     Raises:
         UserError: a member cannot be trained on folds, or two members come from the same run.
     """
     size = cfg.data.eval_batch_size
+    named = list(zip(cfg.model.members, members, strict=True))
 
     def on(split: SplitImages) -> Tensor:
-        named = zip(cfg.model.members, members, strict=True)
         return torch.stack([logits_on(m, split, size, machine, f"logits of {path}") for path, m in named], 1)
 
     validation = on(data.splits["validation"])
-    if cfg.model.fit_on == "out_of_fold":
-        runs = [digest(m.meta["config"]) for m in members if m.net]
-        if len(set(runs)) < len(runs):
-            raise UserError("model.fit_on=out_of_fold: two members are of one run, which on a fold gives one network")
-        named = zip(cfg.model.members, members, strict=True)
-        columns = [out_of_fold(member, path, cfg, data, machine, train) for path, member in named]
-        return Tables(torch.stack(columns, 1), data.splits["train"].labels, validation)
+    if cfg.model.fit_on in (None, "validation"):  # None: nothing is fitted
+        return Tables(validation, data.splits["validation"].labels, validation)
     if cfg.model.fit_on == "train":
         return Tables(on(data.splits["train"]), data.splits["train"].labels, validation)
-    return Tables(validation, data.splits["validation"].labels, validation)
+    runs = [digest(m.meta["config"]) for m in members if m.net]
+    if len(set(runs)) < len(runs):
+        raise UserError("model.fit_on=out_of_fold: two members are of one run, which on a fold gives one network")
+    columns = [out_of_fold(member, path, cfg, data, machine, train) for path, member in named]
+    return Tables(torch.stack(columns, 1), data.splits["train"].labels, validation)
 
 
-def out_of_fold(
-    member: Member,
-    path: str,
-    cfg: Config,
-    data: ImageData,
-    machine: Hardware,
-    train: Callable[[Config, ImageData], Path],
-) -> Tensor:
+def out_of_fold(member: Member, path: str, cfg: Config, data: ImageData, machine: Hardware, train: Train) -> Tensor:
     """Return float32 (N, K): each training image's logits, from a network trained like the member on the other folds.
 
     These networks are ordinary runs, which are found again by their fingerprints. The logits come from their last
@@ -121,7 +109,7 @@ def out_of_fold(
         raise UserError(f"model.fit_on=out_of_fold: {path} or this run are on a fold of the training images already")
     images = data.splits["train"]
     row_of = {image_id: row for row, image_id in enumerate(images.ids)}
-    found = None
+    found = torch.full((len(images), len(data.class_names)), torch.nan)
     for fold in range(cfg.model.folds):
         console.note(f"fold {fold + 1} of {cfg.model.folds} for {path}")
         part = with_fold(data, cfg.model.folds, fold)
@@ -129,14 +117,11 @@ def out_of_fold(
         trained.to(machine)
         held_out = part.splits["validation"]
         logits = logits_on(trained, held_out, cfg.data.eval_batch_size, machine, "logits of the fold")
-        found = logits.new_full((len(images), logits.shape[1]), torch.nan) if found is None else found
         found[[row_of[image_id] for image_id in held_out.ids]] = logits
     return found
 
 
-def _trained_on(
-    part: ImageData, meta: dict[str, Any], cfg: Config, fold: int, train: Callable[[Config, ImageData], Path]
-) -> Path:
+def _trained_on(part: ImageData, meta: dict[str, Any], cfg: Config, fold: int, train: Train) -> Path:
     """Train a checkpoint's configuration on a fold, with all stages of staged training; return the run's folder."""
     one_device("model.fit_on=out_of_fold")
     one = from_dict(meta["config"])
@@ -182,17 +167,6 @@ class LogitsDataModule(ImageDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         return batch
-
-
-def network_of(cfg: Config, members: list[Member]) -> Ensemble:
-    """Build an ensemble of the members' networks; a head is initialised from torch's generator."""
-    nets = [copy.deepcopy(member.net) for member in members if member.net]
-    return Ensemble(nets, build_combiner(cfg.model, len(members), len(members[0].class_names)))
-
-
-def entry_of(cfg: Config, members: list[Member]) -> list[dict[str, Any]]:
-    """Return what a checkpoint stores of its members besides network weights, as plain values and tensors."""
-    return [member.kept(Path(path)) for path, member in zip(cfg.model.members, members, strict=True)]
 
 
 def gains(

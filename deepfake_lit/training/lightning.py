@@ -3,6 +3,8 @@
 pyproject.toml restricts Lightning to the releases that have these internals.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -31,9 +33,14 @@ def take_over_sigterm(trainer: pl.Trainer) -> bool:
     return received
 
 
-def swap_weights(average: WeightAveraging, module: pl.LightningModule) -> None:
-    """Swap the weights of the module with those of the average."""
+@contextlib.contextmanager
+def averaged(average: WeightAveraging, module: pl.LightningModule) -> Iterator[None]:
+    """Use the average as the module's weights within the block."""
     average._swap_models(module)
+    try:
+        yield
+    finally:
+        average._swap_models(module)
 
 
 def keep_on_device(average: WeightAveraging, trainer: pl.Trainer) -> None:

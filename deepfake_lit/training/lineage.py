@@ -37,27 +37,19 @@ def pinned(cfg: Config) -> Config:
     if file := getattr(cfg.model, "pretrained_file", None):
         found = file_digest(Path(file))
         cfg.model.pretrained_digest = _same("model.pretrained_digest", cfg.model.pretrained_digest, found, file)
-    if cfg.model.kind == "ensemble":
-        _pin_members(cfg)
-        _reset_unused(cfg)
-    return cfg
-
-
-def _pin_members(cfg: Config) -> None:
     m = cfg.model
+    if m.kind != "ensemble":
+        return cfg
     m.members = [str(checkpoint_file(Path(path))) for pattern in m.members for path in _files(pattern)]
     if len(m.members) < 2:
         raise UserError(f"model.members names {len(m.members)} checkpoints; an ensemble has 2 or more")
     m.weights = _same("model.weights", m.weights, [member_digest(Path(p)) for p in m.members], m.members)
-
-
-def _reset_unused(cfg: Config) -> None:
-    """Reset what counts for nothing, so that it makes no other run."""
-    if cfg.model.combine in UNTRAINED:
-        cfg.model.fit_on, cfg.trainer.max_epochs = None, 1
+    if m.combine in UNTRAINED:  # what counts for nothing is reset, so that it makes no other run
+        m.fit_on, cfg.trainer.max_epochs = None, 1
         cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy = 1, 1, "auto"  # nothing to distribute
-    if cfg.model.fit_on != "out_of_fold":
-        cfg.model.folds = None
+    if m.fit_on != "out_of_fold":
+        m.folds = None
+    return cfg
 
 
 def _same(name: str, expected: Any, found: Any, files: Any) -> Any:
@@ -132,16 +124,20 @@ def start_from(net: nn.Module, cfg: Config, data: ImageData) -> None:
         check_unseen(cfg.init_from, checkpoint[ENTRY], cfg, data)
     same_classes(checkpoint[ENTRY]["class_names"], data.class_names, f"init_from={cfg.init_from}")
     weights = network_weights(checkpoint)
-    own = net.state_dict()
-    wrong = [k for k in own.keys() | weights.keys() if k not in own or k not in weights]
-    wrong += [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
-    if wrong:
+    if wrong := misfits(net, weights):
         raise UserError(
-            f"init_from={cfg.init_from} does not fit the network: {len(wrong)} weights, as {sorted(wrong)[0]}; "
+            f"init_from={cfg.init_from} does not fit the network: {len(wrong)} weights, as {wrong[0]}; "
             "model, data.channels and the number of classes must be the same"
         )
     net.load_state_dict(weights)
     note(f"starts with the weights of {cfg.init_from}, all else anew")
+
+
+def misfits(module: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """Return the sorted names of weights that only one of the two has, or that differ in shape."""
+    own = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    return sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
 
 
 def member_of(path: str) -> dict[str, Any]:

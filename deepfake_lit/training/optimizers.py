@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import torch
 from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
 
 from deepfake_lit.core.metrics import better
 
 
-def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
+def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> Optimizer:
     """Build the optimizer of a network's trainable weights.
 
     Args:
@@ -17,46 +17,43 @@ def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> torch.optim.Opti
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
     if cfg.kind == "sgd":
-        return torch.optim.SGD(
-            parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov, fused=fused
-        )
-    if cfg.kind == "muon" or getattr(cfg, "matrices_only", None):
-        parameters = [
-            {"params": [p for p in parameters if p.dim() >= 2]},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
+        return SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, nesterov=cfg.nesterov, fused=fused)
+    matrices = [p for p in parameters if p.dim() >= 2]
+    others = {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}
     if cfg.kind == "muon":
         from timm.optim import Muon
 
-        *hidden, classifier = parameters[0]["params"]
-        parameters = [{"params": hidden}, {"params": [classifier], "use_fallback": True}, parameters[1]]
-        return Muon(parameters, cfg.lr, cfg.weight_decay, cfg.momentum, nesterov=True)
-    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.kind]
+        *hidden, classifier = matrices
+        groups = [{"params": hidden}, {"params": [classifier], "use_fallback": True}, others]
+        return Muon(groups, cfg.lr, cfg.weight_decay, cfg.momentum, nesterov=True)
+    if getattr(cfg, "matrices_only", None):
+        parameters = [{"params": matrices}, others]
+    cls = {"adam": Adam, "adamw": AdamW}[cfg.kind]
     return cls(parameters, cfg.lr, tuple(cfg.betas), weight_decay=cfg.weight_decay, fused=fused)
 
 
-def build_scheduler(cfg, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
+def build_scheduler(cfg, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
     """Build a scheduler as Lightning takes it; plateau steps once per epoch on its metric, the others every step."""
     if cfg.kind == "plateau":
         scheduler = ReduceLROnPlateau(optimizer, mode=better(cfg.monitor), factor=cfg.factor, patience=cfg.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": cfg.monitor}
+    lr = optimizer.param_groups[0]["lr"]
     if cfg.kind == "onecycle":
         # torch divides by zero if the warm-up is exactly one step long
         warmup = cfg.warmup + 1e-9 if cfg.warmup * total_steps == 1 else cfg.warmup
         scheduler = OneCycleLR(
             optimizer,
-            max_lr=optimizer.param_groups[0]["lr"],
+            max_lr=lr,
             total_steps=total_steps,
             pct_start=warmup,
             div_factor=cfg.div_factor,
             final_div_factor=cfg.final_div_factor,
             cycle_momentum=cfg.cycle_momentum,
         )
-        return {"scheduler": scheduler, "interval": "step"}
-    warmup = round(cfg.warmup * total_steps)
-    floor = optimizer.param_groups[0]["lr"] * cfg.final_lr_factor
-    cosine = CosineAnnealingLR(optimizer, max(1, total_steps - warmup), floor)
-    if not warmup:
-        return {"scheduler": cosine, "interval": "step"}
-    rise = LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup)
-    return {"scheduler": SequentialLR(optimizer, [rise, cosine], [warmup]), "interval": "step"}
+    else:
+        warmup = round(cfg.warmup * total_steps)
+        scheduler = CosineAnnealingLR(optimizer, max(1, total_steps - warmup), lr * cfg.final_lr_factor)
+        if warmup:
+            rise = LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup)
+            scheduler = SequentialLR(optimizer, [rise, scheduler], [warmup])
+    return {"scheduler": scheduler, "interval": "step"}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
 from deepfake_lit.core.console import note, warn
@@ -20,6 +19,7 @@ from deepfake_lit.settings.identity import LENGTH_FREE, fingerprint, identity
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.classifier import Classifier
 from deepfake_lit.training.lightning import progress_of
+from deepfake_lit.training.lineage import misfits
 from deepfake_lit.training.optimizers import build_scheduler
 
 NEEDED = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "train_sums")
@@ -39,20 +39,15 @@ def checkpoint_to_resume(folder: Path, cfg: Config, data_hash: str, module: Clas
     Raises:
         UserError: the run that `cfg.extends` names is missing, is not shorter, or differs in other settings.
     """
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.exists():
-            continue
-        try:
-            checkpoint = read_checkpoint(path)
-            _check_belongs(path, checkpoint, cfg, data_hash)
-            _check_fits(path, checkpoint, module)
-        except UserError as error:
-            put_aside(path, error)
-            continue
-        step = checkpoint["global_step"]
-        note(f"goes on from {path}, after step {step:,}")
-        return path, step
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists():
+            try:
+                step = _read_checked(path, cfg, data_hash, module)["global_step"]
+            except UserError as error:
+                put_aside(path, error)
+            else:
+                note(f"goes on from {path}, after step {step:,}")
+                return path, step
     return (None, 0) if cfg.extends is None else _extended(folder, cfg, data_hash, module)
 
 
@@ -68,9 +63,7 @@ def _extended(folder: Path, cfg: Config, data_hash: str, module: Classifier) -> 
     """Return the last checkpoint of the run that `cfg` extends and its steps; copy its best one to this run."""
     other = folder.parent / cfg.extends
     path = other / LAST
-    checkpoint = read_checkpoint(path)
-    _check_belongs(path, checkpoint, cfg, data_hash, MAY_DIFFER)
-    _check_fits(path, checkpoint, module)
+    checkpoint = _read_checked(path, cfg, data_hash, module, MAY_DIFFER)
     before = checkpoint[ENTRY]["config"]["trainer"]["max_epochs"]
     epochs = cfg.trainer.max_epochs
     if before >= epochs:
@@ -106,19 +99,28 @@ class PlannedAnew(Callback):
         )
 
 
-def _check_belongs(
-    path: Path, checkpoint: dict[str, Any], cfg: Config, data_hash: str, may_differ: tuple[str, ...] = ()
-) -> None:
+def _read_checked(
+    path: Path, cfg: Config, data_hash: str, module: Classifier, may_differ: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Read a checkpoint of this run, or of one that differs in the given settings, that training can resume from."""
+    checkpoint = read_checkpoint(path)
     try:
         meta = checkpoint[ENTRY]
         other, other_hash = from_dict(meta["config"]), meta["data_hash"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
     if fingerprint(other, other_hash) != fingerprint(cfg, data_hash):
-        found = [text for name, text in differences(other, cfg).items() if name not in may_differ]
+        there, here = identity(other), identity(cfg)
+        found = [
+            f"{name} ({there.get(name)!r}, {here.get(name)!r})"
+            for name in sorted(there.keys() | here.keys())
+            if name not in may_differ and there.get(name) != here.get(name)
+        ]
         found += [] if other_hash == data_hash else ["the images"]
         if found:
             raise UserError(f"{path} is of another run; it differs in {', '.join(found)}")
+    _check_fits(path, checkpoint, module)
+    return checkpoint
 
 
 def _check_fits(path: Path, checkpoint: dict[str, Any], module: Classifier) -> None:
@@ -135,21 +137,5 @@ def _check_fits(path: Path, checkpoint: dict[str, Any], module: Classifier) -> N
         raise UserError(f"{path} is damaged: it lacks {error} of the training's progress") from None
     if not all(isinstance(count, int) for count in counts):
         raise UserError(f"{path} is damaged: its training's progress is {counts}")
-    own, found = module.state_dict(), checkpoint["state_dict"]
-    wrong = [
-        key
-        for key in own.keys() | found.keys()
-        if not isinstance(found.get(key), torch.Tensor) or key not in own or found[key].shape != own[key].shape
-    ]
-    if wrong:
-        raise UserError(f"{path} is damaged: {len(wrong)} weights do not fit the network, as {sorted(wrong)[0]}")
-
-
-def differences(a: Config, b: Config) -> dict[str, str]:
-    """Return every setting that can change a result and differs, with "name (value in a, value in b)"."""
-    left, right = identity(a), identity(b)
-    return {
-        key: f"{key} ({left.get(key)!r}, {right.get(key)!r})"
-        for key in sorted(left.keys() | right.keys())
-        if left.get(key) != right.get(key)
-    }
+    if wrong := misfits(module, checkpoint["state_dict"]):
+        raise UserError(f"{path} is damaged: {len(wrong)} weights do not fit the network, as {wrong[0]}")

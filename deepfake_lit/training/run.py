@@ -28,10 +28,9 @@ from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.averaging import build_average
 from deepfake_lit.training.build import build_parts
 from deepfake_lit.training.callbacks import History
-from deepfake_lit.training.checkpointing import CheckpointWriter
+from deepfake_lit.training.checkpointing import CheckpointWriter, Interrupts
 from deepfake_lit.training.classifier import Classifier
 from deepfake_lit.training.ensemble import gains
-from deepfake_lit.training.interrupts import Interrupts
 from deepfake_lit.training.lineage import lineage_of, member_of, pinned
 from deepfake_lit.training.resume import PlannedAnew, checkpoint_to_resume, put_aside
 from deepfake_lit.training.trainer import build_trainer, quiet_lightning, refusals

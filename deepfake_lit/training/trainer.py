@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from deepfake_lit.core import console, hardware
+from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.processes import is_main_process
 from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
 from deepfake_lit.settings.schema import Config
@@ -22,12 +23,7 @@ from deepfake_lit.training.callbacks import DerivedRandomness
 
 
 def build_trainer(
-    cfg: Config,
-    machine: hardware.Hardware,
-    folder: Path,
-    further: list[Callback],
-    description: dict[str, Any],
-    first_step: int,
+    cfg: Config, machine: Hardware, folder: Path, further: list[Callback], description: dict[str, Any], first_step: int
 ) -> pl.Trainer:
     """Build the trainer of a run.
 
@@ -85,17 +81,13 @@ def quiet_lightning():
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings(
-                "ignore", message=".*in eval mode at the start of training.*"
-            )  # an ensemble's members
-            warnings.filterwarnings("ignore", message=".*configure_optimizers` returned `None`.*")  # nothing to fit
-            warnings.filterwarnings("ignore", message=".*training_step` returned `None`.*")
-            warnings.filterwarnings(
-                "ignore", message=".*your dataloader is not resumable.*"
-            )  # CheckpointWriter does it
+            warnings.filterwarnings("ignore", ".*does not have many workers")
+            warnings.filterwarnings("ignore", ".*is smaller than the logging interval")
+            warnings.filterwarnings("ignore", ".*LeafSpec")
+            warnings.filterwarnings("ignore", ".*in eval mode at the start of training")  # an ensemble's members
+            warnings.filterwarnings("ignore", ".*configure_optimizers` returned `None`")  # nothing to fit
+            warnings.filterwarnings("ignore", ".*training_step` returned `None`")
+            warnings.filterwarnings("ignore", ".*your dataloader is not resumable")  # CheckpointWriter does it
             yield
     finally:
         logger.setLevel(level)

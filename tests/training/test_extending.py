@@ -15,7 +15,7 @@ from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import fingerprint
-from deepfake_lit.training.averaging import _Exponential
+from deepfake_lit.training.averaging import MovingAverage
 from deepfake_lit.training.callbacks import DerivedRandomness
 from deepfake_lit.training.run import open_run_data, run
 
@@ -197,6 +197,8 @@ def test_until_it_starts_the_average_is_the_trained_weights(settings, tmp_path):
 
 def test_the_average_needs_nothing_from_the_device():
     """Its decay is a tensor, whose value no step waits for."""
-    half = _Exponential(0.5)(torch.zeros(3), torch.ones(3), torch.tensor(1000))
+    half = MovingAverage(0.5).updated(torch.zeros(3), torch.ones(3), torch.tensor(1000))
     torch.testing.assert_close(half, torch.full((3,), 0.5))
-    torch.testing.assert_close(_Exponential(0.5)(torch.zeros(1), torch.ones(1), torch.tensor(0)), torch.tensor([0.9]))
+    torch.testing.assert_close(
+        MovingAverage(0.5).updated(torch.zeros(1), torch.ones(1), torch.tensor(0)), torch.tensor([0.9])
+    )

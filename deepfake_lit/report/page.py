@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import kendalltau
 
@@ -268,11 +269,21 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], e
         "axis": axis,
         "differences": None if axis or has_reported else figures.differences(measured, reference),
         "curves": curves,
+        "noise_share": _noise_share(measured),
         "pooled": max((m.difference.estimate.rows for m in measured if m.difference), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
         "recalls": _recalls(table, measured, every),
         "left_out": max(len(trained) - DRAWN, 0),
     }
+
+
+def _noise_share(measured: list[Measured]) -> tuple[float, int, int] | None:
+    """Return the median share of the variance of a table's differences that is the noise of trainings, with how many
+    seeds and images; None without differences over seeds."""
+    found = [m.difference.estimate for m in measured if m.difference and m.difference.estimate.noise_share is not None]
+    if not found:
+        return None
+    return float(np.median([e.noise_share for e in found])), found[0].seeds, found[0].images
 
 
 def _recalls(table: Table, measured: list[Measured], every: list[Row]) -> dict[str, Any] | None:

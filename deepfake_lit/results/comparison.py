@@ -117,6 +117,7 @@ class Estimate:
         single_variance, single_freedom: of what one more training, or pair of them, on the same images would show,
             around `value`. A report's figures are of such a one.
         rows: from which the noise of a training is estimated.
+        noise_share: share of `variance` that further seeds would lessen; the rest is the choice of the images.
         counts: images that both, only the first, only the second, neither of two rows has right, where these decide:
             with one pair of trainings, or where hardly an image differs. `variance` is then that over images alone.
         lowest: the least value that there can be.
@@ -130,6 +131,7 @@ class Estimate:
     single_variance: float = 0.0
     single_freedom: float = math.inf
     rows: int = 1
+    noise_share: float | None = None
     counts: tuple[float, float, float, float] | None = None
     lowest: float = -1.0
 
@@ -202,13 +204,14 @@ def estimate(values: np.ndarray, noise: Noise | None = None, lowest: float = -1.
     if differing <= FEW or seeds == 1:
         gained, lost = int((by_image > 0).sum()), int((by_image < 0).sum())
         counts = (images - gained - lost, gained, lost, 0) if lowest < 0 else None
-        return Estimate(mean, of_images, images - 1, seeds, images, 2 * of_images, images - 1, 1, counts, lowest)
+        return Estimate(mean, of_images, images - 1, seeds, images, 2 * of_images, images - 1, 1, None, counts, lowest)
     rest = ((values - by_seed[:, None] - by_image + mean) ** 2).sum() / ((seeds - 1) * (images - 1))
     noise = noise or Noise(float(by_seed.var(ddof=1)), seeds - 1.0)
     both = float(rest) / images / seeds  # chance is in the noise and in the images
     total, freedom = _sum(noise.variance / seeds, noise.freedom, of_images, both, images)
     single = _sum(noise.variance * (1 + 1 / seeds), noise.freedom, of_images, both, images)
-    return Estimate(mean, total, freedom, seeds, images, *single, noise.rows, None, lowest)
+    share = 1 - of_images / total if total else None
+    return Estimate(mean, total, freedom, seeds, images, *single, noise.rows, share, None, lowest)
 
 
 def paired_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:

@@ -10,6 +10,22 @@ def centre(size: np.ndarray | tuple[int, int], wanted: tuple[int, int]) -> np.nd
     return (np.asarray(size, np.int64) - wanted) // 2
 
 
+def corner(
+    size: np.ndarray | tuple[int, int], wanted: tuple[int, int], places: np.ndarray | tuple[float, float] | None
+) -> np.ndarray:
+    """Return the (top, left) of windows in images of (height, width), int64 (..., 2).
+
+    Args:
+        places: (..., 2) in [0, 1], from the topmost to the lowest and from the leftmost to the rightmost window; None:
+            the centre, where also a window lies that is larger than its image.
+    """
+    middle = centre(size, wanted)
+    if places is None:
+        return middle
+    room = np.asarray(size, np.int64) - wanted
+    return np.where(room > 0, np.minimum((np.asarray(places) * (room + 1)).astype(np.int64), room), middle)
+
+
 def window(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
     """Return a window (height, width, ...) of an image (h, w, ...): a view, or a copy where it reaches beyond it."""
     for axis, (start, length) in enumerate(zip((top, left), size, strict=True)):

@@ -16,7 +16,7 @@ from deepfake_lit.data.fit import WHOLE
 from deepfake_lit.data.manifest import Manifest, read_manifest
 from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.split import Split
-from deepfake_lit.data.windows import Streamed, Windows
+from deepfake_lit.data.windows import Ragged, Streamed, Windows
 from deepfake_lit.settings.choices import PROBLEMS
 from deepfake_lit.settings.schema import DataConfig
 
@@ -46,13 +46,18 @@ class SplitImages:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether the images keep their own sizes, so that windows of them can be taken anywhere."""
+        return isinstance(self.pixels, Ragged) or (isinstance(self.pixels, Streamed) and self.pixels.fit == WHOLE)
+
     def gather(
         self, indices: np.ndarray | slice, places: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Copy pixels uint8 (B, H, W, 3) and transparency uint8 (B, H, W), None if all are opaque.
 
         Args:
-            places: (B, 2) in [0, 1), of the windows of images of any size, as in `Windows.at`; None: the centres.
+            places: of the windows of images of any size, as in `Windows.at`; None: the centres.
         """
         rows = self.rows[indices]
         arrays = (self.pixels, self.transparency)
@@ -143,6 +148,8 @@ def open_data(
             f"the decoded images of {' and '.join(streamed)} are larger than data.cache_gib or the free disk: they are "
             "decoded again in every epoch; data.workers=N does it in N processes"
         )
+    if cfg.on_device and any(isinstance(pixels.pixels, Windows) for pixels in decoded.values()):
+        warn("data.on_device does nothing here: images that are cut or decoded when needed are not kept on the device")
     _check_images(manifest, decoded, None if cfg.decode_size or fit == WHOLE else size, problems)
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]

@@ -1,5 +1,6 @@
 """Decodes many image files in parallel, in order. Worker processes import no torch."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import numpy as np
 
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.decode import Facts, decode, size_of
+from deepfake_lit.data.fit import corner, window
 from deepfake_lit.data.sources import Source
 
 CHUNK = 64  # images per task, fewer where they are large
@@ -18,6 +20,8 @@ TASK_BYTES = 2**26  # of decoded pixels that a task may hold
 FEW = 256  # up to this many images a pool of processes costs more than it saves
 UNREAD = "cannot be read"  # an error that begins so may be gone at the next attempt
 
+Places = tuple[tuple[float, float] | None, ...]  # of windows, as `corner` takes them
+
 
 def decode_stream(
     source: Source,
@@ -25,21 +29,25 @@ def decode_stream(
     size: tuple[int, int],
     chunk: int = CHUNK,
     workers: int | None = None,
-    fit: str = "resize",
+    fit: str | Places = "resize",
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None, list[Facts]]]:
     """Yield chunks (files, pixels, transparency, facts) in order, uncached, for data too large to keep in memory.
 
     A chunk has at most `chunk` images, and at most 64 MiB of pixels where that is one image or more.
+
+    Args:
+        fit: as for `decode`, or the places of P windows of each image: pixels are uint8 (B, P, h, w, 3) then.
     """
-    tasks = chunks(files, min(chunk, _fitting(size)))
+    shape = size if isinstance(fit, str) else (len(fit), *size)
+    tasks = chunks(files, min(chunk, _fitting((math.prod(shape), 1))))
     results = decode_all(source, tasks, size, fit, workers)
     for names, (facts, images, planes) in zip(tasks, results, strict=True):
-        pixels, transparency = np.zeros((len(names), *size, 3), np.uint8), None
+        pixels, transparency = np.zeros((len(names), *shape, 3), np.uint8), None
         for i, (image, plane) in enumerate(zip(images, planes, strict=True)):
             if image is not None:
                 pixels[i] = image
             if plane is not None:
-                transparency = np.zeros((len(names), *size), np.uint8) if transparency is None else transparency
+                transparency = np.zeros((len(names), *shape), np.uint8) if transparency is None else transparency
                 transparency[i] = plane
         yield names, pixels, transparency, facts
 
@@ -101,7 +109,7 @@ def decode_all(
     source: Source,
     tasks: list[list[str]],
     size: tuple[int, int] | None,
-    fit: str,
+    fit: str | Places,
     workers: int | None,
     targets: tuple[Target, Target] | None = None,
     sizes: np.ndarray | None = None,
@@ -162,12 +170,19 @@ def _decode_chunk(task) -> tuple[list[Facts], list, list]:
     return facts, pixels, transparencies
 
 
-def _read_and_decode(source: Source, file: str, size: tuple[int, int] | None, fit: str = "resize"):
+def _read_and_decode(source: Source, file: str, size: tuple[int, int] | None, fit: str | Places = "resize"):
     try:
         data = source.read(file)
     except Exception as error:  # permission, I/O, or a damaged member of a .zip
         return Facts(("corrupt_image", f"{UNREAD}: {error}"[:200])), None, None
-    return decode(data, size, fit)
+    if isinstance(fit, str):
+        return decode(data, size, fit)
+    fact, *arrays = decode(data, None)
+    return fact, *(None if a is None else _windows(a, size, fit) for a in arrays)
+
+
+def _windows(image: np.ndarray, size: tuple[int, int], places: Places) -> np.ndarray:
+    return np.stack([window(image, *corner(image.shape[:2], size, place), size) for place in places])
 
 
 def _write_at(path: str, offset: int, array: np.ndarray) -> None:

@@ -2,11 +2,30 @@
 
 from torch import Tensor
 
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.settings.choices import VIEWS
 
 
+def by_place(views: list[str]) -> dict[tuple[float, float] | None, list[str]]:
+    """Return the views by the place of the window that they are of; None: the centre."""
+    found: dict[tuple[float, float] | None, list[str]] = {}
+    for view in views:
+        found.setdefault(VIEWS[view].place, []).append(view)
+    return found
+
+
+def check_places(views: list[str], whole: bool) -> None:
+    """Raise `UserError` if views are of windows beside the centre, and there are no whole images to cut."""
+    beside = [view for view in views if VIEWS[view].place]
+    if beside and not whole:
+        raise UserError(f"the views {', '.join(beside)} are corners of larger images, which need data.fit=random_crop")
+
+
 def apply_view(name: str, images: Tensor) -> Tensor:
-    """Return the view `name` of images (B, C, H, W). A turn by 90 or 270 degrees swaps height and width."""
+    """Return the view `name` of images (B, C, H, W), which are the windows at the view's place.
+
+    A turn by 90 or 270 degrees swaps height and width.
+    """
     view = VIEWS[name]
     flips = [-1] * view.hflip + [-2] * view.vflip
     images = images.flip(flips) if flips else images

@@ -12,7 +12,7 @@ import numpy as np
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.decode import decode
-from deepfake_lit.data.fit import WHOLE, centre, window
+from deepfake_lit.data.fit import WHOLE, corner, window
 from deepfake_lit.data.sources import Source
 
 
@@ -68,13 +68,10 @@ class Windows(ABC):
         """Return one window of each row's image, uint8 (B, H, W, 3) or (B, H, W).
 
         Args:
-            places: (B, 2) in [0, 1), from the topmost to the lowest and from the leftmost to the rightmost window;
-                None: the centre. An image that is smaller than a window is in its centre, with its border mirrored.
+            places: (B, 2), or (2,) for all of them, as in `corner`; None: the centre. An image that is smaller than a
+                window is in its centre, with its border mirrored.
         """
-        corners = centre(self.sizes[rows], self.size)
-        if places is not None:
-            room = self.sizes[rows] - self.size
-            corners = np.where(room > 0, (places * (room + 1)).astype(np.int64), corners)
+        corners = corner(self.sizes[rows], self.size, places)
         found = np.zeros((len(rows), *self.shape[1:]), np.uint8)
 
         def fill(i: int) -> None:

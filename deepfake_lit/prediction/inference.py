@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.data.images import SplitImages
+from deepfake_lit.data.pool import Places
 from deepfake_lit.data.preprocess import Preprocess, tensors
 from deepfake_lit.data.views import apply_view
 
@@ -42,5 +44,12 @@ def logits(
 
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield a split's images in order, as `logits` takes them."""
+    for [batch] in split_windows(split, size, (None,)):
+        yield batch
+
+
+def split_windows(split: SplitImages, size: int, places: Places) -> Iterator[list[tuple[Tensor, Tensor | None]]]:
+    """Yield a split's images in order: for each place, their windows there as `logits` takes them."""
     for start in range(0, len(split), size):
-        yield tensors(*split.gather(slice(start, start + size)))
+        rows = slice(start, start + size)
+        yield [tensors(*split.gather(rows, None if place is None else np.array(place))) for place in places]

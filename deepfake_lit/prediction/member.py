@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.system import batch_of
 from deepfake_lit.data.preprocess import PIXEL_BYTES
@@ -46,6 +47,21 @@ class Member(Protocol):
 
     def kept(self, path: Path) -> dict[str, Any]:
         """Return what an ensemble's checkpoint keeps of it, read from `path`, beside its network's weights."""
+
+
+def fit_of(member: Member) -> str:
+    """Return how images of another size were brought to that of its own; files of before 2026-11-27 do not say."""
+    return member.meta.get("fit", "resize")
+
+
+def check_fit(member: Member, name: str, image_size: tuple[int, int], fit: str, others: str) -> None:
+    """Raise `UserError` if a member answers for windows of images and the others do not, or for other windows."""
+    own, theirs = (
+        "whole images" if how == "resize" else f"windows of {width} x {height} pixels"
+        for how, (height, width) in ((fit_of(member), member.image_size), (fit, image_size))
+    )
+    if own != theirs:
+        raise UserError(f"{name} was trained on {own}, but {others} on {theirs}: they cannot answer together")
 
 
 def together(members: Iterable[Member], size: tuple[int, int], most: int) -> int:

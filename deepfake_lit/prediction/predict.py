@@ -12,6 +12,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic, check_writable
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.preprocess import tensors
+from deepfake_lit.data.views import by_place, check_places
 from deepfake_lit.prediction.inputs import find_images
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
@@ -63,14 +64,16 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     found = find_images(cfg.images)
     unreadable = [(i, "", "no such file") for i, file in zip(found.ids, found.files, strict=True) if file is None]
     present = [row for row in zip(found.files, found.ids, found.places, strict=True) if row[0] is not None]
-    size = predictor.members[0].image_size
+    size, cut = predictor.members[0].image_size, predictor.fit != "resize"
+    check_places(cfg.views, cut)
+    fit = tuple(by_place(cfg.views)) if cut else "resize"
     step = predictor.together(size, cfg.batch_size)
     check_writable(Path(cfg.output))
 
     done: list[str] = []
     p = np.empty((len(present), len(predictor.class_names)), np.float32)
     resized, start = 0, 0
-    stream = decode_stream(found.source, [row[0] for row in present], size, step, cfg.decode_workers, predictor.fit)
+    stream = decode_stream(found.source, [row[0] for row in present], size, step, cfg.decode_workers, fit)
     for chunk, pixels, transparency, facts in console.progress(stream, "predicting", len(present), step):
         rows = present[start : start + len(chunk)]
         start += len(chunk)
@@ -78,10 +81,14 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
         unreadable += [(i, place, fact.error[1]) for (_, i, place), fact in zip(rows, facts, strict=True) if fact.error]
         if not good:
             continue
-        if predictor.fit == "resize":
+        if not cut:
             resized += sum((facts[i].height, facts[i].width) != size for i in good)
-        batch = tensors(pixels[good], None if transparency is None else transparency[good])
-        p[len(done) : len(done) + len(good)] = predictor.by_view(*batch, cfg.views).mean(0).numpy()
+            pixels, transparency = pixels[:, None], None if transparency is None else transparency[:, None]
+        windows = [
+            tensors(pixels[good, place], None if transparency is None else transparency[good, place])
+            for place in range(pixels.shape[1])
+        ]
+        p[len(done) : len(done) + len(good)] = predictor.at_places(windows, cfg.views).mean(0).numpy()
         done += [rows[i][1] for i in good]
 
     result = Predictions(done, p[: len(done)], unreadable, resized, predictor.class_names, found.skipped)

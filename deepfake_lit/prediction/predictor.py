@@ -10,11 +10,12 @@ from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import SplitImages
+from deepfake_lit.data.views import by_place, check_places
 from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, read_checkpoint
 from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.ensemble import ensemble_from
-from deepfake_lit.prediction.inference import split_batches
-from deepfake_lit.prediction.member import Member, together
+from deepfake_lit.prediction.inference import split_windows
+from deepfake_lit.prediction.member import Member, check_fit, fit_of, together
 from deepfake_lit.prediction.trained import trained_from
 
 
@@ -56,6 +57,7 @@ class Predictor:
         system.keep_freed_memory()
         for path, member in zip(checkpoints, members, strict=True):
             orders.append(align(first.class_names, member.class_names, checkpoints[0], path))
+            check_fit(member, path, first.image_size, fit_of(first), checkpoints[0])
             member.expect(first.image_size, path)
             member.to(machine)
         return cls(members, machine, orders)
@@ -67,7 +69,7 @@ class Predictor:
     @property
     def fit(self) -> str:
         """Return how images of another size are brought to that of the first member, as its own were."""
-        return self.members[0].meta.get("fit", "resize")
+        return fit_of(self.members[0])
 
     def by_view(self, pixels: Tensor, transparency: Tensor | None, views: list[str]) -> Tensor:
         """Return the mean over members, float32 (V, B, K), for uint8 pixels (B, H, W, 3) and (B, H, W) or None."""
@@ -76,6 +78,17 @@ class Predictor:
             p = member.probabilities(pixels, transparency, views, self.machine)[..., order]
             total = p if total is None else total + p
         return total / len(self.members)
+
+    def at_places(self, windows: list[tuple[Tensor, Tensor | None]], views: list[str]) -> Tensor:
+        """Return `by_view` of images of any size, of which each view is given the window at its place.
+
+        Args:
+            windows: for each place of `by_place(views)`, pixels and transparency.
+        """
+        found: dict[str, Tensor] = {}
+        for batch, names in zip(windows, by_place(views).values(), strict=True):
+            found |= dict(zip(names, self.by_view(*batch, names), strict=True))
+        return torch.stack([found[view] for view in views])
 
     def together(self, size: tuple[int, int], most: int) -> int:
         """Return how many images of (height, width) to ask for at once, at most `most`: memory is bounded by bytes."""
@@ -86,10 +99,12 @@ class Predictor:
         every = list(dict.fromkeys(["identity", *views]))
         chosen = [every.index(view) for view in views]
         step = self.together(split.pixels.shape[1:3], batch_size)
-        batches = console.progress(split_batches(split, step), "evaluating", -(-len(split) // step))
+        check_places(views, split.whole)
+        windows = split_windows(split, step, tuple(by_place(every)))
+        batches = console.progress(windows, "evaluating", -(-len(split) // step))
         plain, augmented = torch.empty(2, len(split), len(self.class_names))
         for number, batch in enumerate(batches):
-            by_view = self.by_view(*batch, every)
+            by_view = self.at_places(batch, every)
             rows = slice(number * step, number * step + by_view.shape[1])
             plain[rows], augmented[rows] = by_view[0], by_view[chosen].mean(0)
         return plain, augmented

@@ -21,8 +21,12 @@ UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have 
 
 
 class View(NamedTuple):
-    """Steps that a view of test-time augmentation applies to an image, in this order."""
+    """Steps that a view of test-time augmentation applies to an image, in this order.
 
+    `place` is that of the window in an image of any size, from 0 (topmost, leftmost) to 1 (lowest, rightmost).
+    """
+
+    place: tuple[float, float] | None = None  # None: the centre
     hflip: bool = False
     vflip: bool = False
     turns: int = 0  # quarter turns, counter-clockwise
@@ -31,13 +35,16 @@ class View(NamedTuple):
 
 
 _SHIFTS = {"up": View(down=-2), "down": View(down=2), "left": View(right=-2), "right": View(right=2)}
+_PLACES = {"tl": (0.0, 0.0), "tr": (0.0, 1.0), "bl": (1.0, 0.0), "br": (1.0, 1.0)}
+_CROPS = {f"crop_{name}": View(place) for name, place in _PLACES.items()}
 VIEWS: dict[str, View] = {
     "identity": View(),
     "hflip": View(hflip=True),
     "vflip": View(vflip=True),
     **{f"rot{90 * turns}": View(turns=turns) for turns in (1, 2, 3)},
     **_SHIFTS,
-    **{f"hflip_{name}": shift._replace(hflip=True) for name, shift in _SHIFTS.items()},
+    **_CROPS,
+    **{f"hflip_{name}": view._replace(hflip=True) for name, view in (_SHIFTS | _CROPS).items()},
 }
 
 

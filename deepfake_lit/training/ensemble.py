@@ -26,7 +26,7 @@ from deepfake_lit.data.images import ImageData, SplitImages, with_fold
 from deepfake_lit.prediction.checkpoint import LAST
 from deepfake_lit.prediction.classes import same_classes
 from deepfake_lit.prediction.inference import split_batches
-from deepfake_lit.prediction.member import Member, together
+from deepfake_lit.prediction.member import Member, check_fit, together
 from deepfake_lit.prediction.trained import load_trained
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.compose import from_dict
@@ -49,6 +49,7 @@ def load_members(cfg: Config, data: ImageData, machine: Hardware) -> list[Member
         member = load_baseline(Path(path)) if path.endswith(".skops") else load_trained(Path(path))
         same_classes(member.class_names, data.class_names, path)
         check_unseen(path, member.meta, cfg, data)
+        check_fit(member, path, data.size, data.fit, "this run is")
         member.expect(data.size, path)
         member.to(machine)
         members.append(member)

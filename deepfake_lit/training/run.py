@@ -16,6 +16,7 @@ from deepfake_lit.core.processes import is_main_process, process_group_left
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.data.shortcuts import shortcut_warnings
+from deepfake_lit.data.views import check_places
 from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
@@ -91,6 +92,7 @@ def _folder(cfg: Config, data: ImageData) -> Path:
 
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
     check_against_data(cfg, len(data.class_names), data.size)
+    check_places(cfg.evaluate.views, data.splits["validation"].whole)
     machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
     hardware.check_devices(cfg.trainer.devices, machine.device)
     if is_main_process():

@@ -12,6 +12,7 @@ from helpers.tiny_data import encode, noise, write_healthy, zipped
 from PIL import Image
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.hardware import resolve
 from deepfake_lit.data import pool as decoding
 from deepfake_lit.data.cache import open_pixels
 from deepfake_lit.data.datamodule import ImageDataModule, random_places
@@ -22,9 +23,11 @@ from deepfake_lit.data.problems import DataError
 from deepfake_lit.data.sources import open_source
 from deepfake_lit.data.windows import Ragged, Streamed
 from deepfake_lit.prediction.checkpoint import read_checkpoint
+from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.result import ARRAYS
 from deepfake_lit.settings.checks import check
+from deepfake_lit.settings.choices import VIEWS
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 
@@ -319,3 +322,65 @@ def test_open_pixels_has_windows_of_any_size(mixed, tmp_path):
     assert pixels.pixels.shape == (44, 1, 1, 3)
     assert pixels.of_size((50, 20)).pixels[:2].shape == (2, 50, 20, 3)
     assert json.loads((next((tmp_path / "cache").glob("train-*/facts.json"))).read_text())[0][2:4] == [36, 40]
+
+
+CORNERS = {"crop_tl": (0, 0), "crop_tr": (0, 1), "crop_bl": (1, 0), "crop_br": (1, 1)}
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache_gib": 0}], ids=["cache", "stream"])
+def test_corner_windows_are_the_corners(settings, mixed, tmp_path):
+    split = opened(mixed, tmp_path / "cache", **settings).splits["validation"]
+    for view, (down, right) in CORNERS.items():
+        pixels, _ = split.gather(slice(0, 3), np.array(VIEWS[view].place))
+        for file, found in zip(split.files, pixels, strict=False):
+            image = np.asarray(Image.open(mixed / file))
+            rows, columns = (slice(-36, None) if at else slice(0, 36) for at in (down, right))
+            np.testing.assert_array_equal(found, image[rows, columns])
+
+
+def test_views_of_corners_are_the_mean_over_windows(mixed, tmp_path):
+    views = f"[identity,{','.join(CORNERS)},hflip_crop_br]"
+    out = f"output_dir={tmp_path / 'out'}"
+    assert exit_status(["train", f"data.root={mixed}", out, f"evaluate.views={views}", *TINY]) == 0
+    [checkpoint] = (tmp_path / "out").glob("runs/*/*/last.ckpt")
+    own = read_predictions(checkpoint.parent / "predictions.npz")
+    of_id = dict(zip(own["ids"].tolist(), own["probabilities_last_tta"], strict=True))
+
+    images = mixed / "validation" / "fake"
+    how = ["accelerator=cpu", "precision=fp32", f"output={tmp_path / 'new'}"]
+    assert exit_status(["predict", str(checkpoint), f"images={images}", f"views={views}", *how]) == 0
+    predictor = Predictor.load([str(checkpoint)], resolve("cpu", "fp32"))
+    for line in (tmp_path / "new" / "probabilities.csv").read_text().splitlines()[1:]:
+        image_id, _, *p = line.split(",")[:4]
+        image = np.asarray(Image.open(images / f"{image_id}.png"))
+        top, left = centre(image.shape[:2], (36, 36))
+        seen = [image[top : top + 36, left : left + 36], image[:36, :36], image[:36, -36:], image[-36:, :36]]
+        seen += [image[-36:, -36:], image[-36:, -36:][:, ::-1]]
+        expected = predictor.by_view(torch.from_numpy(np.stack(seen)), None, ["identity"])[0].mean(0).numpy()
+        np.testing.assert_allclose([float(value) for value in p], expected, atol=1e-5)
+        np.testing.assert_allclose(next(row for key, row in of_id.items() if image_id in key), expected, atol=1e-5)
+
+
+def test_what_has_no_windows_is_refused(mixed, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    whole = write_healthy(tmp_path / "data")
+    one_size = ["train", f"data.root={whole}", *TINY, "trainer.max_epochs=1", "data.num_classes=3"]
+    assert exit_status([*one_size, f"output_dir={tmp_path / 'a'}", "evaluate.views=[crop_tl]"]) == 2
+    assert "crop_tl are corners of larger images, which need data.fit=random_crop" in capsys.readouterr().err
+    paths = []
+    for name, side in (("small", 32), ("large", 34)):
+        cut = [f"data.root={mixed}", *TINY, "trainer.max_epochs=1", "data.fit=random_crop", f"data.decode_size={side}"]
+        assert exit_status(["train", *cut, f"output_dir={tmp_path / name}"]) == 0
+        paths += (tmp_path / name).glob("runs/*/*/last.ckpt")
+    capsys.readouterr()
+    assert exit_status(["predict", *map(str, paths), f"images={mixed}", f"output={tmp_path / 'new'}"]) == 2
+    message = capsys.readouterr().err
+    assert "was trained on windows of 34 x 34 pixels" in message
+    assert "on windows of 32 x 32 pixels: they cannot answer together" in message
+
+
+def test_on_device_says_that_it_does_nothing(mixed, tmp_path, capsys):
+    data = opened(mixed, tmp_path / "cache", on_device=True)
+    assert "data.on_device does nothing here" in capsys.readouterr().err
+    module = ImageDataModule(data, DataConfig(root=str(mixed), on_device=True), AugmentConfig(), 0)
+    assert next(iter(module.train_dataloader())).pixels is not None

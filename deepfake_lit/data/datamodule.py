@@ -177,7 +177,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         split = self.data.splits["validation"]
-        pixels = math.prod((self.cfg.image_size,) * 2 if self.cfg.image_size else self.data.size)
+        pixels = max(math.prod(self.data.size), (self.cfg.image_size or 0) ** 2)  # before or after a resize
         size = batch_of(PIXEL_BYTES * pixels, self.cfg.eval_batch_size)  # of large images not so many at once
         return self._loader(split, Batches(len(split), size, shuffle=False))
 

@@ -238,3 +238,9 @@ def test_an_image_drawn_again_is_augmented_anew(data):
     again = [images for images in looks.values() if len(images) > 1]
     assert again
     assert sum(torch.equal(images[0], images[-1]) for images in again) < len(again) / 2  # but in one batch it is alike
+
+
+def test_validation_of_large_images_has_small_batches(data, monkeypatch):
+    """Also where the network's input is smaller: the images are large until they are resized."""
+    monkeypatch.setattr("deepfake_lit.core.system.AT_ONCE", 7 * 64 * 32 * 32)
+    assert {len(raw.labels) for raw in module_of(data, image_size=16).val_dataloader()} == {7, 1}

@@ -38,14 +38,10 @@ def build_pipeline(steps: dict[str, Any], seed: int, device: str, memory_gib: fl
             f"{name} gives no probabilities; write CalibratedClassifierCV: {{estimator: {{{name}: {{}}}}}} for it"
         )
     common = {"random_state": seed % 2**32, "device": device, "memory_gib": memory_gib}
-    found = pipeline.get_params()
-    pipeline.set_params(
-        **{
-            key: common[leaf]
-            for key in found
-            if (leaf := key.rpartition("__")[2]) in common and (leaf != "random_state" or found[key] is None)
-        }
-    )
+    for key, value in pipeline.get_params().items():
+        leaf = key.rpartition("__")[2]
+        if leaf in common and (leaf != "random_state" or value is None):
+            pipeline.set_params(**{key: common[leaf]})
     return pipeline
 
 

@@ -141,15 +141,10 @@ def _shares(triples: list[list[np.ndarray]], truncation: int, mirrored: bool) ->
 @cache
 def _merging(truncation: int, mirrored: bool) -> np.ndarray:
     """Return a 0/1 matrix (triples, classes) that assigns each triple to the class in which it is counted."""
-    levels = 2 * truncation + 1
-    a, b, c = np.unravel_index(np.arange(levels**NEIGHBOURS), (levels,) * NEIGHBOURS)
-
-    def code(x, y, z):
-        return (x * levels + y) * levels + z
-
-    top = levels - 1
-    same = [code(a, b, c), code(top - a, top - b, top - c)]
+    shape = (2 * truncation + 1,) * NEIGHBOURS
+    codes = np.arange(np.prod(shape)).reshape(shape)  # by the three levels of a triple
+    same = [codes, np.flip(codes)]  # a negated image has the levels counted from the other end
     if mirrored:
-        same += [code(c, b, a), code(top - c, top - b, top - a)]
-    _, classes = np.unique(np.min(same, 0), return_inverse=True)
+        same += [codes.transpose(2, 1, 0), np.flip(codes).transpose(2, 1, 0)]
+    _, classes = np.unique(np.min(same, 0).ravel(), return_inverse=True)
     return np.eye(classes.max() + 1)[classes]

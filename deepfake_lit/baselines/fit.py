@@ -1,7 +1,7 @@
 """Classical baselines beside a training run, or alone: fitted, scored and left as a run of their own."""
 
 import contextlib
-import copy
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -140,11 +140,8 @@ def variants(baseline: BaselineConfig) -> list[BaselineConfig]:
         return [baseline]
     if not given or not all(isinstance(k, int) and k > 0 for k in given):
         raise UserError(f"n_neighbors={given} must be whole numbers above 0")
-    several = []
-    for k in sorted(set(given)):
-        several.append(copy.deepcopy(baseline))
-        several[-1].steps["KNN"]["n_neighbors"] = k
-    return several
+    steps = [baseline.steps | {"KNN": baseline.steps["KNN"] | {"n_neighbors": k}} for k in sorted(set(given))]
+    return [dataclasses.replace(baseline, steps=own) for own in steps]
 
 
 def _probabilities(pipeline: Pipeline, X: np.ndarray, several: list[BaselineConfig]) -> list[np.ndarray]:

@@ -152,8 +152,7 @@ def load_baseline(path: Path) -> SavedBaseline:
     import skops.io
 
     try:
-        foreign = set(skops.io.get_untrusted_types(file=path)) - TRUSTED
-        if foreign:
+        if foreign := set(skops.io.get_untrusted_types(file=path)) - TRUSTED:
             raise UserError(f"{path} holds more than data and was not opened: {', '.join(sorted(foreign))}")
         content = skops.io.load(path, trusted=sorted(TRUSTED))
         meta = content["deepfake_lit"]

@@ -47,7 +47,8 @@ class SVM(ClassifierMixin, BaseEstimator):
         """
         X = np.ascontiguousarray(X, np.float32)
         self.gamma_ = self._gamma(X)
-        needed = self._bytes(*X.shape)
+        tile = min(len(X), tile_rows(X.shape[1]))
+        needed = 8 * len(X) ** 2 + 2 * 4 * tile * X.shape[1] + 2 * 8 * tile**2  # bytes
         settings = {"C": self.C, "class_weight": self.class_weight}
         if needed > self.memory_gib * GIB:
             if X.size * 8 > self.memory_gib * GIB:
@@ -100,11 +101,6 @@ class SVM(ClassifierMixin, BaseEstimator):
             variance = sum(np.square(row - mean).sum() for row in X) / X.size
             return 1 / (X.shape[1] * variance) if variance else 1.0
         return float(self.gamma)
-
-    @staticmethod
-    def _bytes(rows: int, features: int) -> int:
-        tile = min(rows, tile_rows(features))
-        return 8 * rows * rows + 2 * 4 * tile * features + 2 * 8 * tile * tile
 
     def _parts(self, X: np.ndarray):
         """What `svc_` predicts from: kernel rows against all training rows (support vectors count), or X itself."""

@@ -3,6 +3,8 @@
 The report's table gives stage 3 as 512 x 12 x 12, but a 3x3 convolution of stride 2 and padding 1 takes 25 to 13.
 """
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,24 +33,20 @@ class Block(nn.Module):
 class ResidualCNN(nn.Module):
     """Stem, three stages that each halve the side, and a head with one hidden layer."""
 
-    def __init__(self, in_channels: int, num_classes: int, width: float = 1.0, dropout: float = 0.3):
+    def __init__(self, cfg: ResidualCNNConfig, in_channels: int, num_classes: int):
         super().__init__()
-        stem, *stages = (scaled(c, width) for c in (64, 128, 256, 512))
-        hidden = scaled(128, width)
-        self.stem = nn.Sequential(conv_bn(in_channels, stem, 3), nn.ReLU(inplace=True))
-        inputs = [stem, *stages]
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(Block(inputs[i], outputs, stride=2), Block(outputs, outputs, stride=1))
-                for i, outputs in enumerate(stages)
-            )
-        )
+        channels = [scaled(c, cfg.width) for c in (64, 128, 256, 512)]
+        hidden = scaled(128, cfg.width)
+        self.stem = nn.Sequential(conv_bn(in_channels, channels[0], 3), nn.ReLU(inplace=True))
+        self.stages = nn.Sequential()
+        for inputs, outputs in pairwise(channels):
+            self.stages.append(nn.Sequential(Block(inputs, outputs, stride=2), Block(outputs, outputs, stride=1)))
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(stages[-1], hidden),
+            nn.Linear(channels[-1], hidden),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            nn.Dropout(cfg.dropout),
             nn.Linear(hidden, num_classes),
         )
 
@@ -56,6 +54,4 @@ class ResidualCNN(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
 
-def build(cfg: ResidualCNNConfig, in_channels: int, num_classes: int) -> ResidualCNN:
-    """Build a residual CNN from its settings."""
-    return ResidualCNN(in_channels, num_classes, cfg.width, cfg.dropout)
+build = ResidualCNN  # what `build_model` calls

@@ -35,7 +35,7 @@ class Stage(nn.Module):
 class WhiteningCNN(nn.Module):
     """Whitening convolution, three stages of two convolutions, pooling and one linear layer.
 
-    Args:
+    Settings:
         patch, stride: side and stride of the whitening filters. At stride 1, max pooling over 2x2 pixels follows.
         padding: pad the image with zeros, so that the side of the feature map is that of the image divided by the
             stride (for even patches at stride 1: one pixel more).
@@ -45,39 +45,25 @@ class WhiteningCNN(nn.Module):
         texture: gram, residuals or spectrum of texture.py, concatenated with the pooled features after a batch norm.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        width: float = 1.0,
-        dropout: float = 0.0,
-        patch: int = 4,
-        stride: int = 2,
-        learned: bool = False,
-        pooling: str = "avg",
-        texture: str | None = None,
-        padding: bool = True,
-        clip: float | None = None,
-    ):
+    def __init__(self, cfg: WhiteningCNNConfig, in_channels: int, num_classes: int):
         super().__init__()
-        channels = [scaled(c, width) for c in (64, 64, 128, 256)]
-        filters = 2 * in_channels * patch * patch
-        zeros = (patch - stride + 1) // 2 if padding else 0
-        self.whiten = nn.Conv2d(in_channels, filters, patch, stride, padding=zeros, bias=False)
-        self.whiten.requires_grad_(learned)
-        self.learned, self.pooling, self.clip = learned, pooling, clip
+        channels = [scaled(c, cfg.width) for c in (64, 64, 128, 256)]
+        filters = 2 * in_channels * cfg.patch * cfg.patch
+        zeros = (cfg.patch - cfg.stride + 1) // 2 if cfg.padding else 0
+        self.whiten = nn.Conv2d(in_channels, filters, cfg.patch, cfg.stride, padding=zeros, bias=False)
+        self.whiten.requires_grad_(cfg.learned)
+        self.learned, self.pooling, self.clip = cfg.learned, cfg.pooling, cfg.clip
         conv, norm = conv_bn(filters, channels[0], 1)
-        smaller = (
-            [nn.MaxPool2d(2)] if stride == 1 else []
-        )  # before the norm, so that it works on a quarter of the pixels
+        # Before the norm, so that it works on a quarter of the pixels.
+        smaller = [nn.MaxPool2d(2)] if cfg.stride == 1 else []
         self.mix = nn.Sequential(conv, *smaller, norm, nn.ReLU(inplace=True))
         self.stages = nn.ModuleList(Stage(*pair) for pair in pairwise(channels))
-        features = channels[-1] * (2 if pooling == "avg_max" else 1)
-        if texture:
-            self.texture = build_texture(texture, in_channels, channels[0])
+        features = channels[-1] * (2 if cfg.pooling == "avg_max" else 1)
+        if cfg.texture:
+            self.texture = build_texture(cfg.texture, in_channels, channels[0])
             self.texture_norm = TextureNorm(self.texture.features)
             features += self.texture.features
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(cfg.dropout)
         self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -127,6 +113,4 @@ def whitening_filters(images: Iterable[Tensor], patch: int) -> Tensor:
     return filters.T.float().reshape(size, channels, patch, patch)
 
 
-def build(cfg: WhiteningCNNConfig, in_channels: int, num_classes: int) -> WhiteningCNN:
-    """Build a whitening CNN from its settings."""
-    return WhiteningCNN(in_channels, num_classes, **{k: v for k, v in vars(cfg).items() if k != "kind"})
+build = WhiteningCNN  # what `build_model` calls

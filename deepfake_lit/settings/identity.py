@@ -59,18 +59,16 @@ def identity_of(tree: dict[str, Any]) -> dict[str, Any]:
     It does not use `from_dict`, which takes a thousand times as long: too long for a list of many runs.
     """
     flat: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Any) -> None:
-        for key, value in node.items():
-            name = f"{prefix}{key}"
-            if name in NOT_IDENTITY or (name in ADDED_LATER and value in (None, ADDED_LATER[name])):
-                continue
-            if isinstance(value, dict) and not prefix:
-                walk(f"{name}.", value)
-            else:
-                flat[name] = value
-
-    walk("", tree)
+    for top, value in tree.items():
+        if isinstance(value, dict) and top not in NOT_IDENTITY:
+            flat |= {f"{top}.{key}": v for key, v in value.items()}
+        else:
+            flat[top] = value
+    flat = {
+        name: value
+        for name, value in flat.items()
+        if name not in NOT_IDENTITY and (name not in ADDED_LATER or value not in (None, ADDED_LATER[name]))
+    }
     if tree["scheduler"]["kind"] in LENGTH_FREE and tree["trainer"].get("swa") is None:
         flat.pop("extends", None)
     return flat

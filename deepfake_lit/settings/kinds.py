@@ -99,10 +99,8 @@ class AdamConfig:
 
 
 @dataclass
-class AdamWConfig:
+class AdamWConfig(AdamConfig):
     kind: str = "adamw"
-    lr: float = 1e-3
-    betas: list[float] = setting([0.9, 0.999])
     weight_decay: float = 1e-2
     matrices_only: bool = setting(False, since="2026-11-25")  # decay only weights of two or more dimensions
 

@@ -30,10 +30,8 @@ class TimeLeft:
     def __init__(self, plan: Plan, data: ImageData):
         self.plan, self.data = plan, data
         self.rates: dict[str, float] = {}
-        self.expected: dict[int, float] = {}
         self.spent = self.estimated = 0.0
-        for trial in plan.trials:
-            self.expected[id(trial)] = self._estimate(trial)
+        self.expected = {id(trial): self._estimate(trial) for trial in plan.trials}
         self._started = time.monotonic()
         finished = sum(not seconds for seconds in self.expected.values())
         time_left = console.duration(sum(self.expected.values()))
@@ -94,11 +92,9 @@ class TimeLeft:
         key = re.sub(r"dropout=[^,)]*", "", key)
         if key not in self.rates:
             system.keep_freed_memory()
-            training = TrainingSteps(
-                cfg,
-                self.data,
-                hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last),
-            )
+            t = cfg.trainer
+            machine = hardware.resolve(t.accelerator, t.precision, t.channels_last)
+            training = TrainingSteps(cfg, self.data, machine)
             seconds = []
             for _ in range(4):
                 start = time.perf_counter()
@@ -107,7 +103,7 @@ class TimeLeft:
             self.rates[key] = min(seconds) / cfg.data.batch_size
         return self.rates[key]
 
-    def left(self, trial: Trial) -> str:
+    def left(self) -> str:
         """Return how long all runs that are not done still take, in words; empty if that is nothing."""
         remaining = sum(self.expected.values())
         if not remaining:

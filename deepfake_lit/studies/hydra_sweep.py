@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
@@ -30,7 +30,12 @@ class BeforeSweep(Callback):
         if "OptunaSweeper" not in sweeper._target_:
             return
         if sweeper.storage is not None:
-            _exit(f"hydra.sweeper.storage: a sweep keeps its study in {folder}/study.db; leave this setting out")
+            print(
+                f"deepfake-lit: hydra.sweeper.storage: a sweep keeps its study in {folder}/study.db; "
+                "leave this setting out",
+                file=sys.stderr,
+            )
+            sys.exit(2)
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -71,11 +76,6 @@ def _one_trial_a_core(config: Any) -> None:
     if not torch.cuda.is_available():
         with open_dict(config.hydra.launcher):
             config.hydra.launcher.n_jobs = cores()
-
-
-def _exit(message: str) -> NoReturn:
-    print(f"deepfake-lit: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 def sweep_name(arguments: list[str], conf: Path) -> str:

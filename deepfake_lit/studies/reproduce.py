@@ -38,7 +38,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     for trial in plan.trials:
         try:
             overrides = [filled(o, trial, plan) for o in trial.overrides]
-            console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left(trial)}")
+            console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left()}")
             results = run(compose(overrides), data, wait=True).every
             folders = [os.path.relpath(result.folder, plan.output_dir) for result in results]
             trial.overrides, trial.folders = overrides, folders

@@ -64,7 +64,9 @@ def _read(folder: Path, found: RunStatus) -> None:
     found.reason = reason or ""
     if result:
         found.accuracy = result.best["accuracy"]
-    tree = result.config if result else _started_with(folder)
+    tree = result.config if result else {}
+    if not result and (folder / "run.json").exists():
+        tree = read_json(folder / "run.json")["config"]
     if "trainer" not in tree:  # a baseline, or a run that ended before it wrote its configuration
         return
     found.settings, found.max_epochs = identity_of(tree), int(tree["trainer"]["max_epochs"])
@@ -76,13 +78,6 @@ def _read(folder: Path, found: RunStatus) -> None:
         found.epochs = len(rows)
         found.accuracy = max(float(row["val/accuracy"]) for row in rows)
         found.seconds_left = (found.max_epochs - len(rows)) * statistics.median(float(row["seconds"]) for row in rows)
-
-
-def _started_with(folder: Path) -> dict[str, Any]:
-    try:
-        return read_json(folder / "run.json")["config"]
-    except FileNotFoundError:
-        return {}
 
 
 def differing(runs: list[RunStatus]) -> dict[str, list[str]]:

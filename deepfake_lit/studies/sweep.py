@@ -42,7 +42,6 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
             console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
             return None
         results = run(cfg, data, wait=adaptive)
-        result = results.main
     except Busy:
         return None
     except Unfinished:
@@ -52,9 +51,9 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     except Exception as error:  # one trial's failure must not end the others
         entry["reason"] = f"{type(error).__name__}: {error}"
     else:
-        entry["folder"], entry["folders"] = result.folder, [each.folder for each in results.every]
+        entry |= {"folder": results.main.folder, "folders": [each.folder for each in results.every]}
         write_json(path, entry)
-        return result.best["accuracy"]
+        return results.main.best["accuracy"]
     console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")
     write_json(path, entry)
     return None
@@ -68,14 +67,10 @@ def finish(folder: Path) -> list[dict[str, Any]]:
             while any(row["state"] == "running" for row in rows):
                 time.sleep(1)
                 rows = table(folder)
-    write_table(folder / "table.csv", rows)
-    return rows
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     flat = [{"trial": row["trial"], **row["settings"], **row} for row in rows]
     names = [name for name in dict.fromkeys(name for row in flat for name in row) if name != "settings"]
-    with atomic(path) as file:
+    with atomic(folder / "table.csv") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(flat)
+    return rows

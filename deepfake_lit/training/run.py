@@ -1,6 +1,7 @@
 """One run, from a configuration to its result; read this file from top to bottom."""
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,14 @@ def open_run_data(cfg: Config) -> ImageData:
     """Read and check the images that a configuration names, or open them from the cache; warn of shortcuts."""
     data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
     for warning in shortcut_warnings(data):
-        console.warn(warning)
+        _warn_once(warning)
     return data
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Print a warning, but not again for every trial of a sweep."""
+    console.warn(message)
 
 
 def run_folder(cfg: Config, data: ImageData) -> Path:

@@ -377,3 +377,25 @@ def test_numbers_among_words_are_named(tmp_path):
     root = write_csv(tree(tmp_path / "data", "train"), text)
     with pytest.raises(DataError, match="has label 'fake'"):
         open_data(DataConfig(root=str(root)), tmp_path / "cache", strict=False)
+
+
+def test_a_test_split_of_a_table_can_be_without_labels(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    (tmp_path / "data").mkdir()
+    for split, labels in (("train", [i % 2 for i in range(20)]), ("test", [-1] * 5)):
+        images = [{"bytes": image_bytes(i + 100 * (split == "test")), "path": None} for i in range(len(labels))]
+        write_table(pa.table({"image": images, "label": labels}), tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    data = opened(tmp_path / "data", tmp_path)
+    assert data.class_names == ["0", "1"]
+    assert (data.splits["test"].labels, len(data.splits["test"])) == (None, 5)
+
+
+def test_a_table_without_images_is_refused_with_its_columns(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    write_table(pa.table({"text": ["a", "b"], "label": [0, 1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="no column of images .*; the columns are text, label"):
+        opened(tmp_path / "x.parquet", tmp_path)

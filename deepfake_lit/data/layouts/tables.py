@@ -6,6 +6,8 @@ from deepfake_lit.data.sources.table import Table
 from deepfake_lit.data.split import Found, Split
 from deepfake_lit.settings.schema import DataConfig
 
+UNLABELLED = {None, "-1"}  # as test splits have it whose labels are not given away
+
 
 def read_tables(source: Table, cfg: DataConfig, wanted: tuple[str, ...], problems: Problems) -> Found:
     """Return the rows of the tables by split; rows of a table without a split are training images.
@@ -14,7 +16,7 @@ def read_tables(source: Table, cfg: DataConfig, wanted: tuple[str, ...], problem
         DataError: the tables have no column of labels.
     """
     rows = source.rows
-    labels = {row.label for row in rows} - {None}
+    labels = {row.label for row in rows} - UNLABELLED
     if not labels:
         raise DataError(f"{source.name}={cfg.root}: its tables have no column of labels, such as label", {"layout"})
     names = source.class_names
@@ -28,17 +30,20 @@ def read_tables(source: Table, cfg: DataConfig, wanted: tuple[str, ...], problem
         )
     numbers = {name: i for i, name in enumerate(names)} if names else None
     grouped = any(row.group for row in rows)
+    with_labels = {row.split or "train" for row in rows if row.label not in UNLABELLED}
     splits: dict[str, Split] = {}
     for row in rows:
-        split = splits.setdefault(row.split or "train", Split(row.split or "train"))
+        name = row.split or "train"
+        split = splits.setdefault(name, Split(name, labels=[] if name in with_labels else None))
         number = to_number(row.label or "", numbers)
-        if number is None:
+        if number is None and split.labels is not None:
             problems.add("bad_label", f"{row.file} has label {row.label!r}")
             continue
         split.ids.append(row.file)
         split.files.append(row.file)
-        split.labels.append(number)
-        split.declared.add(number)
+        if split.labels is not None:
+            split.labels.append(number)
+            split.declared.add(number)
         if grouped:
             split.groups.append(row.group)
     return Found({name: split for name, split in splits.items() if name in wanted}, names or cfg.class_names)

@@ -83,8 +83,18 @@ class Table(Source):
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Return every row, with its label's name where the tables know one."""
+        """Return every row, with its label's name where the tables know one.
+
+        Raises:
+            DataError: the tables have no column of images.
+        """
         schema = _schema(self._tables[0])
+        if image_column(schema) is None:
+            raise DataError(
+                f"{self.name}={self.root}: its tables have no column of images (bytes, or paths); the columns are "
+                f"{', '.join(schema.names[:20])}",
+                {"layout"},
+            )
         label, group = column(schema.names, LABEL_COLUMNS), column(schema.names, GROUP_COLUMNS)
         names = _label_names(schema, label)
         values: dict[Path, tuple[list, list]] = {}

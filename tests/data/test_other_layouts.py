@@ -397,5 +397,5 @@ def test_a_table_without_images_is_refused_with_its_columns(tmp_path):
     from pyarrow.parquet import write_table
 
     write_table(pa.table({"text": ["a", "b"], "label": [0, 1]}), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="no column of images .*; the columns are text, label"):
+    with pytest.raises(DataError, match=r"no column of images .*; the columns are text, label"):
         opened(tmp_path / "x.parquet", tmp_path)

@@ -169,7 +169,7 @@ class _Reader:
         for line in filter(None, map(str.strip, (decoded(path.read_bytes()) or "").split("\n"))):
             if line.startswith("#"):
                 continue
-            own = next((p for p in (path.parent / Path(line).expanduser(), Path(line).absolute()) if p.exists()), None)
+            own = next((p for p in (path.parent / Path(line).expanduser(), Path(line).absolute()) if _exists(p)), None)
             if own is None:
                 yield Item(None, str(path.parent / line))
                 continue
@@ -246,6 +246,14 @@ class _Places:
             if stem in self.stems and stem not in self.shared:
                 return self.stems[stem]
         return None
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether there is such a path; a line of any text may be too long for one, or hold a null byte."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_image(path: Path) -> bool:

@@ -222,3 +222,9 @@ def test_a_name_that_is_no_text_is_answered_for(checkpoint, tmp_path):
     (folder / "a\udcff.png").write_bytes(encode(noise(0)))
     assert COMMANDS["predict"]([checkpoint, f"images={folder}", f"output={tmp_path / 'p'}"]) == 0
     assert rows(tmp_path / "p" / "submission.csv")[0]["image_id"] == "a\\xff"
+
+
+def test_a_text_that_is_no_list_is_refused(tmp_path):
+    (tmp_path / "essay").write_text("word " * 2000 + "\n~nobody/x.png\n")
+    with pytest.raises(UserError, match="neither an image nor a list of images; none of its lines is a path"):
+        find_images(str(tmp_path / "essay"))

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import unicodedata
 from typing import NamedTuple
 
 from deepfake_lit.data.problems import Problems
@@ -71,7 +72,10 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems) -> 
             if len(row) != len(header):
                 problems.add("csv", f"{where} has {len(row)} fields instead of {len(header)}")
                 continue
-            rows.append(CsvRow(where, *(None if c is None else row[c].strip(" \t") for c in columns)))
+            # NFKC turns the blanks of other scripts, which nobody sees, into plain ones.
+            values = (None if c is None else row[c].strip(" \t") for c in columns[:1])
+            others = (None if c is None else unicodedata.normalize("NFKC", row[c]).strip() for c in columns[1:])
+            rows.append(CsvRow(where, *values, *others))
     except csv.Error as error:
         problems.add("csv", f"{name}, the row that begins in line {line + 1}: {error}")
         return None

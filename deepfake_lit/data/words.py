@@ -37,7 +37,7 @@ LABEL_COLUMNS = (
     "is_fake",
 )
 GROUP_COLUMNS = ("generator", "model", "method", "source", "group")
-SPLIT_COLUMNS = ("split", "set", "subset")
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 
 
 def split_of(word: str) -> str | None:

@@ -63,7 +63,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
             "the data",
             "the checkpoint",
             cfg.classes,
-            f"; say which is which, as in 'classes={{{data.class_names[0]}: {predictor.class_names[0]}, ...}}'",
+            "; say which is which: 'classes={" + ", ".join(f"{name}: ..." for name in data.class_names[:5]) + "}'",
         )
     )
     if not cfg.classes and [predictor.class_names[i].lower() for i in numbers] != [n.lower() for n in data.class_names]:

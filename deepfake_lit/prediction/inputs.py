@@ -183,7 +183,7 @@ class _Reader:
 
     def _whole(self, source: Source, root: str) -> Iterator[Item]:
         """Yield the images of a folder or archive: those that a list in it names, else all."""
-        lists = [name for name in source.files if basename(name) in LISTS]
+        lists = [name for name in source.files if basename(name) in LISTS and self._holds_all(source, dirname(name))]
         if lists:
             first = min(lists, key=lambda name: (basename(name) != LISTS[0], name.count("/")))
             yield from self._rows(source, first, "/".join(filter(None, (dirname(first), "test"))), root)
@@ -191,6 +191,10 @@ class _Reader:
         number = self.several.number(source)
         for name in self._taken(source):
             yield Item(f"{number}/{name}", f"{root}/{name}")
+
+    def _holds_all(self, source: Source, folder: str) -> bool:
+        """Tell whether all images lie below a folder, so that a list in it can be meant for all."""
+        return not folder or all(f"{name}/".startswith(f"{folder}/") for name in source.images)
 
     def _taken(self, source: Source, within: str | None = None) -> list[str]:
         """Return the names of the image files, by folder; `within` is the one folder that counts.
@@ -242,6 +246,8 @@ class _Places:
                 return name
             if name := self.bare.get(folder + own) or self.bare.get(folder + splitext(own)[0]):
                 return name
+        if "/" in own:  # without its folder it may be another folder's file
+            return None
         for stem in (basename(own), stem_of(own)):
             if stem in self.stems and stem not in self.shared:
                 return self.stems[stem]

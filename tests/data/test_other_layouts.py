@@ -399,3 +399,51 @@ def test_a_table_without_images_is_refused_with_its_columns(tmp_path):
     write_table(pa.table({"text": ["a", "b"], "label": [0, 1]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"no column of images .*; the columns are text, label"):
         opened(tmp_path / "x.parquet", tmp_path)
+
+
+def test_every_table_has_an_order_of_classes_and_names_of_its_own(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    (tmp_path / "data").mkdir()
+    for split, names, start in (("train", ["real", "fake"], 0), ("validation", ["fake", "real"], 100)):
+        images = [{"bytes": image_bytes(start + i), "path": None} for i in range(10)]
+        labels = [names.index(("real", "fake")[i % 2]) for i in range(10)]
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = pa.table({"image": images, "label": labels}).replace_schema_metadata(
+            {"huggingface": json.dumps(features)}
+        )
+        write_table(table, tmp_path / "data" / f"{split}.parquet")
+    for split in opened(tmp_path / "data", tmp_path).splits.values():
+        assert split.labels.tolist() == [0, 1] * 5
+
+
+@pytest.mark.parametrize("word", ["holdout", "PrivateTest", "3"])
+def test_a_split_that_is_none_is_not_taken_for_training_images(word, tmp_path):
+    lines = "".join(f"{i:05}.png,{i % 2},{('train', word)[i // 4]}\n" for i in range(EACH))
+    root = write_csv(tree(tmp_path / "data", "images"), "path,label,split\n" + lines, "labels.csv")
+    with pytest.raises(DataError, match=f"the split '{word}' is none of train, validation and test"):
+        opened(root, tmp_path)
+
+
+def test_csv_files_in_several_folders_are_not_ignored(tmp_path):
+    root = tree(tmp_path / "data", "train", "test")
+    for split in ("train", "test"):
+        write_csv(root, "file_name,label\n" + rows("{i:05}.png,{word}"), f"{split}/metadata.csv")
+    with pytest.raises(DataError, match=r"which CSV files count\? test/metadata\.csv, train/metadata\.csv"):
+        opened(root, tmp_path)
+
+
+def test_class_folders_in_other_capitals_are_the_same_classes(tmp_path):
+    data = opened(
+        tree(tmp_path / "data", "train/real", "train/fake", "val/Real", "val/FAKE", "test/REAL ", "test/Fake"), tmp_path
+    )
+    assert data.class_names == ["fake", "real"]
+    assert counts(data)["test"] == [EACH, EACH]
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    root = tree(tmp_path / "data", "real", "fake")
+    (root / "real" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"real/gone\.png \(cannot be read"):
+        opened(root, tmp_path)

@@ -228,3 +228,19 @@ def test_a_text_that_is_no_list_is_refused(tmp_path):
     (tmp_path / "essay").write_text("word " * 2000 + "\n~nobody/x.png\n")
     with pytest.raises(UserError, match="neither an image nor a list of images; none of its lines is a path"):
         find_images(str(tmp_path / "essay"))
+
+
+def test_a_missing_file_has_no_answer_of_another_folders(tmp_path):
+    for name in ("a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(encode(noise(1)))
+    (tmp_path / "list.csv").write_text("path\na/2.png\nb/1.png\nb/2.png\n")
+    assert [file is None for file in find_images(str(tmp_path / "list.csv")).files] == [False, False, True]
+
+
+def test_a_list_deep_in_a_folder_hides_no_images_above_it(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("0.png", "1.png", "sub/2.png"):
+        (tmp_path / name).write_bytes(encode(noise(1)))
+    (tmp_path / "sub" / "test.csv").write_text("image_id\n2\n")
+    assert len(find_images(str(tmp_path)).files) == 3

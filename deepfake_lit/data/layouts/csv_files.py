@@ -6,7 +6,7 @@ from collections import defaultdict
 from posixpath import basename, splitext
 
 from deepfake_lit.data.csv_rows import CsvRow, read_rows
-from deepfake_lit.data.problems import Problems
+from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.base import IMAGE_SUFFIXES, Source, stem_of
 from deepfake_lit.data.split import Found, Split
 from deepfake_lit.data.words import SPLITS, split_of
@@ -17,7 +17,7 @@ NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds of problem whose rows canno
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f]|(^|/)\.{1,2}(/|$)")
 ABSOLUTE = re.compile(r"^(?:[A-Za-z]:)?/+")  # of a machine that need not be this one
 NUMBER = re.compile(r"(\d{1,9})(?:\.0+)?")
-PADDING = re.compile(r"(?<!\d)0+(?=\d)|\.0+$")  # what tells 0007 and 7.0 from 7
+PADDING = re.compile(r"(?:(?<=/)|^)0+(?=\d+$)|(?<=\d)\.0+$")  # what tells 0007 and 7.0 from 7
 
 
 def csv_tables(source: Source) -> dict[str, str]:
@@ -30,7 +30,16 @@ def csv_tables(source: Source) -> dict[str, str]:
     folders = [folder for folder, tables in found.items() if "train" in tables] or list(found)
     if not folders:
         return {}
-    tables = found[min(folders, key=lambda folder: (folder.count("/") + bool(folder), folder))]
+    chosen = min(folders, key=lambda folder: (folder.count("/") + bool(folder), folder))
+    tables = found[chosen]
+    elsewhere = [own for folder, own in found.items() if folder != chosen]
+    ignored = [name for own in elsewhere for split, name in own.items() if split not in tables or not split]
+    if ignored:
+        raise DataError(
+            f"{source.name}={source.root}: which CSV files count? {', '.join([*tables.values(), *ignored][:6])}; put "
+            "them beside each other, one for each split, as train.csv, validation.csv and test.csv",
+            {"layout"},
+        )
     return {split: name for split, name in tables.items() if split} or tables
 
 
@@ -49,6 +58,9 @@ def read_csv_files(
     rows: dict[str, list[CsvRow]] = {}
     for split, name in tables.items():
         for row in read_rows(source, name, split != "test", problems) or ():
+            if not split and row.split and split_of(row.split) is None:
+                problems.add("csv", f"{row.where}: the split {row.split!r} is none of train, validation and test")
+                continue
             rows.setdefault(split or split_of(row.split or "") or "train", []).append(row)
     names, numbers = _class_names(rows, cfg, problems)
 
@@ -135,7 +147,7 @@ class Files:
             parts = _loose(name).split("/")
             for i in range(len(parts)):
                 self.loose.setdefault("/".join(parts[i:]), []).append(file)
-        self.flat = {file for files in self.exact.values() for file in files}
+        self.all_flat = sum(map(len, self.exact.values())) == len(files)
 
     def of(self, image_id: str) -> list[str]:
         """Return the files that an id means: by its exact name, else whatever its case, padding, form and folders."""
@@ -144,8 +156,8 @@ class Files:
         parts = _loose(_without_ending(image_id)).split("/")
         for i in range(len(parts)):
             found = self.loose.get("/".join(parts[i:]), [])
-            if i and i == len(parts) - 1:  # without any folder a name may be that of another folder's file
-                found = [file for file in found if file in self.flat]
+            if i and i == len(parts) - 1 and not self.all_flat:
+                return []  # without its folder a name may be that of another folder's file
             if found:
                 return found
         return []

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.base import Source, stem_of
 from deepfake_lit.data.split import Found, Split
-from deepfake_lit.data.words import FAKE, REAL, split_of
+from deepfake_lit.data.words import FAKE, REAL, SPLITS, split_of
 from deepfake_lit.settings.schema import DataConfig
 
 SHOWN = 8  # folders that a message lists
@@ -65,6 +65,12 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     classes = sorted(by_split["train"] or by_split["validation"] or by_split["test"])
     if len(classes) < 2:
         raise nothing
+    alike = {name.strip().lower(): name for name in classes}
+    places = {
+        folder: place._replace(class_name=alike.get(place.class_name.strip().lower(), place.class_name))
+        for folder, place in places.items()
+    }
+    by_split = {split: {p.class_name for p in places.values() if p.split == split} - {""} for split in SPLITS}
     if unknown := sorted(by_split["validation"] - set(classes)):
         raise unclear(f"validation/ has classes that train/ lacks: {', '.join(unknown)}")
     if cfg.class_names and sorted(cfg.class_names) == classes:

@@ -22,6 +22,8 @@ class Folder(Source):
                 if entry.is_dir():
                     if not entry.name.startswith("."):
                         yield from self._below(f"{folder}{entry.name}/", above)
+                elif entry.is_symlink() and not entry.is_file():
+                    yield f"{folder}{entry.name}", (0, 0, 0)  # it leads nowhere: to read it is an error that is named
                 elif entry.is_file():
                     stat = entry.stat()
                     yield f"{folder}{entry.name}", (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.problems import DataError
 from deepfake_lit.data.sources.base import MAX_BYTES, Source, too_large
-from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, column, split_of
+from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, column, split_of
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png")
 ENDINGS = (".parquet", ".arrow")
@@ -95,20 +95,26 @@ class Table(Source):
                 f"{', '.join(schema.names[:20])}",
                 {"layout"},
             )
-        label, group = column(schema.names, LABEL_COLUMNS), column(schema.names, GROUP_COLUMNS)
-        names = _label_names(schema, label)
-        values: dict[Path, tuple[list, list]] = {}
+        values: dict[Path, list[list]] = {}
+        names: dict[Path, list[str] | None] = {}
         for path in self._tables:
-            table = _columns(path, [name for name in (label, group) if name])
+            own = _schema(path)
+            if image_column(own) is None:
+                raise DataError(f"{path} has no column of images, as {self._tables[0].name} has", {"layout"})
+            wanted = [column(own.names, words) for words in (LABEL_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS)]
+            table = _columns(path, [name for name in wanted if name])
             empty = [None] * _rows(path)
-            values[path] = tuple(table.column(name).to_pylist() if name else empty for name in (label, group))
+            values[path] = [table.column(name).to_pylist() if name else empty for name in wanted]
+            names[path] = _label_names(own, wanted[0])  # a file may have its classes in an order of its own
         rows = []
         for file, (path, row) in self._places.items():
-            found, of = values[path][0][row], values[path][1][row]
-            if isinstance(found, int) and not isinstance(found, bool) and names and 0 <= found < len(names):
-                found = names[found]
-            text = None if found is None or label is None else str(int(found) if isinstance(found, bool) else found)
-            rows.append(Row(file, self._split(path), text, "" if of is None else str(of)))
+            found, of, split = (column[row] for column in values[path])
+            if isinstance(found, int) and not isinstance(found, bool) and names[path] and 0 <= found < len(names[path]):
+                found = names[path][found]
+            text = None if found is None else str(int(found) if isinstance(found, bool) else found)
+            if split is not None and split_of(str(split)) is None:
+                raise DataError(f"{path}: the split {split!r} is none of train, validation and test", {"layout"})
+            rows.append(Row(file, split_of(str(split or "")) or self._split(path), text, "" if of is None else str(of)))
         return rows
 
     @property

@@ -95,10 +95,10 @@ def open_pixels(
     stat_key = _stat_key(source, files, size, fit)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        if cached := _completed(_open(cache_dir, stat_key, len(files)), source, files, cache_dir / f"{stat_key}.ref"):
+        if cached := _open(cache_dir, stat_key, source, files):
             return cached
         with FileLock(cache_dir / f"{stat_key}.lock"):  # a second process waits, then finds the finished cache
-            if cached := _open(cache_dir, stat_key, len(files)):
+            if cached := _open(cache_dir, stat_key, source, files):
                 return cached
             _remove_abandoned(cache_dir, stat_key)
             plan = _planned(source, files, size, fit, known_facts(source, files, cache_dir), workers)
@@ -112,8 +112,13 @@ def open_pixels(
 
 
 def _stat_key(source: Source, files: list[str], size: tuple[int, int] | None, fit: str) -> str:
-    head = [VERSION, size, str(source.root.resolve()), *([] if fit == "resize" else [fit])]
-    return _hash(head, [(f, source.files[f]) for f in files])
+    version, size, *cut = _how(size, fit)
+    return _hash([version, size, str(source.root.resolve()), *cut], [(f, source.files[f]) for f in files])
+
+
+def _how(size: tuple[int, int] | None, fit: str) -> list:
+    """Return what a cache depends on beside its files; a resize has no name in it, since caches of before had none."""
+    return [VERSION, size, *([] if fit == "resize" else [fit])]
 
 
 def known_facts(source: Source, files: list[str], cache_dir: Path) -> list[Facts] | None:
@@ -198,10 +203,11 @@ def _wrapped(pixels: np.ndarray, transparency: np.ndarray | None, facts: list[Fa
     return Pixels(Ragged(pixels, sizes, (1, 1)), planes, facts)
 
 
-def _open(cache_dir: Path, stat_key: str, count: int) -> Pixels | None:
-    """Open the finished cache; return None if there is none or it is damaged."""
+def _open(cache_dir: Path, stat_key: str, source: Source, files: list[str]) -> Pixels | None:
+    """Open the finished cache; return None if there is none, or it is damaged or out of date."""
     folder = _referred(cache_dir, stat_key)
-    return _load(folder, count) if folder else None
+    cached = _load(folder, len(files)) if folder else None
+    return cached and _completed(cached, folder, source, files)
 
 
 def _referred(cache_dir: Path, stat_key: str) -> Path | None:
@@ -212,21 +218,30 @@ def _referred(cache_dir: Path, stat_key: str) -> Path | None:
     return cache_dir / folder if re.fullmatch(r"\w+-[0-9a-f]{24}", folder) else None
 
 
+def _read_facts(folder: Path) -> list[Facts]:
+    return [_fact(row) for row in json.loads((folder / "facts.json").read_text())]
+
+
 def _load_facts(folder: Path, count: int) -> list[Facts] | None:
-    """Return the facts of a cache; None if they are damaged or of before 2026-11-27, which have not all of them."""
+    """Return the facts of a cache; None if they are damaged or not all of them are there."""
     try:
-        facts = [_fact(row) for row in json.loads((folder / "facts.json").read_text())]
+        facts = _read_facts(folder)
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None
-    return facts if len(facts) == count and all(fact.error or fact.format for fact in facts) else None
+    return facts if len(facts) == count and _has_all(facts) else None
 
 
-def _completed(cached: Pixels | None, source: Source, files: list[str], reference: Path) -> Pixels | None:
+def _has_all(facts: list[Facts]) -> bool:
+    """Tell whether the facts are all there, as they are not in caches of before 2026-11-27."""
+    return all(fact.error or fact.format for fact in facts)
+
+
+def _completed(cached: Pixels, folder: Path, source: Source, files: list[str]) -> Pixels | None:
     """Add the facts that caches of before 2026-11-27 lack, from the heads of the files; their pixels stay.
 
     Return None where a file is turned by its EXIF orientation, which those caches ignore: it is decoded again.
     """
-    if cached is None or all(fact.error or fact.format for fact in cached.facts):
+    if _has_all(cached.facts):
         return cached
     facts = []
     for file, fact in zip(progress(files, "reading file heads", len(files)), cached.facts, strict=True):
@@ -236,14 +251,14 @@ def _completed(cached: Pixels | None, source: Source, files: list[str], referenc
                 return None
             fact = fact._replace(format=container[0] or "?", quality=container[1], metadata=container[2])
         facts.append(fact)
-    with contextlib.suppress(OSError), atomic(reference.parent / reference.read_text() / "facts.json") as file:
+    with contextlib.suppress(OSError), atomic(folder / "facts.json") as file:
         json.dump(facts, file)
     return Pixels(cached.pixels, cached.transparency, facts)
 
 
 def _load(folder: Path, count: int) -> Pixels | None:
     try:
-        facts = [_fact(row) for row in json.loads((folder / "facts.json").read_text())]
+        facts = _read_facts(folder)
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         transparency = None
         if _any_transparent(facts):
@@ -308,9 +323,7 @@ def _build(plan: _Plan, name: str, cache_dir: Path, stat_key: str) -> Pixels:
                     os.fsync(pixels.fileno())
         if not _any_transparent(facts):
             Path(targets[1].path).unlink()
-        content = _hash(
-            [VERSION, plan.size, *([] if plan.fit == "resize" else [plan.fit])], [(f.file_hash, f.error) for f in facts]
-        )
+        content = _hash(_how(plan.size, plan.fit), [(f.file_hash, f.error) for f in facts])
         return _finished(part, cache_dir / f"{name}-{content}", stat_key, facts, _load)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -324,10 +337,10 @@ def _finished(part: Path, final: Path, stat_key: str, facts: list[Facts], load: 
             os.fsync(f.fileno())
     with FileLock(final.with_name(f"{final.name}.lock")):
         cached = load(final, len(facts))  # the same content under other names or times
-        if cached is None:
-            if final.exists():
+        if cached is None or not _has_all(_read_facts(final)):
+            if cached is None and final.exists():
                 warn(f"the image cache {final} was damaged; it has been built again")
-                shutil.rmtree(final)
+            shutil.rmtree(final, ignore_errors=True)
             part.rename(final)
             cached = load(final, len(facts))
     if cached is None:

@@ -308,3 +308,24 @@ def test_a_task_is_bounded_by_bytes(folder, cache_dir, monkeypatch):
     assert [len(names) for names, *_ in stream] == [2, 2, 2]
     impossible_folder(cache_dir / "file", monkeypatch)
     check(opened(folder, cache_dir / "file"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_caches_of_before_get_the_facts_that_they_lack(turned, folder, cache_dir):
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6  # by a quarter, clockwise; those caches ignore it
+    (folder / "b.png").write_bytes(encode(noise(1), exif=exif))
+    new = opened(folder, cache_dir)
+    [cache] = built(cache_dir)
+    pixels = np.array(new.pixels)
+    pixels[1] = noise(1)
+    np.save(cache / "pixels.npy", pixels)
+    rows = [row[:8] for row in json.loads((cache / "facts.json").read_text())]
+    (cache / "facts.json").write_text(json.dumps(rows))
+    before = (cache / "pixels.npy").stat().st_ino
+    again = opened(folder, cache_dir)
+    assert again.facts == new.facts
+    np.testing.assert_array_equal(again.pixels[1], np.rot90(noise(1), 3) if turned else noise(1))
+    assert ((cache / "pixels.npy").stat().st_ino == before) is not turned  # the pixels that are right stay
+    assert opened(folder, cache_dir).facts == new.facts

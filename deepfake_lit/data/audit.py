@@ -17,9 +17,9 @@ from deepfake_lit.core.system import batch_of
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.copies import turned_copies
 from deepfake_lit.data.images import ImageData, SplitImages, open_data
-from deepfake_lit.data.manifest import SPLITS
-from deepfake_lit.data.shortcuts import shortcut_warnings, shortcuts
+from deepfake_lit.data.shortcuts import shortcuts, warnings_of
 from deepfake_lit.data.sources import open_source
+from deepfake_lit.data.split import SPLITS
 from deepfake_lit.settings.schema import DataConfig
 
 SHEET = 8  # images per class in the contact sheet
@@ -46,6 +46,7 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
     data = open_data(cfg, cache_dir, SPLITS, strict=False)
     folder = output / data.hash
     train = data.splits["train"]
+    found = shortcuts(train, data.class_names)
     findings = {
         "root": data.root,
         "data_hash": data.hash,
@@ -53,8 +54,8 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
         "image_size": list(data.size),
         "splits": {name: _describe(split, len(data.class_names)) for name, split in data.splits.items()},
         "alpha": alpha_finding(data),
-        "shortcuts": shortcuts(train, data.class_names),
-        "shortcut_warnings": shortcut_warnings(data),
+        "shortcuts": found,
+        "shortcut_warnings": warnings_of(found),
         "turned_copies": turned_copies(data),
         "train_pixels": pixel_statistics(train, len(data.class_names)),
         "other_files": other_files(cfg),

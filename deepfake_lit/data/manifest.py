@@ -16,10 +16,8 @@ from deepfake_lit.data.layouts.tables import read_tables
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources import Source, open_source
 from deepfake_lit.data.sources.table import Table
-from deepfake_lit.data.split import Found, Split
+from deepfake_lit.data.split import SPLITS, Found, Split
 from deepfake_lit.settings.schema import DataConfig
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass

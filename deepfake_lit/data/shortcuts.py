@@ -66,7 +66,11 @@ def _accuracy(values: list[str], labels: list[int], halves: list[int]) -> float:
 def shortcut_warnings(data: ImageData) -> list[str]:
     """Return a line for each property of the training files that predicts the class clearly better than chance."""
     train = data.splits.get("train")
-    found = shortcuts(train, data.class_names) if train and train.labels is not None and len(train) else {}
+    return warnings_of(shortcuts(train, data.class_names)) if train and train.labels is not None and len(train) else []
+
+
+def warnings_of(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the lines of `shortcut_warnings` for what `shortcuts` returned."""
     lines = []
     for name, rule in found.items():
         if rule["accuracy"] > rule["chance"] + GAIN:

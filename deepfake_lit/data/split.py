@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from deepfake_lit.data.problems import Problems
+from deepfake_lit.data.words import SPLITS as WORDS
+
+SPLITS = tuple(WORDS)
+NAMED = 20  # class names that a message lists
+
 
 @dataclass
 class Split:
@@ -32,7 +38,21 @@ class Split:
 
 @dataclass
 class Found:
-    """Splits by name, the class names (None: the labels are numbers), and files that were left out, with reasons."""
+    """Splits by name, and the class names (None: the labels are numbers)."""
 
     splits: dict[str, Split]
     class_names: list[str] | None
+
+
+def in_given_order(found: list[str], given: list[str] | None, problems: Problems, what: str) -> list[str]:
+    """Return the class names in the order that data.class_names gives them; other names there are a problem.
+
+    Args:
+        what: has the names that were found, for the message.
+    """
+    if given and sorted(given) == sorted(found):
+        return given
+    if given:
+        listed = ", ".join(found[:NAMED])
+        problems.add("class_count", f"data.class_names are {', '.join(given)}, but {what} are {listed}")
+    return found

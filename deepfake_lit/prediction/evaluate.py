@@ -12,8 +12,9 @@ from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import check_writable, write_json
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
-from deepfake_lit.data.manifest import SPLITS, read_manifest
+from deepfake_lit.data.manifest import read_manifest
 from deepfake_lit.data.problems import Problems
+from deepfake_lit.data.split import SPLITS
 from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of

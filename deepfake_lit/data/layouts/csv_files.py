@@ -8,8 +8,8 @@ from posixpath import basename, splitext
 from deepfake_lit.data.csv_rows import CsvRow, read_rows
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.base import IMAGE_SUFFIXES, Source, stem_of
-from deepfake_lit.data.split import Found, Split
-from deepfake_lit.data.words import SPLITS, split_of
+from deepfake_lit.data.split import SPLITS, Found, Split, in_given_order
+from deepfake_lit.data.words import split_of
 from deepfake_lit.settings.schema import DataConfig
 
 LISTS = ("labels", "label", "metadata", "annotations", "data", "dataset", "index", "images", "all")  # of all splits
@@ -118,12 +118,7 @@ def _class_names(
         alike[name.casefold()].append(name)
     if several := [" and ".join(each) for each in alike.values() if len(each) > 1]:
         problems.add("class_count", f"labels that differ in capitals alone: {', '.join(several[:5])}; write them alike")
-    if cfg.class_names and sorted(cfg.class_names) == names:
-        names = cfg.class_names  # keep the given order
-    elif cfg.class_names:
-        problems.add(
-            "class_count", f"data.class_names are {', '.join(cfg.class_names)}, but labels are {', '.join(names[:20])}"
-        )
+    names = in_given_order(names, cfg.class_names, problems, "labels")
     return names, {name: i for i, name in enumerate(names)}
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.base import Source, stem_of
-from deepfake_lit.data.split import Found, Split
-from deepfake_lit.data.words import FAKE, REAL, SPLITS, split_of
+from deepfake_lit.data.split import SPLITS, Found, Split, in_given_order
+from deepfake_lit.data.words import FAKE, REAL, split_of
 from deepfake_lit.settings.schema import DataConfig
 
 SHOWN = 8  # folders that a message lists
@@ -58,11 +58,7 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     places = _places(below, cfg)
     if places is None:
         raise unclear("which folders are the classes? data.class_names=[...] with their names says it")
-    by_split = {
-        split: {p.class_name for p in places.values() if p.split == split} - {""}
-        for split in ("train", "validation", "test")
-    }
-    classes = sorted(by_split["train"] or by_split["validation"] or by_split["test"])
+    classes = sorted(next(filter(None, (_classes(places, split) for split in SPLITS)), set()))
     if len(classes) < 2:
         raise nothing
     alike = {name.strip().lower(): name for name in classes}
@@ -70,17 +66,13 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
         folder: place._replace(class_name=alike.get(place.class_name.strip().lower(), place.class_name))
         for folder, place in places.items()
     }
-    by_split = {split: {p.class_name for p in places.values() if p.split == split} - {""} for split in SPLITS}
-    if unknown := sorted(by_split["validation"] - set(classes)):
+    if unknown := sorted(_classes(places, "validation") - set(classes)):
         raise unclear(f"validation/ has classes that train/ lacks: {', '.join(unknown)}")
-    if cfg.class_names and sorted(cfg.class_names) == classes:
-        classes = cfg.class_names  # keep the given order
-    elif cfg.class_names:
-        given, found = ", ".join(cfg.class_names), ", ".join(classes)
-        problems.add("class_count", f"data.class_names are {given}, but the class folders are {found}")
+    classes = in_given_order(classes, cfg.class_names, problems, "the class folders")
 
     splits = {name: Split(name) for name in wanted}
-    if "test" in splits and not (by_split["test"] and by_split["test"] <= set(classes)):
+    tested = _classes(places, "test")
+    if "test" in splits and not (tested and tested <= set(classes)):
         splits["test"].labels = None
     grouped = any(place.group for place in places.values())
     for folder, files in source.images.items():
@@ -105,6 +97,10 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     for rows in splits.values():
         rows.declared = set(rows.labels or ())
     return Found({name: rows for name, rows in splits.items() if rows.files}, list(classes))
+
+
+def _classes(places: dict[str, Place], split: str) -> set[str]:
+    return {place.class_name for place in places.values() if place.split == split} - {""}
 
 
 def _without_wrappers(paths: dict[str, Parts]) -> dict[str, Parts]:

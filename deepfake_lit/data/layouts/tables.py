@@ -3,7 +3,7 @@
 from deepfake_lit.data.layouts.csv_files import NUMBER, to_number
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.table import Table
-from deepfake_lit.data.split import Found, Split
+from deepfake_lit.data.split import Found, Split, in_given_order
 from deepfake_lit.settings.schema import DataConfig
 
 UNLABELLED = {None, "-1"}  # as test splits have it whose labels are not given away
@@ -22,12 +22,8 @@ def read_tables(source: Table, cfg: DataConfig, wanted: tuple[str, ...], problem
     names = source.class_names
     if names is None and not all(NUMBER.fullmatch(label) for label in labels):
         names = sorted(labels)
-    if names and cfg.class_names and sorted(cfg.class_names) == sorted(names):
-        names = cfg.class_names  # keep the given order
-    elif names and cfg.class_names:
-        problems.add(
-            "class_count", f"data.class_names are {', '.join(cfg.class_names)}, but labels are {', '.join(names)}"
-        )
+    if names:
+        names = in_given_order(names, cfg.class_names, problems, "labels")
     numbers = {name: i for i, name in enumerate(names)} if names else None
     grouped = any(row.group for row in rows)
     with_labels = {row.split or "train" for row in rows if row.label not in UNLABELLED}

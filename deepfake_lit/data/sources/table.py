@@ -88,19 +88,15 @@ class Table(Source):
         Raises:
             DataError: the tables have no column of images.
         """
-        schema = _schema(self._tables[0])
-        if image_column(schema) is None:
-            raise DataError(
-                f"{self.name}={self.root}: its tables have no column of images (bytes, or paths); the columns are "
-                f"{', '.join(schema.names[:20])}",
-                {"layout"},
-            )
         values: dict[Path, list[list]] = {}
         names: dict[Path, list[str] | None] = {}
         for path in self._tables:
             own = _schema(path)
             if image_column(own) is None:
-                raise DataError(f"{path} has no column of images, as {self._tables[0].name} has", {"layout"})
+                raise DataError(
+                    f"{path} has no column of images (bytes, or paths); the columns are {', '.join(own.names[:20])}",
+                    {"layout"},
+                )
             wanted = [column(own.names, words) for words in (LABEL_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS)]
             table = _columns(path, [name for name in wanted if name])
             empty = [None] * _rows(path)

@@ -159,7 +159,7 @@ BROKEN = {
     "num_classes 1": case(lambda r: None, "class_count", "1 by data.num_classes; at least 2", num_classes=1),
     "too few class names": case(lambda r: None, "label_range", "label_range (8)", class_names=["a", "b"]),
     "too many class names": case(
-        lambda r: None, "class_count", "no image of class 3 (4 classes", class_names=[*"abcd"]
+        lambda r: None, "class_count", "no image of class d (4 classes", class_names=[*"abcd"]
     ),
     "class names against num_classes": case(
         lambda r: None,

@@ -72,7 +72,9 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
 
 def other_files(cfg: DataConfig) -> dict[str, int]:
     """Count the files that are neither images nor tables, by their ending."""
-    endings = Counter(splitext(name)[1].lower() or "no ending" for name in open_source(cfg.root).others)
+    endings = Counter(
+        splitext(name)[1].lower() or "no ending" for name in open_source(cfg.root, tables=cfg.layout == "auto").others
+    )
     return {ending: count for ending, count in endings.most_common() if ending not in (".csv", ".tsv")}
 
 

@@ -4,11 +4,12 @@ import codecs
 import csv
 import io
 import unicodedata
+from posixpath import splitext
 from typing import NamedTuple
 
 from deepfake_lit.data.problems import Problems
-from deepfake_lit.data.sources.base import Source
-from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, column
+from deepfake_lit.data.sources.base import IMAGE_SUFFIXES, Source
+from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, column, columns
 
 DELIMITERS = ",;\t|"
 
@@ -53,8 +54,10 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems) -> 
         problems.add("csv", f"{name} is empty")
         return None
     reader, header = _reader(text, labelled)
-    own = [column(header, words) for words in (PATH_COLUMNS, LABEL_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS)]
-    if own[0] is None or (labelled and own[1] is None) or len(set(header)) < len(header):
+    paths, labels, *others = (
+        columns(header, words) for words in (PATH_COLUMNS, LABEL_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS)
+    )
+    if not paths or (labelled and not labels) or len(set(header)) < len(header):
         wanted = "image_id,label" if labelled else "image_id"
         problems.add(
             "csv",
@@ -62,7 +65,6 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems) -> 
             f"its first line is {','.join(header)[:80]!r}",
         )
         return None
-    columns = [None if c is None else header.index(c) for c in own]
     rows, line, before = [], reader.line_num, problems.count("csv")
     try:
         for row in reader:
@@ -72,17 +74,29 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems) -> 
             if len(row) != len(header):
                 problems.add("csv", f"{where} has {len(row)} fields instead of {len(header)}")
                 continue
-            # NFKC turns the blanks of other scripts, which nobody sees, into plain ones.
-            values = (None if c is None else row[c].strip(" \t") for c in columns[:1])
-            others = (None if c is None else unicodedata.normalize("NFKC", row[c]).strip() for c in columns[1:])
-            rows.append(CsvRow(where, *values, *others))
+            rows.append((where, row))
     except csv.Error as error:
         problems.add("csv", f"{name}, the row that begins in line {line + 1}: {error}")
         return None
     if not rows and problems.count("csv") == before:
         problems.add("csv", f"{name} has a header but no rows")
         return None
-    return rows
+    path = next((c for c in paths if rows and _names_a_file(rows[0][1][header.index(c)])), paths[0])
+    if labels[1:]:
+        problems.note(f"{name}: the labels are the column {labels[0]}, not {' or '.join(labels[1:])}")
+    chosen = [header.index(path), *(header.index(found[0]) if found else None for found in (labels, *others))]
+    return [_row(where, row, chosen) for where, row in rows]
+
+
+def _names_a_file(value: str) -> bool:
+    """Tell whether a value can only be a file's name, and no number beside a column of paths."""
+    return "/" in value or splitext(value.strip())[1].lower() in IMAGE_SUFFIXES
+
+
+def _row(where: str, row: list[str], chosen: list[int | None]) -> CsvRow:
+    # NFKC turns the blanks of other scripts, which nobody sees, into plain ones.
+    others = (None if c is None else unicodedata.normalize("NFKC", row[c]).strip() for c in chosen[1:])
+    return CsvRow(where, row[chosen[0]].strip(" \t"), *others)
 
 
 def _reader(text: str, labelled: bool):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -118,22 +119,10 @@ def open_data(
         DataError: one message with every problem that `cfg.tolerate` does not name.
     """
     problems = Problems()
-    manifest = read_manifest(cfg, problems, splits)
-    size = (cfg.decode_size, cfg.decode_size) if cfg.decode_size else None
-    decoded: dict[str, Pixels] = {}
-    fit = cfg.fit
-    for name, split in manifest.splits.items():
-        if split.files:
-            where = (manifest.source, split.files, name, cache_dir)
-            how = (cfg.decode_workers, cfg.cache_gib * 2**30)
-            if auto := fit == "auto":
-                fit = _fit(cfg, own_sizes(manifest.source, split.files, cache_dir, cfg.decode_workers))
-            decoded[name] = open_pixels(*where, size, how[0], fit, how[1])
-            if auto and fit != _fit(cfg, _own_sizes(decoded[name])):  # the images beside a sample have other sizes
-                fit = WHOLE
-                decoded[name] = open_pixels(*where, size, how[0], fit, how[1])
-            if not size and fit != WHOLE and any(fact.error is None for fact in decoded[name].facts):
-                size = decoded[name].pixels.shape[1:3]  # the first split, which is train, decides
+    manifest = read_manifest(cfg, problems, splits, "train" in required)
+    for text in problems.notes:
+        note(text)
+    decoded, size, fit = _decode(cfg, manifest, cache_dir)
     if fit == WHOLE and decoded:
         size = size or _windows_of(decoded)
         decoded = {name: pixels.of_size(size) for name, pixels in decoded.items()}
@@ -150,17 +139,48 @@ def open_data(
         )
     if cfg.on_device and any(isinstance(pixels.pixels, Windows) for pixels in decoded.values()):
         warn("data.on_device does nothing here: images that are cut or decoded when needed are not kept on the device")
-    _check_images(manifest, decoded, None if cfg.decode_size or fit == WHOLE else size, problems)
+    _check_images(manifest, decoded, None if cfg.decode_size or fit != "resize" else size, problems)
     images = {name: _assemble(split, decoded[name]) for name, split in manifest.splits.items() if split.files}
     tolerate = cfg.tolerate if strict else [name for name, kind in PROBLEMS.items() if kind.when_tolerated]
-    problems.settle(str(cfg.root), tolerate, _lost(images, [s for s in splits if s in required], manifest))
+    problems.settle(str(cfg.root), tolerate, _lost(images, [s for s in splits if s in required], manifest, cfg))
     if problems.kinds and strict:
         warn("\n".join(["the data have problems that data.tolerate lets pass:", *problems.lines(problems.kinds, True)]))
-    if strict and (without := _classes_without(images.get("validation"), manifest.class_names)):
+    if (
+        strict
+        and "validation" in required
+        and (without := _classes_without(images.get("validation"), manifest.class_names))
+    ):
         warn(f"the validation split has no image of class {', '.join(without)}: nothing can be measured on it")
     hash = _content_hash(images, fit)
     data = ImageData(str(cfg.root), images, manifest.class_names, size, hash, problems, manifest.held_out, fit)
     return data if cfg.folds is None else with_fold(data, cfg.folds, cfg.fold)
+
+
+def _decode(
+    cfg: DataConfig, manifest: Manifest, cache_dir: Path
+) -> tuple[dict[str, Pixels], tuple[int, int] | None, str]:
+    """Return the decoded images of each split, their (height, width) if they have one, and `ImageData.fit`."""
+    size = (cfg.decode_size, cfg.decode_size) if cfg.decode_size else None
+    decoded: dict[str, Pixels] = {}
+    fit = cfg.fit
+    for name, split in manifest.splits.items():
+        if not split.files:
+            continue
+        opened = partial(
+            open_pixels,
+            *(manifest.source, split.files, name, cache_dir, size),
+            workers=cfg.decode_workers,
+            limit=cfg.cache_gib * 2**30,
+        )
+        if auto := fit == "auto":
+            fit = _fit(cfg, own_sizes(manifest.source, split.files, cache_dir, cfg.decode_workers))
+        decoded[name] = opened(fit=fit)
+        if auto and fit != _fit(cfg, _own_sizes(decoded[name])):  # the images beside a sample have other sizes
+            fit = WHOLE
+            decoded[name] = opened(fit=fit)
+        if not size and fit != WHOLE and any(fact.error is None for fact in decoded[name].facts):
+            size = decoded[name].pixels.shape[1:3]  # the first split, which is train, decides
+    return decoded, size, fit
 
 
 def _fit(cfg: DataConfig, sizes: np.ndarray) -> str:
@@ -195,17 +215,20 @@ def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
         UserError: a class has fewer training images than there are folds.
     """
     train = data.splits["train"]
-    held_out = fold_of([fact.pixel_hash for fact in train.facts], train.labels, folds) == fold
+    held_out = fold_of([fact.pixel_hash for fact in train.facts], train.labels, folds, data.class_names) == fold
     parts = {"train": train.only(np.flatnonzero(~held_out), "train")}
     parts["validation"] = train.only(np.flatnonzero(held_out), "validation")
     return dataclasses.replace(data, splits=data.splits | parts)
 
 
-def fold_of(hashes: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
+def fold_of(hashes: list[str], labels: np.ndarray, folds: int, class_names: list[str] | None = None) -> np.ndarray:
     """Return the fold of every image, int64 (N,).
 
     Within a class, images are dealt out in the order of their pixels' hashes. So the folds are stratified by class, do
     not depend on file order or a seed, and images with the same pixels are in the same fold.
+
+    Args:
+        class_names: for the message.
 
     Raises:
         UserError: a class has fewer images than there are folds.
@@ -215,7 +238,8 @@ def fold_of(hashes: list[str], labels: np.ndarray, folds: int) -> np.ndarray:
         members = np.flatnonzero(labels == label)
         values, which = np.unique([hashes[i] for i in members], return_inverse=True)
         if len(values) < folds:
-            raise UserError(f"data.folds={folds}: class {label} has only {len(values)} training images")
+            name = class_names[label] if class_names else label
+            raise UserError(f"data.folds={folds}: class {name} has only {len(values)} training images")
         found[members] = which % folds
     return found
 
@@ -252,11 +276,11 @@ def _check_images(
                 first_with[fact.pixel_hash] = (name, file, label)
 
 
-def _lost(images: dict[str, SplitImages], required: list[str], manifest: Manifest) -> str | None:
+def _lost(images: dict[str, SplitImages], required: list[str], manifest: Manifest, cfg: DataConfig) -> str | None:
     """Return what is missing of the data: a required split, or the training images of a class; else None."""
     for name in required:
-        if name not in manifest.splits and images:
-            return f"there are no images of the split {name}, only of {' and '.join(images)}"
+        if name not in manifest.splits and (there := read_manifest(cfg, Problems()).splits):
+            return f"there are no images of the split {name}, only of {' and '.join(there)}"
         if name not in images or not len(images[name]):
             return f"no usable image is left in the split {name}"
     if "train" in required:

@@ -28,13 +28,21 @@ def printable(text: str) -> str:
 
 @dataclass
 class Problems:
-    """The problems found so far, by kind. Each entry is a file or row, with details that help to fix it."""
+    """The problems found so far, by kind. Each entry is a file or row, with details that help to fix it.
+
+    `notes` are no problems: they say how the data were read where they could have been read in another way.
+    """
 
     found: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[str] = field(default_factory=list)
 
     def add(self, kind: str, entry: str) -> None:
         assert kind in PROBLEMS, kind
         self.found[kind].append(printable(entry))
+
+    def note(self, text: str) -> None:
+        if (text := printable(text)) not in self.notes:
+            self.notes.append(text)
 
     def add_all(self, kind: str, entries: Iterable[str]) -> None:
         for entry in entries:

@@ -46,7 +46,12 @@ def split_of(word: str) -> str | None:
     return next((split for split, words in SPLITS.items() if word in words), None)
 
 
+def columns(names: Iterable[str], wanted: tuple[str, ...]) -> list[str]:
+    """Return the wanted columns that a table has, as the table writes them, in the order of `wanted`."""
+    own = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in names}
+    return [own[word] for word in wanted if word in own]
+
+
 def column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
     """Return the first wanted column that a table has, as the table writes it; None without one."""
-    own = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in names}
-    return next((own[word] for word in wanted if word in own), None)
+    return next(iter(columns(names, wanted)), None)

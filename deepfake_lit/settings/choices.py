@@ -65,7 +65,10 @@ PROBLEMS = {
     "unsafe_id": ProblemKind("image ids that are a path or hold control characters", "the row is dropped"),
     "duplicate_id": ProblemKind("image ids with more than one row", "the first row counts"),
     "shared_id": ProblemKind("image ids that stand in several splits", "every split keeps its row"),
-    "bad_label": ProblemKind("labels that are no integer of 0 or more, and no class of train", "the row is dropped"),
+    "bad_label": ProblemKind(
+        "labels that are no integer of 0 or more, and no class of train (data.class_names=[...] takes them as names)",
+        "the row is dropped",
+    ),
     "label_range": ProblemKind("labels beyond the number of classes", "the row is dropped"),
     "missing_file": ProblemKind("rows whose image file does not exist", "the row is dropped"),
     "ambiguous_file": ProblemKind("image ids with several files (endings differ)", "the first file by name counts"),
@@ -75,7 +78,9 @@ PROBLEMS = {
     "decompression_bomb": ProblemKind(
         "images that claim more pixels than any of this task has", "the image is dropped"
     ),
-    "wrong_size": ProblemKind("images of another size than the others", "the image is resized"),
+    "wrong_size": ProblemKind(
+        "images of another size than the others (data.fit=crop cuts them and resizes none)", "the image is resized"
+    ),
     "odd_mode": ProblemKind("images that are not 8-bit RGB or RGBA", "the image is converted to 8-bit RGB(A)"),
     "animated": ProblemKind("images of several frames", "the first frame counts"),
     "same_pixels": ProblemKind("images of one split that have the same pixels", "all are kept"),

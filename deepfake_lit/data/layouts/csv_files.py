@@ -6,9 +6,10 @@ from collections import defaultdict
 from posixpath import basename, splitext
 
 from deepfake_lit.data.csv_rows import CsvRow, read_rows
+from deepfake_lit.data.labels import class_numbers, known_numbers, to_number
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.base import IMAGE_SUFFIXES, Source, stem_of
-from deepfake_lit.data.split import SPLITS, Found, Split, in_given_order
+from deepfake_lit.data.split import SPLITS, Found, Split
 from deepfake_lit.data.words import split_of
 from deepfake_lit.settings.schema import DataConfig
 
@@ -16,7 +17,6 @@ LISTS = ("labels", "label", "metadata", "annotations", "data", "dataset", "index
 NAMELESS = ("csv", "empty_id", "unsafe_id")  # kinds of problem whose rows cannot be matched to a file
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f]|(^|/)\.{1,2}(/|$)")
 ABSOLUTE = re.compile(r"^(?:[A-Za-z]:)?/+")  # of a machine that need not be this one
-NUMBER = re.compile(r"(\d{1,9})(?:\.0+)?")
 PADDING = re.compile(r"(?:(?<=/)|^)0+(?=\d+$)|(?<=\d)\.0+$")  # what tells 0007 and 7.0 from 7
 
 
@@ -43,13 +43,32 @@ def csv_tables(source: Source) -> dict[str, str]:
     return {split: name for split, name in tables.items() if split} or tables
 
 
+def read_test_csv(
+    source: Source, name: str, folders: Found, cfg: DataConfig, wanted: tuple[str, ...], problems: Problems
+) -> None:
+    """Let a test.csv beside class folders say which images are the test split, and of which classes."""
+    own = Problems()
+    test = read_csv_files(source, {"test": name}, cfg, ("test",), own, folders.class_names).splits.get("test")
+    if "test" in wanted and test:
+        folders.splits["test"] = test
+        for kind in own.kinds:
+            if kind != "extra_file":  # the images in the class folders
+                problems.add_all(kind, own.found[kind])
+
+
 def read_csv_files(
-    source: Source, tables: dict[str, str], cfg: DataConfig, wanted: tuple[str, ...], problems: Problems
+    source: Source,
+    tables: dict[str, str],
+    cfg: DataConfig,
+    wanted: tuple[str, ...],
+    problems: Problems,
+    known: list[str] | None = None,
 ) -> Found:
     """Return the rows that have an image file, by split. Every other row, and every file without a row, is a problem.
 
     Args:
         tables: what `csv_tables` found.
+        known: the classes, where class folders say them; other labels are wrong.
     """
     folder = next(iter(tables.values())).rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
@@ -62,7 +81,8 @@ def read_csv_files(
                 problems.add("csv", f"{row.where}: the split {row.split!r} is none of train, validation and test")
                 continue
             rows.setdefault(split or split_of(row.split or "") or "train", []).append(row)
-    names, numbers = _class_names(rows, cfg, problems)
+    labels = {split: {row.label for row in found if row.label} for split, found in rows.items()}
+    names, numbers = known_numbers(labels, known) if known else class_numbers(labels, cfg.class_names, problems)
 
     # Without a folder of its own, a split's images are anywhere but in the folders of the other splits.
     every = [file for files in source.images.values() for file in files if file.startswith(prefix)]
@@ -74,7 +94,11 @@ def read_csv_files(
             folder = own.get(split)
             files = [file for file in every if file.startswith(folder)] if folder else pool
             named = Files(files, folder or prefix, folder or f"{prefix}{split}/")
-            splits[split] = _matched(split, rows[split], named, numbers, problems, taken)
+            with_label = [bool(row.label) for row in rows[split]]
+            labelled = split != "test" or (any(with_label) if split in wanted else all(with_label))
+            splits[split] = _matched(
+                Split(split, labels=[] if labelled else None), rows[split], named, numbers, problems, taken
+            )
         elif split == "test" and split in wanted and split in own and not {"test", ""} & tables.keys():
             files = source.images.get(own[split].rstrip("/"), [])  # without test.csv, they are those in the folder
             splits[split] = Split(split, [stem_of(f) for f in files], None, list(files))
@@ -102,24 +126,6 @@ def _split_folders(source: Source, prefix: str) -> dict[str, str]:
                     found.setdefault(split, prefix + "/".join(parts[:depth]) + "/")
                 break
     return found
-
-
-def _class_names(
-    rows: dict[str, list[CsvRow]], cfg: DataConfig, problems: Problems
-) -> tuple[list[str] | None, dict[str, int] | None]:
-    """Return the class names, and the number of each label's text; None, None where labels are numbers themselves."""
-    labels = {split: {row.label for row in found if row.label} for split, found in rows.items()}
-    every = set().union(*labels.values())
-    if not every or any(NUMBER.fullmatch(label) for label in every):
-        return cfg.class_names, None
-    names = sorted(labels.get("train") or every)
-    alike = defaultdict(list)
-    for name in sorted(every):
-        alike[name.casefold()].append(name)
-    if several := [" and ".join(each) for each in alike.values() if len(each) > 1]:
-        problems.add("class_count", f"labels that differ in capitals alone: {', '.join(several[:5])}; write them alike")
-    names = in_given_order(names, cfg.class_names, problems, "labels")
-    return names, {name: i for i, name in enumerate(names)}
 
 
 class Files:
@@ -169,11 +175,9 @@ def _loose(name: str) -> str:
 
 
 def _matched(
-    split: str, rows: list[CsvRow], files: Files, numbers: dict[str, int] | None, problems: Problems, taken: set[str]
+    result: Split, rows: list[CsvRow], files: Files, numbers: dict[str, int] | None, problems: Problems, taken: set[str]
 ) -> Split:
-    result = Split(split)
-    if split == "test" and not all(row.label for row in rows):
-        result.labels = None
+    """Fill a split with the rows that have an image file, and `taken` with these files; return the split."""
     seen: dict[str, CsvRow] = {}
     for row in rows:
         image_id = ABSOLUTE.sub("", row.image_id.replace("\\", "/"))
@@ -208,14 +212,6 @@ def _matched(
         if row.group is not None:
             result.groups.append(row.group)
     return result
-
-
-def to_number(label: str, numbers: dict[str, int] | None) -> int | None:
-    """Return the number of a label: of its text, or the integer that it is; None if it is neither."""
-    if numbers is not None:
-        return numbers.get(label)
-    number = NUMBER.fullmatch(label)
-    return int(number[1]) if number else None
 
 
 def _check_ids(splits: dict[str, Split], problems: Problems) -> None:

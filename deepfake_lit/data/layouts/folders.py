@@ -37,13 +37,11 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     def unclear(reason: str) -> DataError:
         folders = sorted(f"{folder or '.'}/" for folder in source.images)
         more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-        listed = (
-            f"; the folders with images are {', '.join(folders[:SHOWN])}{more}" if folders else "; it has no images"
-        )
-        return DataError(f"{source.name}={cfg.root}: {reason}{listed}", {"layout"})
+        listed = f"the folders with images are {', '.join(folders[:SHOWN])}{more}" if folders else _no_images(source)
+        return DataError(f"{source.name}={cfg.root}: {reason}; {listed}", {"layout"})
 
-    nothing = unclear("neither train.csv nor at least two class folders with images in it")
-    paths = _without_wrappers({folder: tuple(folder.split("/")) for folder in source.images if folder})
+    paths = {folder: tuple(folder.split("/")) for folder in source.images if folder}
+    paths = _without_wrappers(paths, _lower(cfg.class_names or ()))
     level = _split_level(paths.values())
     below: dict[str, tuple[str, Parts]] = {}  # folder -> its split, and its path without the split's part
     for folder, parts in paths.items():
@@ -59,8 +57,12 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     if places is None:
         raise unclear("which folders are the classes? data.class_names=[...] with their names says it")
     classes = sorted(next(filter(None, (_classes(places, split) for split in SPLITS)), set()))
+    given = cfg.class_names or []
+    if classes and {name.strip().lower() for name in classes} <= _lower(given):
+        classes = given  # all of them, where the folders are only of some
     if len(classes) < 2:
-        raise nothing
+        alone = "; data.class_names=[...] with the names of all classes reads a folder of one class" if classes else ""
+        raise unclear(f"neither train.csv nor at least two class folders with images in it{alone}")
     alike = {name.strip().lower(): name for name in classes}
     places = {
         folder: place._replace(class_name=alike.get(place.class_name.strip().lower(), place.class_name))
@@ -68,13 +70,21 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     }
     if unknown := sorted(_classes(places, "validation") - set(classes)):
         raise unclear(f"validation/ has classes that train/ lacks: {', '.join(unknown)}")
-    classes = in_given_order(classes, cfg.class_names, problems, "the class folders")
+    classes = in_given_order(classes, given, problems, "the class folders")
 
     splits = {name: Split(name) for name in wanted}
     tested = _classes(places, "test")
-    if "test" in splits and not (tested and tested <= set(classes)):
+    if "test" in splits and not tested & set(classes):
         splits["test"].labels = None
-    grouped = any(place.group for place in places.values())
+        if tested:
+            problems.note(f"the test images count as unlabelled: {_listed(tested)} in their folder are no classes")
+    groups = {place.group for place in places.values()}
+    grouped = groups != {""}
+    if grouped:
+        problems.note(
+            f"classes: the folders {_listed(classes)}; groups: the folders {_listed(groups - {''})} "
+            "(data.class_names=[...] makes other folders the classes)"
+        )
     for folder, files in source.images.items():
         place = places.get(folder)
         rows = splits.get(place.split) if place else None
@@ -85,6 +95,9 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
                 problems.add_all("extra_file", files)
             continue
         if rows is None:
+            continue
+        if rows.labels is not None and place.class_name not in classes:
+            problems.add_all("bad_label", (f"{file} has label {place.class_name!r}" for file in files))
             continue
         for file in files:
             above = [part for part in (place.group, place.class_name) if part]
@@ -103,11 +116,29 @@ def _classes(places: dict[str, Place], split: str) -> set[str]:
     return {place.class_name for place in places.values() if place.split == split} - {""}
 
 
-def _without_wrappers(paths: dict[str, Parts]) -> dict[str, Parts]:
-    """Leave out top folders that hold everything, unless they are named as a split."""
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.strip().lower() for name in names}
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names) if isinstance(names, list) else sorted(names)
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _no_images(source: Source) -> str:
+    """Say what there is in place of images."""
+    if not source.others:
+        return "it has no images"
+    archive = next((name for name in source.others if name.lower().endswith((".zip", ".tar"))), None)
+    remedy = f"; {source.name}={source.root / archive} reads the archive" if archive else ""
+    return f"it has no images, only other files such as {_listed(source.others[:3])}{remedy}"
+
+
+def _without_wrappers(paths: dict[str, Parts], class_names: set[str]) -> dict[str, Parts]:
+    """Leave out top folders that hold everything, unless they are named as a split or a class."""
     while paths:
         tops = {parts[0] for parts in paths.values()}
-        if len(tops) > 1 or min(map(len, paths.values())) == 1 or split_of(*tops):
+        if len(tops) > 1 or min(map(len, paths.values())) == 1 or split_of(*tops) or _lower(tops) <= class_names:
             break
         paths = {folder: parts[1:] for folder, parts in paths.items()}
     return paths
@@ -138,10 +169,31 @@ def _places(below: dict[str, tuple[str, Parts]], cfg: DataConfig) -> dict[str, P
         level = _class_level(set(paths.values()), cfg.class_names)
         if level is None:
             return None
+        levels = dict.fromkeys(paths, level)
     else:
-        level, paths = 0, {folder: parts for folder, parts in paths.items() if len(parts) == 1}
-    groups = _groups({folder: parts[:level] + parts[level:][1:] for folder, parts in paths.items()})
-    return places | {folder: Place(below[folder][0], parts[level], groups[folder]) for folder, parts in paths.items()}
+        levels = _levels_beside(below, _lower(flat))
+    groups = _groups({folder: _without(paths[folder], level) for folder, level in levels.items()})
+    return places | {
+        folder: Place(below[folder][0], paths[folder][levels[folder]], groups[folder]) for folder in levels
+    }
+
+
+def _levels_beside(below: dict[str, tuple[str, Parts]], flat: set[str]) -> dict[str, int]:
+    """Return the class's part of each path where a split has class folders at its top, by folder.
+
+    Other splits can have the same classes among folders of generators: train/real, but test/ADM/real.
+    """
+    levels = {folder: 0 for folder, (_, parts) in below.items() if len(parts) == 1}
+    there = {(below[folder][0], below[folder][1][0].lower()) for folder in levels}
+    for folder, (split, parts) in below.items():
+        found = [i for i, part in enumerate(parts) if part.lower() in flat]
+        if len(parts) > 1 and len(found) == 1 and (split, parts[found[0]].lower()) not in there:
+            levels[folder] = found[0]
+    return levels
+
+
+def _without(parts: Parts, level: int) -> Parts:
+    return parts[:level] + parts[level:][1:]
 
 
 def _class_level(paths: set[Parts], class_names: list[str] | None) -> int | None:
@@ -151,7 +203,7 @@ def _class_level(paths: set[Parts], class_names: list[str] | None) -> int | None
     names = {level: {parts[level] for parts in paths} for level in levels}
     for level in levels:
         lower = {name.lower() for name in names[level]}
-        if class_names and names[level] == set(class_names):
+        if class_names and lower <= _lower(class_names):
             return level
         if not class_names and lower <= {*REAL, *FAKE} and lower & set(REAL) and lower & set(FAKE):
             return level

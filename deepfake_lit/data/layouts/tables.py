@@ -1,6 +1,6 @@
 """The layout of tables with a column of images, such as Parquet files."""
 
-from deepfake_lit.data.layouts.csv_files import NUMBER, to_number
+from deepfake_lit.data.labels import class_numbers, to_number
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.sources.table import Table
 from deepfake_lit.data.split import Found, Split, in_given_order
@@ -19,12 +19,14 @@ def read_tables(source: Table, cfg: DataConfig, wanted: tuple[str, ...], problem
     labels = {row.label for row in rows} - UNLABELLED
     if not labels:
         raise DataError(f"{source.name}={cfg.root}: its tables have no column of labels, such as label", {"layout"})
-    names = source.class_names
-    if names is None and not all(NUMBER.fullmatch(label) for label in labels):
-        names = sorted(labels)
-    if names:
+    if names := source.class_names:
         names = in_given_order(names, cfg.class_names, problems, "labels")
-    numbers = {name: i for i, name in enumerate(names)} if names else None
+        numbers = {name: i for i, name in enumerate(names)}
+    else:
+        names, numbers = class_numbers({"": labels}, cfg.class_names, problems)
+    if len(source.label_columns) > 1:
+        first, *others = source.label_columns
+        problems.note(f"the labels are the column {first}, not {' or '.join(others)}")
     grouped = any(row.group for row in rows)
     with_labels = {row.split or "train" for row in rows if row.label not in UNLABELLED}
     splits: dict[str, Split] = {}
@@ -42,4 +44,4 @@ def read_tables(source: Table, cfg: DataConfig, wanted: tuple[str, ...], problem
             split.declared.add(number)
         if grouped:
             split.groups.append(row.group)
-    return Found({name: split for name, split in splits.items() if name in wanted}, names or cfg.class_names)
+    return Found({name: split for name, split in splits.items() if name in wanted}, names)

@@ -12,11 +12,12 @@ from deepfake_lit.data.sources.tar import Tar
 from deepfake_lit.data.sources.zip import Zip
 
 
-def open_source(root: str | Path, name: str = "data.root") -> Source:
+def open_source(root: str | Path, name: str = "data.root", tables: bool = True) -> Source:
     """Open a folder, a .zip, a .tar or a table of images as a source of files.
 
     Args:
         name: the setting that holds the root, for messages.
+        tables: whether a folder with tables of images in it is opened as these tables.
 
     Raises:
         DataError: the root does not exist or is none of these.
@@ -30,7 +31,7 @@ def open_source(root: str | Path, name: str = "data.root") -> Source:
         if not path.exists():
             raise wrong("there is no such folder or .zip file")
         if path.is_dir():
-            return Table(path, name) if holds_tables(path) else Folder(path, name)
+            return Table(path, name) if tables and holds_tables(path) else Folder(path, name)
         if path.is_file() and zipfile.is_zipfile(path):
             return Zip(path, name)
         if path.suffix in ENDINGS:

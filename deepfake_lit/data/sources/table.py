@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.problems import DataError
 from deepfake_lit.data.sources.base import MAX_BYTES, Source, too_large
-from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, column, split_of
+from deepfake_lit.data.words import GROUP_COLUMNS, LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, column, columns, split_of
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png")
 ENDINGS = (".parquet", ".arrow")
@@ -38,7 +38,12 @@ def holds_tables(root: Path) -> bool:
         return False
     if find_spec("pyarrow") is None:  # then a table beside image files is taken for something else
         return not any(next(root.glob(f"*/*{ending}"), None) for ending in (".png", ".jpg", ".jpeg", ".webp"))
-    return image_column(_schema(found[0])) is not None
+    schema = _schema(found[0])
+    image = image_column(schema)
+    if image is None:
+        return False
+    # A table of paths without labels is something about image files that others, such as class folders, label.
+    return not _is_text(schema.field(image).type) or column(schema.names, LABEL_COLUMNS) is not None
 
 
 def image_column(schema: Any) -> str | None:
@@ -48,7 +53,13 @@ def image_column(schema: Any) -> str | None:
     structs = [n for n, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
     binaries = [n for n, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
     named = [name for name in (*structs, *binaries) if name.lower() in IMAGE_COLUMNS]
-    return next(iter((*named, *structs, *binaries)), None) or column(schema.names, PATH_COLUMNS)
+    paths = columns([name for name, kind in kinds.items() if _is_text(kind)], PATH_COLUMNS)
+    return next(iter((*named, *structs, *binaries, *paths)), None)
+
+
+def _is_text(kind: Any) -> bool:
+    pa = _pyarrow()
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 class Table(Source):
@@ -116,13 +127,19 @@ class Table(Source):
     @property
     def class_names(self) -> list[str] | None:
         """Return the names that the tables give their labels, in the order of these."""
-        schema = _schema(self._tables[0])
-        return _label_names(schema, column(schema.names, LABEL_COLUMNS))
+        return _label_names(_schema(self._tables[0]), next(iter(self.label_columns), None))
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Return the columns that can be labels; the first one is taken."""
+        return columns(_schema(self._tables[0]).names, LABEL_COLUMNS)
 
     def read(self, name: str) -> bytes:
         path, row = self._places[name]
         found = _image(path, path.stat().st_mtime_ns, row)
         if isinstance(found, str):
+            if "://" in found:
+                raise OSError(f"{found} is an address; the images must be on this machine")
             beside = path.parent / found
             if (size := beside.stat().st_size) > MAX_BYTES:
                 raise too_large(size)

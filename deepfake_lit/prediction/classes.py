@@ -31,7 +31,7 @@ def align(
     complete = None not in found and (mapping or len(set(found)) == len(wanted))
     if complete:
         return found
-    if not mapping and len(own) == len(wanted) and (_numbered(own) or _numbered(wanted)):
+    if not mapping and len(own) == len(wanted) and (numbered(own) or numbered(wanted)):
         return list(range(len(own)))
     raise UserError(f"{who} and {whose} have different classes: {_both(own, wanted, who, whose)}{remedy}")
 
@@ -49,7 +49,8 @@ def same_classes(own: list[str], data: list[str], who: str) -> None:
         )
 
 
-def _numbered(names: list[str]) -> bool:
+def numbered(names: list[str]) -> bool:
+    """Tell whether class names are only their numbers."""
     return names == [str(i) for i in range(len(names))]
 
 

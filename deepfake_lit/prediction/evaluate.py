@@ -1,5 +1,6 @@
 """Checkpoints on labelled images: figures, also by group; stored probabilities, a confusion matrix."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit.core import hardware, plots
-from deepfake_lit.core.console import warn
+from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import check_writable, write_json
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
-from deepfake_lit.data.manifest import read_manifest
-from deepfake_lit.data.problems import Problems
+from deepfake_lit.data.manifest import Manifest, read_manifest
+from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.split import SPLITS
-from deepfake_lit.prediction.classes import align
+from deepfake_lit.prediction.classes import align, numbered
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.files import write_predictions
@@ -72,6 +73,8 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
         warn(f"the classes are only numbers on one side, so they are taken in this order: {pairs}")
     known = any(m.meta["data_hash"] == data.hash for m in predictor.members)
     chosen = _chosen(cfg.split, data, known)
+    if cfg.split == "auto" and "train" in chosen:
+        note("the data have no validation or test split with labels: all images are evaluated (split=all)")
     if known and "train" in chosen:
         warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
 
@@ -107,17 +110,52 @@ def _opened(cfg: EvaluateConfig, output: Path, predictor: Predictor) -> ImageDat
     any size are cut as the checkpoint's own were.
     """
     class_names = predictor.class_names
-    listed = read_manifest(cfg.data, Problems())
+    data, listed = _listed(cfg, class_names)
     labelled = [name for name, split in listed.splits.items() if split.labels is not None]
-    own = "validation" in labelled and not listed.held_out
-    wanted = [n for n in labelled if n != "test" or cfg.split in ("test", "all") or (cfg.split == "auto" and not own)]
-    same = cfg.data.class_names is None and sorted(class_names) == sorted(listed.class_names)
-    data = dataclasses.replace(cfg.data, class_names=class_names) if same else cfg.data
+    of_test = cfg.split in ("test", "all") or (cfg.split == "auto" and _own(labelled, listed.held_out) == "test")
+    wanted = [name for name in labelled if name != "test" or of_test]
+    if data.class_names is None and sorted(class_names) == sorted(listed.class_names):
+        data = dataclasses.replace(data, class_names=class_names)
     if data.fit == "auto":
         cut = predictor.fit != "resize" and data.decode_size is None
         side = predictor.members[0].image_size[0] if cut else data.decode_size
         data = dataclasses.replace(data, fit=predictor.fit if cut else "resize", decode_size=side)
     return open_data(data, cache_dir(cfg.data, output.parent), tuple(wanted), required=())
+
+
+def _listed(cfg: EvaluateConfig, class_names: list[str]) -> tuple[DataConfig, Manifest]:
+    """Read what the data hold. Where they name other classes, folders of the checkpoint's classes are looked for.
+
+    So a folder of one class alone is read, too, and the generators in it are groups.
+    """
+    unclear, listed = None, None
+    try:
+        listed = read_manifest(cfg.data, Problems())
+    except DataError as error:
+        unclear = error
+    own = {theirs: name for name, theirs in cfg.classes.items()}
+    expected = [own.get(name, name) for name in class_names]
+    known = listed and (numbered(listed.class_names) or _lower(listed.class_names) & _lower(expected))
+    if cfg.data.class_names is None and not known:
+        named, problems = dataclasses.replace(cfg.data, class_names=expected), Problems()
+        with contextlib.suppress(DataError):
+            found = read_manifest(named, problems, to_learn=False)
+            if "class_count" not in problems:
+                return named, found
+    if unclear:
+        raise unclear
+    return cfg.data, listed
+
+
+def _lower(names: list[str]) -> set[str]:
+    return {name.lower() for name in names}
+
+
+def _own(labelled: list[str], held_out: bool) -> str | None:
+    """Return the split that data have for an evaluation: validation, unless it is held out of train, else test."""
+    return next(
+        (name for name in ("validation", "test") if name in labelled and not (held_out and name != "test")), None
+    )
 
 
 def _chosen(split: str, data: ImageData, known: bool) -> list[str]:
@@ -131,8 +169,7 @@ def _chosen(split: str, data: ImageData, known: bool) -> list[str]:
     """
     labelled = [name for name in SPLITS if name in data.splits and data.splits[name].labels is not None]
     if split == "auto":
-        own = [name for name in labelled if name == "test" or (name == "validation" and not data.held_out)]
-        split = own[0] if own else "validation" if known else "all"
+        split = _own(labelled, data.held_out) or ("validation" if known else "all")
     chosen = labelled if split == "all" else [name for name in labelled if name == split]
     if not chosen:
         there = " and ".join(labelled) or "no split"

@@ -5,7 +5,7 @@ path a line, and lists of all of these.
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -186,7 +186,7 @@ class _Reader:
         lists = [name for name in source.files if basename(name) in LISTS and self._holds_all(source, dirname(name))]
         if lists:
             first = min(lists, key=lambda name: (basename(name) != LISTS[0], name.count("/")))
-            yield from self._rows(source, first, "/".join(filter(None, (dirname(first), "test"))), root)
+            yield from self._rows(source, first, "/".join(filter(None, (dirname(first), "test"))), root, True)
             return
         number = self.several.number(source)
         for name in self._taken(source):
@@ -210,24 +210,32 @@ class _Reader:
                 self.skipped.append(("", name, "a hidden file"))
         return [name for names in source.images.values() for name in names if counts(name)]
 
-    def _rows(self, source: Source, name: str, folder: str, root: str) -> Iterator[Item]:
-        """Yield the images of a CSV's rows, which stand in `folder`, else beside the CSV, else anywhere below it."""
+    def _rows(self, source: Source, name: str, folder: str, root: str, whole: bool = False) -> Iterator[Item]:
+        """Yield the images of a CSV's rows, which stand in `folder`, else beside the CSV, else anywhere below it.
+
+        Args:
+            whole: whether the whole folder of the CSV was asked for, so that what no row names is worth a warning.
+        """
         wanted = image_ids(source, name)
         number = self.several.number(source)
-        inside = self._taken(source, folder)
         beside = f"{dirname(name)}/" if dirname(name) else ""
-        places = _Places(inside or [n for n in self._taken(source) if n.startswith(beside)], (f"{folder}/", beside))
+        inside = self._taken(source, folder)
+        files = inside or [n for n in self._taken(source) if n.startswith(beside)]
+        places = _Places(files, (f"{folder}/", beside))
         used = set()
         for value in wanted:
-            file = places.find(value)
-            used.add(file)
+            several = places.all(value)
+            file = several[0] if several else None
+            used.update(several)
+            if several[1:]:
+                self.skipped += [(value, other, f"{several[0]} is taken for this id") for other in several[1:]]
             other = file is None and isinstance(source, Folder) and splitext(value)[1]
             if other and (path := Path(root, beside, value)).is_file():  # absolute, or beginning with ..
                 yield self._single(Path(os.path.normpath(path)))._replace(id=value)
             else:
                 yield Item(file and f"{number}/{file}", f"{root}/{file or value}", value)
-        if inside:
-            self.skipped += [("", n, f"no row of {basename(name)} names it") for n in inside if n not in used]
+        if inside or whole:
+            self.skipped += [("", n, f"no row of {basename(name)} names it") for n in files if n not in used]
 
 
 class _Places:
@@ -235,23 +243,26 @@ class _Places:
 
     def __init__(self, files: list[str], folders: tuple[str, ...]):
         self.files, self.folders = set(files), folders
-        self.bare = {splitext(name)[0]: name for name in reversed(files)}
+        self.bare = defaultdict(list)
+        for name in files:
+            self.bare[splitext(name)[0]].append(name)
         self.stems = {stem_of(name): name for name in reversed(files)}
         self.shared = {stem for stem, count in Counter(map(stem_of, files)).items() if count > 1}
 
-    def find(self, value: str) -> str | None:
+    def all(self, value: str) -> list[str]:
+        """Return the files that a value means; several where it has no ending and they differ in theirs."""
         own = value.replace("\\", "/").removeprefix("./")
         for folder in self.folders:
             if (name := folder + own) in self.files:
-                return name
-            if name := self.bare.get(folder + own) or self.bare.get(folder + splitext(own)[0]):
-                return name
+                return [name]
+            if names := self.bare.get(folder + own) or self.bare.get(folder + splitext(own)[0]):
+                return names
         if "/" in own:  # without its folder it may be another folder's file
-            return None
+            return []
         for stem in (basename(own), stem_of(own)):
             if stem in self.stems and stem not in self.shared:
-                return self.stems[stem]
-        return None
+                return [self.stems[stem]]
+        return []
 
 
 def _exists(path: Path) -> bool:

@@ -160,3 +160,19 @@ def test_predictions_of_an_evaluation_are_kept_by_class_number_of_the_checkpoint
     evaluated(checkpoint, root, tmp_path / "out")
     stored = np.load(tmp_path / "out" / "predictions.npz")
     assert (stored["probabilities"].argmax(1) == stored["labels"]).all()
+
+
+def test_a_folder_of_one_class_is_scored(trained, tmp_path):
+    _, checkpoint = trained
+    for name, folders in {"one": ["nature"], "two": ["ai/ADM", "ai/glide"]}.items():
+        report = evaluated(checkpoint, tree(tmp_path / name, *folders), tmp_path / "out")
+        assert (report["plain"]["accuracy"], report["plain"]["images"]) == (1, 10 * len(folders))
+    assert set(report["groups"]) == {"ADM", "glide"}
+    report = evaluated(checkpoint, tree(tmp_path / "photos", "photos"), tmp_path / "out", classes={"photos": "nature"})
+    assert report["plain"]["recall_of"][1] == 0  # there are no images of `ai`
+
+
+def test_which_images_are_scored_is_said(trained, tmp_path, capsys):
+    _, checkpoint = trained
+    evaluated(checkpoint, tree(tmp_path / "data", "ai", "nature"), tmp_path / "out")
+    assert "no validation or test split with labels: all images are evaluated (split=all)" in capsys.readouterr().err

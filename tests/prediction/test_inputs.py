@@ -244,3 +244,20 @@ def test_a_list_deep_in_a_folder_hides_no_images_above_it(tmp_path):
         (tmp_path / name).write_bytes(encode(noise(1)))
     (tmp_path / "sub" / "test.csv").write_text("image_id\n2\n")
     assert len(find_images(str(tmp_path)).files) == 3
+
+
+def test_images_beside_a_list_that_it_does_not_name_are_named(tmp_path):
+    put(tmp_path / "a.png")
+    put(tmp_path / "b.png")
+    (tmp_path / "test.csv").write_text("image_id\na\n")
+    found = find_images(str(tmp_path))
+    assert (found.ids, found.skipped) == (["a"], [("", "b.png", "no row of test.csv names it")])
+
+
+def test_an_id_of_two_files_says_which_one_is_taken(tmp_path):
+    for name in ("x.png", "x.jpg", "y.png"):
+        put(tmp_path / name)
+    (tmp_path / "list.csv").write_text("image_id\nx\ny\nx.png\n")
+    found = find_images(str(tmp_path / "list.csv"))
+    assert [file.partition("/")[2] for file in found.files] == ["x.jpg", "y.png", "x.png"]
+    assert found.skipped == [("x", "x.png", "x.jpg is taken for this id")]

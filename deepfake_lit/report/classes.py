@@ -6,7 +6,8 @@ import numpy as np
 
 from deepfake_lit.core.metrics import PER_CLASS, SHOWN_CLASSES, worst
 from deepfake_lit.report import figures
-from deepfake_lit.report.measure import Measured, distinct
+from deepfake_lit.report.answers import distinct
+from deepfake_lit.report.measure import Measured
 
 
 def by_class(m: Measured, reported: dict[str, Any]) -> dict[str, Any]:

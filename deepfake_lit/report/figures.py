@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from deepfake_lit.core.plots import shortened
+from deepfake_lit.report.answers import distinct, which
 from deepfake_lit.report.claims import Claim
-from deepfake_lit.report.measure import Measured, distinct, which
+from deepfake_lit.report.measure import Measured
 from deepfake_lit.report.rows import Run, Table
-from deepfake_lit.results.comparison import LEVEL
+from deepfake_lit.results.family import LEVEL
 from deepfake_lit.results.statistics import wilson_interval
 
 INK = "#010203"  # stands for the page's text colour

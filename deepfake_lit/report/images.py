@@ -20,7 +20,8 @@ from deepfake_lit.data.audit import mean_log_spectra
 from deepfake_lit.data.images import ImageData, SplitImages
 from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.prediction.trained import Trained, load_trained
-from deepfake_lit.report.measure import Measured, which
+from deepfake_lit.report.answers import which
+from deepfake_lit.report.measure import Measured
 
 SHOWN = 6
 LARGEST = 800  # pixels; larger pictures are shrunk

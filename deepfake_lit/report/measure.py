@@ -1,6 +1,5 @@
 """Figures and verdicts of a table's rows, computed from stored predictions."""
 
-import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,49 +8,13 @@ import numpy as np
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import METRICS
-from deepfake_lit.report.rows import Row, Run, Table
+from deepfake_lit.report.answers import OtherImages, right, stacked, which
+from deepfake_lit.report.pairs import Difference, Noises, compared, deterministic, noises_of
+from deepfake_lit.report.rows import Row, Table
 from deepfake_lit.report.verdict import MARGIN, Verdict, claimed, judge
-from deepfake_lit.results.comparison import (
-    Estimate,
-    Family,
-    Noise,
-    accuracy_noise,
-    estimate,
-    of_pair,
-    paired_estimate,
-    row_noise,
-)
+from deepfake_lit.results.comparison import Estimate, estimate
+from deepfake_lit.results.family import Family
 from deepfake_lit.results.result import Result
-
-
-@dataclass
-class Difference:
-    """The difference of a row from the table's reference row, after the last epoch."""
-
-    value: float
-    interval: tuple[float, float]
-    p: float  # corrected for the comparisons that it is read with, as is the interval
-    seeds: int
-    claimed: float | None  # the same difference between the reported values
-    verdict: Verdict
-    estimate: Estimate
-    reference: float  # the reference row's accuracy
-
-    @property
-    def errors_removed(self) -> float | None:
-        """Return the share of the reference row's errors that the row does not make."""
-        return self.value / (1 - self.reference) if self.reference < 1 else None
-
-    @property
-    def in_other_words(self) -> str:
-        """Return it as a share of the reference's errors, and the chance that one more pair of trainings agrees."""
-        share, chance = self.errors_removed, self.estimate.chance_of_more()
-        words = []
-        if share is not None:
-            words.append(f"{abs(share):.0%} {'fewer' if share > 0 else 'more'} errors than the reference")
-        if self.seeds > 1:
-            words.append(f"one more pair of trainings has this sign with probability {max(chance, 1 - chance):.2f}")
-        return "; ".join(words)
 
 
 @dataclass(frozen=True)
@@ -61,10 +24,6 @@ class Problem:
 
     def __str__(self) -> str:
         return self.text
-
-
-class OtherImages(UserError):
-    """An attempt to put answers for different images together."""
 
 
 @dataclass
@@ -86,7 +45,7 @@ class Measured:
 
     @property
     def deterministic(self) -> bool:
-        return _deterministic(self.row)
+        return deterministic(self.row)
 
     @property
     def done_by_network(self) -> bool:
@@ -105,32 +64,32 @@ def measure(tables: list[Table], scale: str | None = None, margin: float = MARGI
     Returns:
         The measured rows, by the key of the table.
     """
-    noises = _noises([row for table in tables for row in table.rows])
+    noises = noises_of([row for table in tables for row in table.rows])
     found = {table.key: [_measured(row, noises) for row in table.rows] for table in tables}
-    compared: list[tuple[Measured, Measured, Estimate, tuple[float, float] | None, str]] = []
+    differences: list[tuple[Measured, Measured, Estimate, tuple[float, float] | None, str]] = []
     for table in tables:
         reference = next((m for m in found[table.key] if m.row.key == table.reference), None)
         for m in found[table.key]:
             if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
                 continue
             try:
-                difference = _compared(m.row, reference.row, noises)
+                difference = compared(m.row, reference.row, noises)
                 m.problems += _doubts(m, reference)
             except UserError as error:
                 m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
                 continue
-            compared.append((m, reference, difference, claimed(m.row.reported, reference.row.reported), table.key))
+            differences.append((m, reference, difference, claimed(m.row.reported, reference.row.reported), table.key))
     # Without randomness a claim is right to the digits or not, which is no test.
-    tested = [each for each in compared if each[3] is None or not (each[0].deterministic and each[1].deterministic)]
+    tested = [each for each in differences if each[3] is None or not (each[0].deterministic and each[1].deterministic)]
     claims = {(m.row.key, reference.row.key) for m, reference, _, claim, _ in tested if claim is not None}
     others = Counter(key for _, _, _, claim, key in tested if claim is None)
     one_reference = len({reference for _, reference in claims}) == 1
-    for m, reference, difference, claim, key in compared:
+    for m, reference, difference, claim, key in differences:
         family = Family(others[key]) if claim is None else Family(len(claims), one_reference)
         other_size = scale not in (None, "full") and (m.done_by_network or reference.done_by_network)
-        deterministic = m.deterministic and reference.deterministic
+        exact = m.deterministic and reference.deterministic
         verdict = judge(
-            difference, family, claim, deterministic=deterministic, scale=scale if other_size else None, margin=margin
+            difference, family, claim, deterministic=exact, scale=scale if other_size else None, margin=margin
         )
         if other_size and scale == "smoke":
             verdict = Verdict("none")
@@ -145,77 +104,6 @@ def measure(tables: list[Table], scale: str | None = None, margin: float = MARGI
             reference.accuracy.value,
         )
     return found
-
-
-@dataclass
-class RecallDifference:
-    """The difference of a class's recall from the reference row's. All rows and classes of a table are one family."""
-
-    value: float
-    interval: tuple[float, float]
-    p: float
-
-
-def recall_differences(table: Table, measured: list[Measured], every: list[Row]) -> dict[str, list[RecallDifference]]:
-    """Return the differences of the recalls of all classes, by the key of the row, for the rows that have a difference.
-
-    Args:
-        measured: the rows of the table, as `measure` returns them.
-        every: the rows of all tables, which tell the noise of a training.
-    """
-    reference = next((row for row in table.rows if row.key == table.reference), None)
-    rows = [m.row for m in measured if m.difference]
-    if reference is None or not rows:
-        return {}
-    labels = range(len(reference.done[0].result.data["class_names"]))
-    noises = [_noises(every, label) for label in labels]
-    family = Family(len(rows) * len(labels), one_reference=False)
-    found = {}
-    for row in rows:
-        each = [_compared(row, reference, noises[label], label) for label in labels]
-        level = family.level()
-        found[row.key] = [RecallDifference(e.value, e.interval(level), family.adjusted(e.p())) for e in each]
-    return found
-
-
-def which(row: Row, epoch: str) -> str:
-    """Return the key of a result's figures for the "best" or "last" epoch, in the row's view."""
-    return f"{epoch}_{row.view}" if row.view else epoch
-
-
-@dataclass
-class Noises:
-    """The noise of a training: of the differences of rows, and of the accuracies of rows; by the key of the row."""
-
-    of_differences: dict[str, Noise] = field(default_factory=dict)
-    of_accuracies: dict[str, Noise] = field(default_factory=dict)
-
-
-def _noises(rows: list[Row], label: int | None = None) -> Noises:
-    """Pool the noise of the trainings of networks. Rows with a view share other rows' trainings, and ensembles those of
-    their members, so they are left out.
-
-    Args:
-        label: of the images that count; None: all.
-    """
-    shares: dict[str, dict[int, float]] = {}
-    for row in rows:
-        done = [run for run in row.done if run.is_random and run.result.kind != "ensemble"]
-        if row.view or len(done) < 2 or row.key in shares:
-            continue
-        with contextlib.suppress(UserError, KeyError, ValueError, IndexError):  # `_measured` says what is wrong
-            shares[row.key] = {r.seed: float(right(r, which(row, "last"), label).mean()) for r in distinct(done)}
-    seeds = sorted({seed for own in shares.values() for seed in own}, key=str)
-    table = np.array([[own.get(seed, np.nan) for seed in seeds] for own in shares.values()], float).reshape(
-        len(shares), len(seeds)
-    )
-    found = {key: noise for key, noise in zip(shares, row_noise(table), strict=True) if noise and noise.freedom > 0}
-    pooled = [i for i, key in enumerate(shares) if key in found and found[key].rows > 1]
-    whole = table[pooled][:, np.isfinite(table[pooled]).all(0)] if pooled else table[:0]
-    if whole.shape[0] < 2 or whole.shape[1] < 2:
-        return Noises(found)
-    keys = list(shares)
-    return Noises(found, {keys[i]: accuracy_noise(found[keys[i]], whole) for i in pooled})
 
 
 def _measured(row: Row, noises: Noises) -> Measured:
@@ -233,12 +121,13 @@ def _measured(row: Row, noises: Noises) -> Measured:
         found.problems.append(Problem(text, run.state in ("failed", "damaged")))
     if not row.runs:
         found.problems.append(Problem("not run"))
-    found.seeds = len(_distinct(done))
+    done = list({run.folder: (run, values) for run, values in done}.values())  # without randomness one for every seed
+    found.seeds = len(done)
     if not done:
         return found
     try:
         noise = None if row.view else noises.of_accuracies.get(row.key)
-        found.accuracy = estimate(_stack(_distinct(done)), noise, lowest=0.0)
+        found.accuracy = estimate(stacked(done), noise, lowest=0.0)
     except UserError as error:
         found.problems.append(Problem(str(error), alarming=True))
         return found
@@ -278,49 +167,6 @@ def _mean(values) -> float:
     return float(np.mean(list(values)))
 
 
-def right(run: Run, key: str, label: int | None = None) -> np.ndarray:
-    """Return whether each image, or each with a label, is right: bool (N,), in the order of the run's images."""
-    labels = run.predictions["labels"]
-    found = run.answers(key) == labels
-    return found if label is None else found[labels == label]
-
-
-def _stack(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
-    first = several[0][0].predictions["ids"]
-    if not all(np.array_equal(run.predictions["ids"], first) for run, _ in several):
-        raise OtherImages("its runs are on different images and cannot be put together")
-    return np.stack([values for _, values in several])
-
-
-def distinct(runs: list[Run]) -> list[Run]:
-    """Return each run once: a baseline without randomness is one run for every seed."""
-    return list({run.folder: run for run in runs}.values())
-
-
-def _distinct(done: list[tuple[Run, np.ndarray]]) -> list[tuple[Run, np.ndarray]]:
-    return list({run.folder: (run, values) for run, values in done}.values())
-
-
-def _deterministic(row: Row) -> bool:
-    """Return whether a row is a baseline whose result does not depend on the seed."""
-    runs = row.done
-    return bool(runs) and all(run.is_baseline and not run.is_random for run in runs)
-
-
-def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
-    """Return the pairs of runs of each seed that both rows have; a row without randomness pairs with every seed."""
-    if _deterministic(row) and _deterministic(reference):
-        return [(row.done[0], reference.done[0])]
-    if _deterministic(row):
-        return [(row.done[0], run) for run in reference.done]
-    if _deterministic(reference):
-        return [(run, reference.done[0]) for run in row.done]
-    if len(row.done) == 1 and row.done[0].result.kind == "ensemble" and len(reference.done) > 1:
-        return [(row.done[0], run) for run in reference.done]  # an ensemble of all seeds is of none of them
-    its = {run.seed: run for run in reference.done}
-    return [(run, its[seed]) for seed, run in {run.seed: run for run in row.done}.items() if seed in its]
-
-
 def _doubts(m: Measured, other: Measured) -> list[Problem]:
     """Return why a difference is not one over all seeds of both rows, or not of the same commits and machines."""
     found = []
@@ -332,22 +178,3 @@ def _doubts(m: Measured, other: Measured) -> list[Problem]:
         if getattr(m, what) != getattr(other, what) and m.done_by_network and other.done_by_network:
             found.append(Problem(f"other {what} than the reference row"))
     return found
-
-
-def _compared(row: Row, reference: Row, noises: Noises, label: int | None = None) -> Estimate:
-    """Return the mean difference over the pairs of runs, and how sure it is; with a label, of its images alone."""
-    pairs = _pairs(row, reference)
-    if not pairs:
-        raise UserError("it shares no seed with the reference row")
-    first, second = [], []
-    for a, b in pairs:
-        if not np.array_equal(a.predictions["ids"], b.predictions["ids"]):
-            raise OtherImages("it was evaluated on other images than the reference row")
-        first.append(right(a, which(row, "last"), label))
-        second.append(right(b, which(reference, "last"), label))
-    if len(pairs) == 1:
-        return paired_estimate(first[0], second[0])
-    known = [noises.of_differences.get(each.key) for each in (row, reference)]
-    paired = not row.view and not reference.view and all(known)
-    noise = of_pair(known, known[0] is known[1]) if paired else None
-    return estimate(np.stack(first).astype(int) - np.stack(second).astype(int), noise)

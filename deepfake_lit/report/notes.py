@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepfake_lit.report.measure import Measured, right
+from deepfake_lit.report.answers import right
+from deepfake_lit.report.measure import Measured
 from deepfake_lit.report.verdict import interval_of_values
 from deepfake_lit.results.statistics import wilson_interval
 

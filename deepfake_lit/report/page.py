@@ -18,8 +18,9 @@ from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
-from deepfake_lit.report.measure import Measured, measure, recall_differences
+from deepfake_lit.report.measure import Measured, measure
 from deepfake_lit.report.notes import notes
+from deepfake_lit.report.pairs import recall_differences
 from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
@@ -292,7 +293,7 @@ def _recalls(table: Table, measured: list[Measured], every: list[Row]) -> dict[s
     classes = several[0] if several else []
     if not 2 < len(classes) <= SHOWN_CLASSES or len(measured) > DRAWN or any(names != classes for names in several):
         return None
-    found = recall_differences(table, measured, every)
+    found = recall_differences(table, [m.row for m in measured if m.difference], every)
     rows = [(m.row.label, found[m.row.key]) for m in measured if m.row.key in found]
     return {"classes": classes, "rows": rows} if rows else None
 

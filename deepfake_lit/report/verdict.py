@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from deepfake_lit.results.comparison import LEVEL, Estimate, Family
+from deepfake_lit.results.comparison import Estimate
+from deepfake_lit.results.family import LEVEL, Family
 from deepfake_lit.results.statistics import newcombe
 
 MARGIN = 0.01  # two accuracies that differ by less are the same, unless a report's YAML says otherwise

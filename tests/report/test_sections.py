@@ -12,12 +12,15 @@ from torch import nn
 
 from deepfake_lit.cli.main import main
 from deepfake_lit.prediction.trained import load_trained
+from deepfake_lit.report.answers import right
 from deepfake_lit.report.images import grad_cam
-from deepfake_lit.report.measure import measure, right
+from deepfake_lit.report.measure import measure
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.sections import sections
-from deepfake_lit.results.comparison import Family, estimate, of_pair, row_noise
+from deepfake_lit.results.comparison import estimate
+from deepfake_lit.results.family import Family
 from deepfake_lit.results.files import read_predictions
+from deepfake_lit.results.noise import of_pair, row_noise
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,9 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.weightstats import ttost_paired
 
-from deepfake_lit.results.comparison import Family, Noise, accuracy_noise, estimate, of_pair, paired_estimate, row_noise
+from deepfake_lit.results.comparison import estimate, paired_estimate
+from deepfake_lit.results.family import Family
+from deepfake_lit.results.noise import Noise, accuracy_noise, of_pair, row_noise
 from deepfake_lit.results.statistics import wilson_interval
 
 REPEATS = int(os.environ.get("SIMULATIONS", 0))  # of a simulated experiment; 0: few, of some

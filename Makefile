@@ -23,7 +23,7 @@ test-faults: $(VENV)/installed
 	FAULTS=200 $(BIN)/python -m pytest -s tests/training/test_faults.py
 
 test-statistics: $(VENV)/installed
-	SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/results/test_comparison.py
+	SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/results
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

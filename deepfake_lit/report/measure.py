@@ -13,7 +13,8 @@ from deepfake_lit.report.pairs import Difference, Noises, compared, deterministi
 from deepfake_lit.report.rows import Row, Table
 from deepfake_lit.report.verdict import MARGIN, Verdict, claimed, judge
 from deepfake_lit.results.comparison import Estimate, estimate
-from deepfake_lit.results.family import Family
+from deepfake_lit.results.family import LEVEL, Family
+from deepfake_lit.results.looks import Looks
 from deepfake_lit.results.result import Result
 
 
@@ -52,7 +53,9 @@ class Measured:
         return any(not run.is_baseline for run in self.row.done)
 
 
-def measure(tables: list[Table], scale: str | None = None, margin: float = MARGIN) -> dict[str, list[Measured]]:
+def measure(
+    tables: list[Table], scale: str | None = None, margin: float = MARGIN, declared: tuple[int, ...] = ()
+) -> dict[str, list[Measured]]:
     """Measure the rows of a report's or a sweep's tables, and judge their differences from the reference rows.
 
     The noise of a training is pooled over all tables. All claims of a report are read together, so they are one family
@@ -60,6 +63,7 @@ def measure(tables: list[Table], scale: str | None = None, margin: float = MARGI
 
     Args:
         scale: of a report; verdicts on networks hold for it alone. None: a sweep, or runs of neither.
+        declared: numbers of seeds at which the verdicts of a plan are read; empty: once, whatever there is.
 
     Returns:
         The measured rows, by the key of the table.
@@ -84,8 +88,11 @@ def measure(tables: list[Table], scale: str | None = None, margin: float = MARGI
     claims = {(m.row.key, reference.row.key) for m, reference, _, claim, _ in tested if claim is not None}
     others = Counter(key for _, _, _, claim, key in tested if claim is None)
     one_reference = len({reference for _, reference in claims}) == 1
+    look = looks(declared, [difference.seeds for _, _, difference, _, _ in tested])
+    share = look.level() / LEVEL if look else 1.0
     for m, reference, difference, claim, key in differences:
-        family = Family(others[key]) if claim is None else Family(len(claims), one_reference)
+        size, one = (others[key], True) if claim is None else (len(claims), one_reference)
+        family = Family(size, one, share)
         other_size = scale not in (None, "full") and (m.done_by_network or reference.done_by_network)
         exact = m.deterministic and reference.deterministic
         verdict = judge(
@@ -104,6 +111,12 @@ def measure(tables: list[Table], scale: str | None = None, margin: float = MARGI
             reference.accuracy.value,
         )
     return found
+
+
+def looks(declared: tuple[int, ...], seeds: list[int]) -> Looks | None:
+    """Return the looks at a plan's verdicts, given the seeds of its differences; None if there was no look."""
+    now = max(seeds, default=0)
+    return Looks(declared, now) if declared and now > 1 else None
 
 
 def _measured(row: Row, noises: Noises) -> Measured:

@@ -18,7 +18,7 @@ from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
-from deepfake_lit.report.measure import Measured, measure
+from deepfake_lit.report.measure import Measured, looks, measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.pairs import recall_differences
 from deepfake_lit.report.rows import Row, Section, Table, command_line
@@ -56,7 +56,7 @@ def report(cfg: ReportConfig) -> Path:
     if not found:
         raise UserError(f"there are no runs in {output}; train some, or name another output_dir")
     target = Path(cfg.output or output / "report")
-    measured = [measure(section.tables, section.scale, section.reported.get("margin", MARGIN)) for section in found]
+    measured = [measure(s.tables, s.scale, s.reported.get("margin", MARGIN), s.looks) for s in found]
     data = _images(cfg, measured)
     context = {
         "made": now(),
@@ -173,6 +173,7 @@ def _section(
         "scale": section.scale,
         "command": section.command,
         "tables": [_table(table, measured[table.key], drawn, rows) for table in section.tables],
+        "looks": looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
         "notes": notes(reported, measured, section.alpha) if reported else [],
         "remarks": reported.get("remarks", []),
         "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,

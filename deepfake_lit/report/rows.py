@@ -104,6 +104,7 @@ class Section:
     scale: str | None = None
     reported: dict[str, Any] = field(default_factory=dict)  # all values of the report
     command: str = ""
+    looks: tuple[int, ...] = ()  # numbers of seeds at which the plan's verdicts are read; empty: of no plan
     alpha: dict[str, Any] | None = None  # what `audit.alpha_finding` said of the images
 
 

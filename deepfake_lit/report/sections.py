@@ -98,6 +98,8 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
         record["scale"],
         reported,
         command_line(words, "reproduce"),
+        # A record of before looks were declared has one, at all its seeds.
+        tuple(record.get("looks") or [max(len({trial["seed"] for trial in record["trials"]}), 1)]),
         record.get("alpha"),
     )
 

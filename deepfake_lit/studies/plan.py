@@ -20,6 +20,9 @@ class ReproduceConfig:
     scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds per network
     seeds: list[int] | None = None  # null: the scale's seeds; a single seed leaves out rows that are a mean over seeds
     rows: list[str] | None = None  # null: all rows of the report
+    # numbers of seeds at which the verdicts will be read, as in [3,6,10]; null: the scale's, else once, at all seeds.
+    # The first run of a report declares them, and later ones keep them
+    looks: list[int] | None = None
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Plan:
     scale: str
     seeds: list[int]
     trials: list[Trial]
+    looks: list[int] = field(default_factory=list)  # numbers of seeds at which the verdicts are read
     further: list[str] = field(default_factory=list)  # overrides of every run, as `_lasting` keeps them
     output_dir: str = "outputs"
 
@@ -99,7 +103,10 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         slimmer = scale.get("experiments", {}).get(experiment, [])
         overrides = [*own, *slimmer, *further, f"seed={seed}"]
         trials.append(Trial(row, seed, overrides, planned=_lasting(overrides)))
-    return Plan(report, cfg.scale, list(seeds), trials, _lasting(further))
+    looks = cfg.looks or scale.get("looks") or [max(len(seeds), len(scale["seeds"]))]
+    if looks != sorted(set(looks)) or looks[0] < 1:
+        raise UserError(f"looks: {looks} are no numbers of seeds that grow, as [3,6,10] are")
+    return Plan(report, cfg.scale, list(seeds), trials, list(looks), _lasting(further))
 
 
 def _of_all_seeds(overrides: list[str]) -> bool:

@@ -31,7 +31,9 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     checked = compose(without_references(plan.trials[0]))
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
-    kept = _kept(record, plan, data.hash)
+    before = _before(record, plan, data.hash)
+    kept = _kept(before, plan)
+    _keep_looks(before, plan)
     others = [t for t in kept if (t["row"], t["seed"]) not in {(trial.row, trial.seed) for trial in plan.trials}]
     alpha = alpha_finding(data)
     clock = TimeLeft(plan, data)
@@ -56,23 +58,36 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     return plan
 
 
-def _kept(record: Path, plan: Plan, data_hash: str) -> list[dict[str, Any]]:
-    """Return the trials of an earlier record if it has the same images and further settings, else none.
-
-    Trials that are planned again get their earlier folders, so that the record keeps them until their turn comes.
-    """
+def _before(record: Path, plan: Plan, data_hash: str) -> dict[str, Any]:
+    """Return an earlier record if it has the same images and further settings, else an empty one."""
     try:
         before = read_json(record)
     except FileNotFoundError:
-        return []
+        return {}
     except ValueError as error:
         console.warn(f"{record} cannot be read ({error}) and is written anew")
-        return []
-    if before.get("data_hash") != data_hash or before.get("further") != plan.further:
-        return []
-    by_key = {(t["row"], t["seed"]): t for t in before["trials"]}
+        return {}
+    return before if (before.get("data_hash"), before.get("further")) == (data_hash, plan.further) else {}
+
+
+def _kept(before: dict[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    """Return the trials of an earlier record. Those that are planned again get their earlier folders, so that the
+    record keeps them until their turn comes."""
+    by_key = {(t["row"], t["seed"]): t for t in before.get("trials", [])}
     for trial in plan.trials:
         earlier = by_key.get((trial.row, trial.seed))
         if earlier and earlier["planned"] == trial.planned:
             trial.folders = earlier["folders"]
-    return before["trials"]
+    return before.get("trials", [])
+
+
+def _keep_looks(before: dict[str, Any], plan: Plan) -> None:
+    """Keep the looks that were declared before there were verdicts to read, which takes two seeds."""
+    seeds = {t["seed"] for t in before.get("trials", [])}
+    declared = before.get("looks") or [len(seeds)]
+    if len(seeds) < 2 or declared == plan.looks:
+        return
+    if plan.looks[-1] > declared[-1]:
+        names = " and ".join(map(str, declared))
+        console.warn(f"looks were declared at {names} seeds; the page counts those after them as undeclared")
+    plan.looks = declared

@@ -189,6 +189,22 @@ def test_nobody_s_folders_are_published(text, shown):
     assert without_paths({"a": [text]}, Path("outputs")) == {"a": [shown]}
 
 
+def test_looks_that_were_declared_stay():
+    plan = read_plan("report_b", ReproduceConfig(looks=[3, 6, 10]), [])
+    assert (plan.looks, read_plan("report_b", ReproduceConfig(), []).looks) == ([3, 6, 10], [3])
+    with pytest.raises(UserError, match="looks"):
+        read_plan("report_b", ReproduceConfig(looks=[6, 3]), [])
+    later = read_plan("report_b", ReproduceConfig(seeds=list(range(10))), [])
+    assert later.looks == [10]
+    seen = {"trials": [{"row": "cnn", "seed": seed, "planned": []} for seed in range(3)]}
+    module._keep_looks(seen | {"looks": [3, 6, 10]}, later)
+    assert later.looks == [3, 6, 10]
+    module._keep_looks(seen, later)  # a record of before there were looks: they were seen at its seeds
+    assert later.looks == [3]
+    module._keep_looks({"trials": seen["trials"][:1]}, plan)  # one seed has no verdicts to look at
+    assert plan.looks == [3, 6, 10]
+
+
 def test_a_failed_row_is_kept_with_its_reason_and_those_that_need_it_too(small, tmp_path, monkeypatch):
     def run(cfg, data, wait):
         if cfg.name == "deepfake_net":

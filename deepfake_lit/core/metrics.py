@@ -24,6 +24,8 @@ class Metric:
         better: "max" or "min".
         column: its name in CSV tables; None: pages and tables have no column for it.
         percent: whether pages show it in percent. The terminal shows four digits.
+        of_images: takes the same, returns float (N,) with that mean: the page then has an interval of it. None: it is
+            no mean over images.
     """
 
     label: str
@@ -31,6 +33,7 @@ class Metric:
     better: str = "max"
     column: str | None = None
     percent: bool = True
+    of_images: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -55,10 +58,28 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return multiclass_calibration_error(p, torch.from_numpy(labels), p.shape[1], n_bins=BINS).item()
 
 
+def calibration_gaps(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how much of the calibration error comes from each image, (N,): their mean is it.
+
+    That is the top probability less right or wrong, turned round in bins that are right too often. With the bins'
+    signs held, their spread is that of the error (the infinitesimal jackknife: Efron, The Jackknife, the Bootstrap and
+    Other Resampling Plans, 1982).
+    """
+    top = probabilities.max(1)
+    gaps = top.astype(np.float64) - (probabilities.argmax(1) == labels)
+    which = np.digitize(top, np.linspace(0, 1, BINS + 1, dtype=np.float32))
+    return gaps * np.sign(np.bincount(which, gaps))[which]
+
+
+def log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the negative logarithm of the true class's probability for each image, in nats, (N,)."""
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return -np.log(np.maximum(true, LEAST))
+
+
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean negative logarithm of the true class's probability, in nats."""
-    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(true, LEAST)).mean())
+    return float(log_losses(probabilities, labels).mean())
 
 
 def _of_classes(which: int) -> Callable[[np.ndarray, np.ndarray], list[float]]:
@@ -75,8 +96,10 @@ def _of_classes(which: int) -> Callable[[np.ndarray, np.ndarray], list[float]]:
 METRICS = {
     "accuracy": Metric("accuracy", accuracy),
     "f1": Metric("macro F1", macro_f1, column="macro_f1"),
-    "calibration_error": Metric("calibration error", calibration_error, "min", column="calibration_error"),
-    "log_loss": Metric("log loss", log_loss, "min", percent=False),
+    "calibration_error": Metric(
+        "calibration error", calibration_error, "min", "calibration_error", of_images=calibration_gaps
+    ),
+    "log_loss": Metric("log loss", log_loss, "min", "log_loss", percent=False, of_images=log_losses),
 }
 PER_CLASS = {
     "precision_of": Metric("precision", _of_classes(0)),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.rows import Row, Run
 
 
@@ -22,12 +23,29 @@ def right(run: Run, key: str, label: int | None = None) -> np.ndarray:
     return found if label is None else found[labels == label]
 
 
-def stacked(several: list[tuple[Run, np.ndarray]]) -> np.ndarray:
-    """Return (S, N) of the values of several runs; OtherImages if their images differ."""
-    first = several[0][0].predictions["ids"]
-    if not all(np.array_equal(run.predictions["ids"], first) for run, _ in several):
+def values(run: Run, key: str, metric: str = "accuracy", label: int | None = None) -> np.ndarray:
+    """Return a metric of each image, or of each with a label: float or bool (N,)."""
+    if metric == "accuracy":
+        return right(run, key, label)
+    labels = run.predictions["labels"]
+    found = METRICS[metric].of_images(run.probabilities(key), labels)
+    return found if label is None else found[labels == label]
+
+
+def stacked(runs: list[Run], several: list[np.ndarray]) -> np.ndarray:
+    """Return (S, N) of the values of several runs; OtherImages if these are not of the same images."""
+    first = runs[0].predictions["ids"]
+    if not all(np.array_equal(run.predictions["ids"], first) for run in runs):
         raise OtherImages("its runs are on different images and cannot be put together")
-    return np.stack([values for _, values in several])
+    return np.stack(several)
+
+
+def by_fold(runs: list[Run], several: list[np.ndarray]) -> np.ndarray:
+    """Return the mean value of each fold, (k,), in the order of the folds; that over seeds where it has several."""
+    found: dict[int, list[float]] = {}
+    for run, its in zip(runs, several, strict=True):
+        found.setdefault(run.fold, []).append(float(its.mean()))
+    return np.array([np.mean(found[fold]) for fold in sorted(found)])
 
 
 def distinct(runs: list[Run]) -> list[Run]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import METRICS
-from deepfake_lit.report.answers import OtherImages, right, stacked, which
-from deepfake_lit.report.pairs import Difference, Noises, compared, deterministic, noises_of
-from deepfake_lit.report.rows import Row, Table
+from deepfake_lit.report.answers import OtherImages, right, values, which
+from deepfake_lit.report.pairs import Difference, Noises, compared, deterministic, further_differences, noises_of, own
+from deepfake_lit.report.rows import Row, Run, Table
 from deepfake_lit.report.verdict import MARGIN, Verdict, claimed, judge
-from deepfake_lit.results.comparison import Estimate, estimate
+from deepfake_lit.results.comparison import Estimate
 from deepfake_lit.results.family import LEVEL, Family
 from deepfake_lit.results.looks import Looks
 from deepfake_lit.results.result import Result
@@ -27,6 +27,9 @@ class Problem:
         return self.text
 
 
+OF_IMAGES = [name for name, metric in METRICS.items() if metric.column and metric.of_images]
+
+
 @dataclass
 class Measured:
     """A row's figures; None if no run of it is done. Shares are of the validation images."""
@@ -36,6 +39,7 @@ class Measured:
     accuracy: Estimate | None = None  # of the last epoch: nothing was selected on the images that it is measured on
     best: float | None = None  # of the best epoch, selected on them
     metrics: dict[str, float | None] = field(default_factory=dict)  # those that have a column, after the last epoch
+    estimates: dict[str, Estimate] = field(default_factory=dict)  # of those that are means over images
     seconds: float | None = None
     images_per_second: float | None = None
     hardware: list[str] = field(default_factory=list)
@@ -47,6 +51,11 @@ class Measured:
     @property
     def deterministic(self) -> bool:
         return deterministic(self.row)
+
+    @property
+    def blocks(self) -> str:
+        """Return over what its figures are means, besides images."""
+        return "folds" if any(run.fold is not None for run in self.row.runs) else "seeds"
 
     @property
     def done_by_network(self) -> bool:
@@ -68,7 +77,8 @@ def measure(
     Returns:
         The measured rows, by the key of the table.
     """
-    noises = noises_of([row for table in tables for row in table.rows])
+    every = [row for table in tables for row in table.rows]
+    noises = [noises_of(every, metric) for metric in ("accuracy", *OF_IMAGES)]
     found = {table.key: [_measured(row, noises) for row in table.rows] for table in tables}
     differences: list[tuple[Measured, Measured, Estimate, tuple[float, float] | None, str]] = []
     for table in tables:
@@ -77,7 +87,7 @@ def measure(
             if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
                 continue
             try:
-                difference = compared(m.row, reference.row, noises)
+                difference = compared(m.row, reference.row, noises[0])
                 m.problems += _doubts(m, reference)
             except UserError as error:
                 m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
@@ -110,7 +120,18 @@ def measure(
             difference,
             reference.accuracy.value,
         )
+    for table in tables:
+        _add_metrics(table, found[table.key], noises[1:], share)
     return found
+
+
+def _add_metrics(table: Table, measured: list[Measured], noises: list[Noises], share: float) -> None:
+    """Add to the differences of a table those of the other metrics. Those of one metric are read together."""
+    reference = next((row for row in table.rows if row.key == table.reference), None)
+    rows = [m for m in measured if m.difference]
+    for each in noises:
+        for m, further in zip(rows, further_differences([m.row for m in rows], reference, each, share), strict=True):
+            m.difference.metrics[each.metric] = further
 
 
 def looks(declared: tuple[int, ...], seeds: list[int]) -> Looks | None:
@@ -119,32 +140,38 @@ def looks(declared: tuple[int, ...], seeds: list[int]) -> Looks | None:
     return Looks(declared, now) if declared and now > 1 else None
 
 
-def _measured(row: Row, noises: Noises) -> Measured:
+def _measured(row: Row, noises: list[Noises]) -> Measured:
+    """Return a row's figures.
+
+    Args:
+        noises: of accuracy, and of the metrics that are means over images.
+    """
     found = Measured(row)
-    done = []
+    done, key = {}, which(row, "last")
     for run in row.runs:
         if run.state == "done":
             try:
-                done.append((run, right(run, which(row, "last"))))
+                done[run.folder] = run, right(run, key)  # without randomness it is one run for every seed
                 continue
             except (UserError, KeyError, ValueError, IndexError) as error:
                 run.state, run.reason = "damaged", str(error)
-        name = "a run" if run.seed is None else f"seed {run.seed}"
-        text = f"{name} {run.state}" + (f": {run.reason}" if run.reason else "")
+        text = f"{_named(run)} {run.state}" + (f": {run.reason}" if run.reason else "")
         found.problems.append(Problem(text, run.state in ("failed", "damaged")))
     if not row.runs:
         found.problems.append(Problem("not run"))
-    done = list({run.folder: (run, values) for run, values in done}.values())  # without randomness one for every seed
     found.seeds = len(done)
     if not done:
         return found
+    runs = [run for run, _ in done.values()]
     try:
-        noise = None if row.view else noises.of_accuracies.get(row.key)
-        found.accuracy = estimate(stacked(done), noise, lowest=0.0)
+        found.accuracy = own(row, runs, [answers for _, answers in done.values()], noises[0])
     except UserError as error:
         found.problems.append(Problem(str(error), alarming=True))
         return found
-    results = [run.result for run, _ in done]
+    found.estimates = {
+        each.metric: own(row, runs, [values(r, key, each.metric) for r in runs], each) for each in noises[1:]
+    }
+    results = [run.result for run in runs]
     found.best = _mean(result.figures("best", row.view)["accuracy"] for result in results)
     found.metrics = {name: _of_all(results, name, row.view) for name, metric in METRICS.items() if metric.column}
     # An ensemble's own time and speed are those of its head on logits, without the training of its members.
@@ -155,12 +182,17 @@ def _measured(row: Row, noises: Noises) -> Measured:
     found.hardware = sorted({f"{r.hardware['name']} ({r.hardware['precision']})" for r in results})
     found.commits = sorted({_commit(result.code) for result in results})
     found.data = sorted({result.data["hash"] for result in results})
-    for values, what in ((found.hardware, "machines"), (found.commits, "commits"), (found.data, "data sets")):
-        if len(values) > 1:
+    for several, what in ((found.hardware, "machines"), (found.commits, "commits"), (found.data, "data sets")):
+        if len(several) > 1:
             found.problems.append(Problem(f"runs of several {what}", alarming=what == "data sets"))
     if any(result.config.get("model", {}).get("fit_on") == "validation" for result in results):
         found.problems.append(Problem("fitted on the very images that it is measured on", alarming=True))
     return found
+
+
+def _named(run: Run) -> str:
+    parts = [f"{name} {number}" for name, number in (("seed", run.seed), ("fold", run.fold)) if number is not None]
+    return ", ".join(parts) or "a run"
 
 
 def _commit(code: dict[str, Any]) -> str:
@@ -183,10 +215,10 @@ def _mean(values) -> float:
 def _doubts(m: Measured, other: Measured) -> list[Problem]:
     """Return why a difference is not one over all seeds of both rows, or not of the same commits and machines."""
     found = []
-    own, its = ([run.seed for run in each.row.done] for each in (m, other))
+    own, its = ([run.block for run in each.row.done] for each in (m, other))
     if not (m.deterministic or other.deterministic or set(own) == set(its)):
-        seeds = ", ".join(str(seed) for seed in dict.fromkeys(own) if seed in its)
-        found.append(Problem(f"the difference is over the shared seeds {seeds} alone"))
+        shared = ", ".join(str(block) for block in dict.fromkeys(own) if block in its)
+        found.append(Problem(f"the difference is over the shared {m.blocks} {shared} alone"))
     for what in ("hardware", "commits"):
         if getattr(m, what) != getattr(other, what) and m.done_by_network and other.done_by_network:
             found.append(Problem(f"other {what} than the reference row"))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import kendalltau
 
@@ -15,12 +14,11 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.metrics import METRICS, SHOWN_CLASSES, Metric
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
-from deepfake_lit.report import figures, images
+from deepfake_lit.report import beside, figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
 from deepfake_lit.report.measure import Measured, looks, measure
 from deepfake_lit.report.notes import notes
-from deepfake_lit.report.pairs import recall_differences
 from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
@@ -81,8 +79,10 @@ def report(cfg: ReportConfig) -> Path:
         "duration": duration,
         "short": _short,
         "figure": _figure,
+        "change": _change,
+        "ends": _ends,
+        "range": _range,
     }
-    environment.filters |= {"range": _range}
     for name in ("index.html", "report.md"):
         with atomic(target / name) as file:
             file.write(environment.get_template(f"{name}.j2").render(context))
@@ -100,6 +100,14 @@ def _percent(value: float | None, digits: int = 1) -> str:
 
 def _figure(value: float | None, metric: Metric) -> str:
     return _percent(value) if metric.percent or value is None else f"{value:.4f}"
+
+
+def _change(value: float, metric: Metric) -> str:
+    return _points(value) if metric.percent else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _ends(interval: tuple[float, float], metric: Metric) -> str:
+    return " to ".join(_percent(end) if metric.percent else f"{end:.3f}" for end in interval)
 
 
 def _points(value: float | None) -> str:
@@ -193,7 +201,8 @@ def _section(
     if split and set(main.row.done[0].predictions["ids"].tolist()) != set(split.ids):
         split = None  # its run was on a fold of the training images
     try:
-        found["confused"] = images.most_confused(main, class_names, split)
+        if main.row.done[0].fold is None:
+            found["confused"] = images.most_confused(main, class_names, split)
         if split is not None and main.row.done[-1].result.kind == "network":
             found["cams"] = images.grad_cams(main, class_names, split)
     except (UserError, ValueError) as error:  # ValueError: the runs are on other images
@@ -207,15 +216,22 @@ def _data(every: list[Measured]) -> str:
     results = [run.result for m in every for run in m.row.done]
     if not results:
         return ""
+    folds = {
+        run.folds: len({r.fold for m in every for r in m.row.done}) for m in every for run in m.row.done if run.folds
+    }
     texts = []
     for r in results:
         fold = r.config.get("data", {}).get("fold")
+        count = f"{r.best['images']:,}"
         which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
+        if folds:
+            ((of, there),) = folds.items()
+            count, which = "the training images", f"in {there} of {of} folds, each by networks trained on the others,"
         names = ", ".join(r.data["class_names"][:SHOWN_CLASSES])
         if (more := len(r.data["class_names"]) - SHOWN_CLASSES) > 0:
             names += f" and {more:,} more"
         warned = "".join(f"; {line}" for line in r.data.get("shortcuts", ()))
-        texts.append(f"{r.best['images']:,} {which} of the classes {names} (data {r.data['hash'][:8]}){warned}")
+        texts.append(f"{count} {which} of the classes {names} (data {r.data['hash'][:8]}){warned}")
     return "Measured on " + "; and on ".join(dict.fromkeys(texts))
 
 
@@ -271,32 +287,14 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], e
         "axis": axis,
         "differences": None if axis or has_reported else figures.differences(measured, reference),
         "curves": curves,
-        "noise_share": _noise_share(measured),
+        "variance": beside.variance(measured),
+        "best_of": beside.best_of(measured),
+        "metric_differences": beside.metric_differences(measured),
         "pooled": max((m.difference.estimate.rows for m in measured if m.difference), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
-        "recalls": _recalls(table, measured, every),
+        "recalls": beside.recalls(table, measured, every, DRAWN),
         "left_out": max(len(trained) - DRAWN, 0),
     }
-
-
-def _noise_share(measured: list[Measured]) -> tuple[float, int, int] | None:
-    """Return the median share of the variance of a table's differences that is the noise of trainings, with how many
-    seeds and images; None without differences over seeds."""
-    found = [m.difference.estimate for m in measured if m.difference and m.difference.estimate.noise_share is not None]
-    if not found:
-        return None
-    return float(np.median([e.noise_share for e in found])), found[0].seeds, found[0].images
-
-
-def _recalls(table: Table, measured: list[Measured], every: list[Row]) -> dict[str, Any] | None:
-    """Return the differences of recalls by class; None where a table has too many rows or classes to be read so."""
-    several = [run.result.data["class_names"] for m in measured for run in m.row.done]
-    classes = several[0] if several else []
-    if not 2 < len(classes) <= SHOWN_CLASSES or len(measured) > DRAWN or any(names != classes for names in several):
-        return None
-    found = recall_differences(table, [m.row for m in measured if m.difference], every)
-    rows = [(m.row.label, found[m.row.key]) for m in measured if m.row.key in found]
-    return {"classes": classes, "rows": rows} if rows else None
 
 
 def _ranks(found: list[Section], measured: list[dict[str, list[Measured]]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows beside each other: their runs in pairs of a seed, the noise of their trainings, their differences."""
+"""Rows beside each other: their runs in pairs of a seed or fold, the noise of their trainings, their differences."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -6,12 +6,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.report.answers import OtherImages, distinct, right, which
-from deepfake_lit.report.rows import Row, Run, Table
+from deepfake_lit.report.answers import OtherImages, by_fold, distinct, stacked, values, which
+from deepfake_lit.report.rows import Row, Run
 from deepfake_lit.report.verdict import Verdict
-from deepfake_lit.results.comparison import Estimate, estimate, paired_estimate
+from deepfake_lit.results.comparison import Estimate, estimate, fold_estimate, paired_estimate
 from deepfake_lit.results.family import Family
 from deepfake_lit.results.noise import Noise, accuracy_noise, of_pair, row_noise
+
+
+@dataclass
+class Further:
+    """The difference of a row from the reference row in another figure than accuracy.
+
+    The interval and p are corrected for the differences that it is read with.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    p: float
 
 
 @dataclass
@@ -26,6 +38,7 @@ class Difference:
     verdict: Verdict
     estimate: Estimate
     reference: float  # the reference row's accuracy
+    metrics: dict[str, Further] = field(default_factory=dict)  # those that are means over images
 
     @property
     def errors_removed(self) -> float | None:
@@ -46,43 +59,66 @@ class Difference:
 
 @dataclass
 class Noises:
-    """The noise of a training: of the differences of rows, and of the accuracies of rows; by the key of the row."""
+    """The noise of a training in one figure: of the differences of rows, and of the rows' own values; by row's key."""
 
+    metric: str = "accuracy"
+    label: int | None = None  # of the images that count; None: all
     of_differences: dict[str, Noise] = field(default_factory=dict)
-    of_accuracies: dict[str, Noise] = field(default_factory=dict)
+    of_values: dict[str, Noise] = field(default_factory=dict)
 
 
-def noises_of(rows: list[Row], label: int | None = None) -> Noises:
-    """Pool the noise of the trainings of networks. Rows with a view share other rows' trainings, and ensembles those of
-    their members, so they are left out.
+def noises_of(rows: list[Row], metric: str = "accuracy", label: int | None = None) -> Noises:
+    """Pool the noise of the trainings of networks; over folds, that of all that a fold changes.
 
-    Args:
-        label: of the images that count; None: all.
+    Rows with a view share other rows' trainings, and ensembles those of their members, so they are left out.
     """
     shares: dict[str, dict[int, float]] = {}
     for row in rows:
-        done = [run for run in row.done if run.is_random and run.result.kind != "ensemble"]
+        done = [run for run in row.done if not deterministic_run(run) and run.result.kind != "ensemble"]
         if row.view or len(done) < 2 or row.key in shares:
             continue
         with contextlib.suppress(UserError, KeyError, ValueError, IndexError):  # `measure` says what is wrong
-            shares[row.key] = {r.seed: float(right(r, which(row, "last"), label).mean()) for r in distinct(done)}
-    seeds = sorted({seed for own in shares.values() for seed in own}, key=str)
-    table = np.array([[own.get(seed, np.nan) for seed in seeds] for own in shares.values()], float).reshape(
-        len(shares), len(seeds)
+            found: dict[int, list[float]] = {}
+            for run in distinct(done):
+                found.setdefault(run.block, []).append(float(values(run, which(row, "last"), metric, label).mean()))
+            shares[row.key] = {block: float(np.mean(each)) for block, each in found.items()}
+    blocks = sorted({block for own in shares.values() for block in own}, key=str)
+    table = np.array([[own.get(block, np.nan) for block in blocks] for own in shares.values()], float).reshape(
+        len(shares), len(blocks)
     )
     found = {key: noise for key, noise in zip(shares, row_noise(table), strict=True) if noise and noise.freedom > 0}
     pooled = [i for i, key in enumerate(shares) if key in found and found[key].rows > 1]
     whole = table[pooled][:, np.isfinite(table[pooled]).all(0)] if pooled else table[:0]
     if whole.shape[0] < 2 or whole.shape[1] < 2:
-        return Noises(found)
+        return Noises(metric, label, found)
     keys = list(shares)
-    return Noises(found, {keys[i]: accuracy_noise(found[keys[i]], whole) for i in pooled})
+    return Noises(metric, label, found, {keys[i]: accuracy_noise(found[keys[i]], whole) for i in pooled})
+
+
+def deterministic_run(run: Run) -> bool:
+    """Return whether another seed or fold would give the same result."""
+    return run.is_baseline and not run.is_random and run.fold is None
 
 
 def deterministic(row: Row) -> bool:
     """Return whether a row is a baseline whose result does not depend on the seed."""
-    runs = row.done
-    return bool(runs) and all(run.is_baseline and not run.is_random for run in runs)
+    return bool(row.done) and all(map(deterministic_run, row.done))
+
+
+def own(row: Row, runs: list[Run], several: list[np.ndarray], noises: Noises) -> Estimate:
+    """Return the mean of a row's own figure over its runs, and how sure it is.
+
+    Args:
+        several: the figure of each image, for every run.
+    """
+    noise = None if row.view else noises.of_values.get(row.key)
+    kind = "share" if noises.metric == "accuracy" else "measure"
+    if runs[0].fold is None:
+        return estimate(stacked(runs, several), noise, kind)
+    means = by_fold(runs, several)
+    if len(means) == 1:
+        return estimate(stacked(runs, several), kind=kind)
+    return fold_estimate(means, runs[0].folds, sum(map(len, several)), noise, kind)
 
 
 def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
@@ -93,14 +129,20 @@ def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
         return [(row.done[0], run) for run in reference.done]
     if deterministic(reference):
         return [(run, reference.done[0]) for run in row.done]
-    if len(row.done) == 1 and row.done[0].result.kind == "ensemble" and len(reference.done) > 1:
-        return [(row.done[0], run) for run in reference.done]  # an ensemble of all seeds is of none of them
-    its = {run.seed: run for run in reference.done}
-    return [(run, its[seed]) for seed, run in {run.seed: run for run in row.done}.items() if seed in its]
+    ensembles = {run.fold: run for run in row.done if run.result.kind == "ensemble"}
+    if len(ensembles) == len(row.done) < len(reference.done):  # one of all seeds is of none of them
+        return [(ensembles[run.fold], run) for run in reference.done if run.fold in ensembles]
+    its = {(run.fold, run.seed): run for run in reference.done}
+    mine = {(run.fold, run.seed): run for run in row.done}
+    return [(run, its[block]) for block, run in mine.items() if block in its]
 
 
-def compared(row: Row, reference: Row, noises: Noises, label: int | None = None) -> Estimate:
-    """Return the mean difference over the pairs of runs, and how sure it is; with a label, of its images alone."""
+def compared(row: Row, reference: Row, noises: Noises) -> Estimate:
+    """Return the mean difference over the pairs of runs, and how sure it is.
+
+    Raises:
+        UserError: there is no pair, or not of the same images, or of one fold alone.
+    """
     pairs = _pairs(row, reference)
     if not pairs:
         raise UserError("it shares no seed with the reference row")
@@ -108,41 +150,42 @@ def compared(row: Row, reference: Row, noises: Noises, label: int | None = None)
     for a, b in pairs:
         if not np.array_equal(a.predictions["ids"], b.predictions["ids"]):
             raise OtherImages("it was evaluated on other images than the reference row")
-        first.append(right(a, which(row, "last"), label))
-        second.append(right(b, which(reference, "last"), label))
-    if len(pairs) == 1:
+        first.append(values(a, which(row, "last"), noises.metric, noises.label))
+        second.append(values(b, which(reference, "last"), noises.metric, noises.label))
+    of_accuracy, over_folds = noises.metric == "accuracy", pairs[0][0].fold is not None
+    if len(pairs) == 1 and of_accuracy and not over_folds:
         return paired_estimate(first[0], second[0])
     known = [noises.of_differences.get(each.key) for each in (row, reference)]
     paired = not row.view and not reference.view and all(known)
     noise = of_pair(known, known[0] is known[1]) if paired else None
-    return estimate(np.stack(first).astype(int) - np.stack(second).astype(int), noise)
+    kind = "difference" if of_accuracy else "measure"
+    differences = [a.astype(float) - b for a, b in zip(first, second, strict=True)]
+    if not over_folds:
+        return estimate(np.stack(differences), noise, kind)
+    runs = [run for run, _ in pairs]
+    means = by_fold(runs, differences)
+    if len(means) == 1:
+        raise UserError("it shares one fold alone with the reference row")
+    return fold_estimate(means, runs[0].folds, sum(map(len, differences)), noise, kind)
 
 
-@dataclass
-class RecallDifference:
-    """The difference of a class's recall from the reference row's. All rows and classes of a table are one family."""
-
-    value: float
-    interval: tuple[float, float]
-    p: float
-
-
-def recall_differences(table: Table, rows: list[Row], every: list[Row]) -> dict[str, list[RecallDifference]]:
-    """Return the differences of the recalls of all classes, by the key of the row.
+def further_differences(rows: list[Row], reference: Row, noises: Noises, share: float = 1.0) -> list[Further]:
+    """Return the differences of rows from the reference row in one figure. They are one family.
 
     Args:
-        rows: of the table, those that have a difference from its reference.
-        every: the rows of all tables, which tell the noise of a training.
+        share: of the error, as of `Family`.
     """
-    reference = next((row for row in table.rows if row.key == table.reference), None)
-    if reference is None or not rows:
-        return {}
+    family = Family(len(rows), share=share)
+    return [_further(compared(row, reference, noises), family) for row in rows]
+
+
+def recall_differences(rows: list[Row], reference: Row, every: list[Row]) -> dict[str, list[Further]]:
+    """Return the differences of the recalls of all classes, by the key of the row. All of them are one family."""
     labels = range(len(reference.done[0].result.data["class_names"]))
-    noises = [noises_of(every, label) for label in labels]
+    noises = [noises_of(every, label=label) for label in labels]
     family = Family(len(rows) * len(labels), one_reference=False)
-    found = {}
-    for row in rows:
-        each = [compared(row, reference, noises[label], label) for label in labels]
-        level = family.level()
-        found[row.key] = [RecallDifference(e.value, e.interval(level), family.adjusted(e.p())) for e in each]
-    return found
+    return {row.key: [_further(compared(row, reference, each), family) for each in noises] for row in rows}
+
+
+def _further(found: Estimate, family: Family) -> Further:
+    return Further(found.value, found.interval(family.level()), family.adjusted(found.p()))

@@ -30,6 +30,8 @@ class Run:
     result: Result | None = None
     reason: str | None = None
     overrides: list[str] = field(default_factory=list)
+    fold: int | None = None  # of the training images, that it was measured on; None: the validation images
+    folds: int | None = None  # into which the training images are divided
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
@@ -58,6 +60,11 @@ class Run:
         name = f"probabilities_{which}"
         name = name if name in self.predictions else "probabilities_last"
         return self._kept[name] if name in self._kept else self._arrays((name,))[name]
+
+    @property
+    def block(self) -> int | None:
+        """Return what it shares with a run of another row: the fold, or else the seed."""
+        return self.seed if self.fold is None else self.fold
 
     @property
     def is_random(self) -> bool:

@@ -77,29 +77,32 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
     by_row: dict[str, list[dict[str, Any]]] = {}
     for trial in record["trials"]:
         by_row.setdefault(trial["row"], []).append(trial)
-    tables = []
+    folds, tables = record.get("folds"), []
     for table in reported["tables"]:
         rows = []
         for entry in table["rows"]:
             trials = by_row.get(entry.get("trial", entry["row"]), [])
             runs = [_run_of(output, trial, entry.get("baseline", ""), entry.get("k")) for trial in trials]
+            for run, trial in zip(runs, trials, strict=True):
+                run.fold, run.folds = trial.get("fold"), folds
             values = {key: value for key, value in entry.items() if key not in OWN}
             key = f"{entry['row']}+{entry['view']}" if "view" in entry else entry["row"]
             placed = {name: entry[name] for name in ("view", "x", "baseline", "k") if name in entry}
             rows.append(Row(key, entry["label"], runs, values, **placed))
         tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
     words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
+    words += [f"folds={folds}"] if folds else []
     if not {entry.get("trial", entry["row"]) for table in reported["tables"] for entry in table["rows"]} <= set(by_row):
         words.append(f"rows=[{','.join(by_row)}]")
     return Section(
-        f"{record['report']}-{record['scale']}",
-        reported["title"],
+        f"{record['report']}-{record['scale']}" + (f"-folds{folds}" if folds else ""),
+        reported["title"] + (f": {folds} folds of the training images" if folds else ""),
         tables,
         record["scale"],
         reported,
         command_line(words, "reproduce"),
         # A record of before looks were declared has one, at all its seeds.
-        tuple(record.get("looks") or [max(len({trial["seed"] for trial in record["trials"]}), 1)]),
+        () if folds else tuple(record.get("looks") or [max(len({trial["seed"] for trial in record["trials"]}), 1)]),
         record.get("alpha"),
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.metrics import METRICS
-from deepfake_lit.report.measure import Measured
+from deepfake_lit.report.measure import OF_IMAGES, Measured
 
 
 def write_csv(path: Path, rows: list[Measured]) -> None:
@@ -33,6 +33,7 @@ def write_csv(path: Path, rows: list[Measured]) -> None:
                 "verdict": d and d.verdict.text,
                 "reason": d and d.verdict.reason,
                 **{metric.column: m.metrics.get(name) for name, metric in METRICS.items() if metric.column},
+                **{key: value for name in OF_IMAGES for key, value in _intervals(m, name).items()},
                 "seconds": m.seconds,
                 "images_per_second": m.images_per_second,
                 "hardware": "; ".join(m.hardware),
@@ -44,3 +45,13 @@ def write_csv(path: Path, rows: list[Measured]) -> None:
         writer = csv.DictWriter(file, fields[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(fields)
+
+
+def _intervals(m: Measured, name: str) -> dict[str, float | None]:
+    """Return the interval of a row's metric, and its difference from the reference row."""
+    column, own, d = METRICS[name].column, m.estimates.get(name), m.difference and m.difference.metrics.get(name)
+    ends = own.interval() if own else (None, None)
+    low, high = d.interval if d else (None, None)
+    found = {"low": ends[0], "high": ends[1], "difference": d and d.value}
+    found |= {"difference_low": low, "difference_high": high, "p_corrected": d and d.p}
+    return {f"{column}_{key}": value for key, value in found.items()}

@@ -26,6 +26,7 @@ class Verdict:
         points: the margin of `same`, the smallest detectable difference of `unsettled`; a share.
         seeds: pairs of trainings; 0: without randomness.
         scale: at which it was measured, if not the claim's own.
+        blocks: "seeds", or "folds" in their place.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Verdict:
     points: float | None = None
     seeds: int = 0
     scale: str | None = None
+    blocks: str = "seeds"
 
     @property
     def text(self) -> str:
@@ -56,7 +58,7 @@ class Verdict:
         """Return what the verdict rests on, in one sentence."""
         if self.seeds == 1:
             return "what another seed would change is unknown: 2 more seeds would show it"
-        trainings = f"{self.seeds} seeds" if self.seeds else "no randomness"
+        trainings = f"{self.seeds} {self.blocks}" if self.seeds else "no randomness"
         claim = (
             "" if self.p is None else f"the claim has p {self.p:.3f}" if self.p >= 0.001 else "the claim has p < 0.001"
         )
@@ -119,14 +121,15 @@ def judge(
     if claim is not None and not claim[0] <= difference.value <= claim[1]:
         of_claim = family.adjusted(difference.p_of_single(min(claim, key=lambda end: abs(end - difference.value))))
     beside = "smaller than claimed" if abs(difference.value) < abs(middle) else "larger than claimed"
+    over = {"seeds": seeds, "blocks": difference.blocks}
     if of_claim < LEVEL and (against if p < LEVEL else beside.startswith("smaller")):
-        return Verdict("unseen" if scale else "contradicted", p=of_claim, seeds=seeds)
+        return Verdict("unseen" if scale else "contradicted", p=of_claim, **over)
     if p < LEVEL:
         size = "the other way round" if against else beside if of_claim < LEVEL else "as large as claimed"
-        return Verdict("real", size if claim else "", seeds=seeds, scale=scale)
+        return Verdict("real", size if claim else "", **over, scale=scale)
     if difference.p_of_margin(margin) < family.level():  # corrected, as the interval beside it is
-        return Verdict("same", points=margin, seeds=seeds, scale=scale)
-    return Verdict("unsettled", points=difference.detectable(family.level()), seeds=seeds, scale=scale)
+        return Verdict("same", points=margin, **over, scale=scale)
+    return Verdict("unsettled", points=difference.detectable(family.level()), **over, scale=scale)
 
 
 def interval_of_values(first: float, second: float, images: int, phi: float = 0.0) -> tuple[float, float]:

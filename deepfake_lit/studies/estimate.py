@@ -57,7 +57,7 @@ class TimeLeft:
         """Return the seconds of all networks that a trial is made of, as if none of them were trained yet."""
         seconds = 0.0
         for name, *_ in re.findall(REFERENCE, " ".join(trial.overrides)):
-            other = self.plan.trial(name, trial.seed)
+            other = self.plan.trial(name, trial.seed, trial.fold)
             seconds += self._training(_from_the_start(other)) + self._stages(other)
         return seconds
 

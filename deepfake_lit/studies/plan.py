@@ -23,6 +23,9 @@ class ReproduceConfig:
     # numbers of seeds at which the verdicts will be read, as in [3,6,10]; null: the scale's, else once, at all seeds.
     # The first run of a report declares them, and later ones keep them
     looks: list[int] | None = None
+    # into so many folds the training images are divided, and each row is run on each of them, with the first of the
+    # seeds unless several are named; null: the validation images
+    folds: int | None = None
 
 
 @dataclass
@@ -36,6 +39,15 @@ class Trial:
     folders: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed
     planned: list[str] = field(default_factory=list)  # the plan's overrides, as `_lasting` keeps them
+    fold: int | None = None  # of the training images, that it is measured on; None: the validation images
+
+    @property
+    def key(self) -> tuple[str, int, int | None]:
+        return self.row, self.seed, self.fold
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
 
 
 @dataclass
@@ -49,9 +61,14 @@ class Plan:
     looks: list[int] = field(default_factory=list)  # numbers of seeds at which the verdicts are read
     further: list[str] = field(default_factory=list)  # overrides of every run, as `_lasting` keeps them
     output_dir: str = "outputs"
+    folds: int | None = None
 
-    def trial(self, row: str, seed: int) -> Trial:
-        return next(t for t in self.trials if (t.row, t.seed) == (row, seed))
+    @property
+    def name(self) -> str:
+        return f"{self.report}-{self.scale}" + (f"-folds{self.folds}" if self.folds else "")
+
+    def trial(self, row: str, seed: int, fold: int | None = None) -> Trial:
+        return next(t for t in self.trials if t.key == (row, seed, fold))
 
 
 def plans(scale: str | None = None) -> list[str]:
@@ -87,7 +104,9 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     for row in cfg.rows or ():
         one_of("rows", row, tree["rows"])
     wanted = tree["rows"] if cfg.rows is None else _with_needed(cfg.rows, tree["rows"])
-    seeds = scale["seeds"] if cfg.seeds is None else cfg.seeds
+    if cfg.folds is not None and (cfg.folds < 2 or cfg.looks):
+        raise UserError("folds needs 2 or more" if cfg.folds < 2 else "looks are at numbers of seeds: leave out folds")
+    seeds = (scale["seeds"][:1] if cfg.folds else scale["seeds"]) if cfg.seeds is None else cfg.seeds
     if not wanted or not seeds:
         raise UserError("rows and seeds need at least one each")
     if len(seeds) == 1:
@@ -95,18 +114,19 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
             raise UserError(f"rows: {alone[0]} is a mean over seeds, and seeds has one")
         wanted = [row for row in wanted if not _of_all_seeds(tree["rows"][row])]
     trials = []
-    for row, seed in itertools.product(wanted, seeds):
+    for row, fold, seed in itertools.product(wanted, range(cfg.folds) if cfg.folds else [None], seeds):
         own = tree["rows"][row]
         if seed != seeds[0] and _of_all_seeds(own):
             continue
         experiment = own[0].removeprefix("experiment=")
         slimmer = scale.get("experiments", {}).get(experiment, [])
-        overrides = [*own, *slimmer, *further, f"seed={seed}"]
-        trials.append(Trial(row, seed, overrides, planned=_lasting(overrides)))
+        held_out = [] if fold is None else [f"data.folds={cfg.folds}", f"data.fold={fold}"]
+        overrides = [*own, *slimmer, *further, *held_out, f"seed={seed}"]
+        trials.append(Trial(row, seed, overrides, planned=_lasting(overrides), fold=fold))
     looks = cfg.looks or scale.get("looks") or [max(len(seeds), len(scale["seeds"]))]
     if looks != sorted(set(looks)) or looks[0] < 1:
         raise UserError(f"looks: {looks} are no numbers of seeds that grow, as [3,6,10] are")
-    return Plan(report, cfg.scale, list(seeds), trials, list(looks), _lasting(further))
+    return Plan(report, cfg.scale, list(seeds), trials, list(looks), _lasting(further), folds=cfg.folds)
 
 
 def _of_all_seeds(overrides: list[str]) -> bool:
@@ -133,7 +153,7 @@ def filled(override: str, trial: Trial, plan: Plan) -> str:
     """Return an override with paths in place of its references; UserError if a row that it needs has no run."""
 
     def checkpoints(match: re.Match) -> str:
-        others = [plan.trial(match[1], seed) for seed in (plan.seeds if match[3] else [trial.seed])]
+        others = [plan.trial(match[1], seed, trial.fold) for seed in (plan.seeds if match[3] else [trial.seed])]
         if not all(other.folders for other in others):
             raise UserError(f"it needs {match[1]}, which failed")
         # Where nothing is random all seeds are one run.

@@ -14,10 +14,14 @@ from deepfake_lit.core.errors import Unfinished, UserError
 from deepfake_lit.core.files import read_json, write_json
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.audit import alpha_finding
+from deepfake_lit.data.images import with_fold
 from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.identity import setting_of
 from deepfake_lit.studies.estimate import TimeLeft
 from deepfake_lit.studies.plan import Plan, ReproduceConfig, filled, read_plan, without_references
 from deepfake_lit.training.run import open_run_data, run
+
+FOLDS = ("data.folds", "data.fold")
 
 
 def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
@@ -28,20 +32,22 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     """
     plan = read_plan(report, cfg, further)
     one_device("reproduce")
-    checked = compose(without_references(plan.trials[0]))
+    checked = compose([o for o in without_references(plan.trials[0]) if setting_of(o) not in FOLDS])
     data, plan.output_dir = open_run_data(checked), checked.output_dir
-    record = Path(plan.output_dir) / "reproduce" / f"{report}-{cfg.scale}.json"
+    record = Path(plan.output_dir) / "reproduce" / f"{plan.name}.json"
     before = _before(record, plan, data.hash)
     kept = _kept(before, plan)
     _keep_looks(before, plan)
-    others = [t for t in kept if (t["row"], t["seed"]) not in {(trial.row, trial.seed) for trial in plan.trials}]
+    planned = {trial.key for trial in plan.trials}
+    others = [t for t in kept if _key(t) not in planned]
     alpha = alpha_finding(data)
     clock = TimeLeft(plan, data)
     for trial in plan.trials:
         try:
             overrides = [filled(o, trial, plan) for o in trial.overrides]
-            console.note(f"\n{report}, {cfg.scale}: {trial.row}, seed {trial.seed}   {clock.left()}")
-            results = run(compose(overrides), data, wait=True).every
+            console.note(f"\n{report}, {cfg.scale}: {trial.name}   {clock.left()}")
+            its = data if trial.fold is None else with_fold(data, plan.folds, trial.fold)
+            results = run(compose(overrides), its, wait=True).every
             folders = [os.path.relpath(result.folder, plan.output_dir) for result in results]
             trial.overrides, trial.folders = overrides, folders
         except Unfinished:
@@ -51,7 +57,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         except Exception as error:  # one row's failure must not end the others
             trial.reason = f"{type(error).__name__}: {error}"
         if trial.reason:
-            console.warn(f"{trial.row}, seed {trial.seed}, failed: {trial.reason}")
+            console.warn(f"{trial.name}, failed: {trial.reason}")
         clock.done(trial)
         trials = [*map(asdict, plan.trials), *others]
         write_json(record, asdict(plan) | {"trials": trials, "data_hash": data.hash, "alpha": alpha})
@@ -70,12 +76,16 @@ def _before(record: Path, plan: Plan, data_hash: str) -> dict[str, Any]:
     return before if (before.get("data_hash"), before.get("further")) == (data_hash, plan.further) else {}
 
 
+def _key(trial: dict[str, Any]) -> tuple[str, int, int | None]:
+    return trial["row"], trial["seed"], trial.get("fold")
+
+
 def _kept(before: dict[str, Any], plan: Plan) -> list[dict[str, Any]]:
     """Return the trials of an earlier record. Those that are planned again get their earlier folders, so that the
     record keeps them until their turn comes."""
-    by_key = {(t["row"], t["seed"]): t for t in before.get("trials", [])}
+    by_key = {_key(t): t for t in before.get("trials", [])}
     for trial in plan.trials:
-        earlier = by_key.get((trial.row, trial.seed))
+        earlier = by_key.get(trial.key)
         if earlier and earlier["planned"] == trial.planned:
             trial.folders = earlier["folders"]
     return before.get("trials", [])
@@ -85,7 +95,7 @@ def _keep_looks(before: dict[str, Any], plan: Plan) -> None:
     """Keep the looks that were declared before there were verdicts to read, which takes two seeds."""
     seeds = {t["seed"] for t in before.get("trials", [])}
     declared = before.get("looks") or [len(seeds)]
-    if len(seeds) < 2 or declared == plan.looks:
+    if plan.folds or len(seeds) < 2 or declared == plan.looks:
         return
     if plan.looks[-1] > declared[-1]:
         names = " and ".join(map(str, declared))

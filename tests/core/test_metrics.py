@@ -42,6 +42,21 @@ def test_metrics_are_those_of_torchmetrics(answers):
     assert found["confusion"] == sklearn_metrics.confusion_matrix(labels, p.argmax(1)).tolist()
 
 
+@pytest.mark.parametrize("name", ["calibration_error", "log_loss"])
+def test_what_images_give_has_the_metric_for_its_mean(answers, name):
+    p, labels = answers
+    assert METRICS[name].of_images(p, labels).mean() == pytest.approx(METRICS[name].compute(p, labels), rel=1e-5)
+
+
+def test_the_spread_of_the_calibration_error_is_that_of_the_bootstrap():
+    random = np.random.default_rng(0)
+    p = random.dirichlet(np.full(3, 0.3), 2000).astype(np.float32)
+    labels = np.where(random.random(2000) < 0.7, p.argmax(1), random.integers(0, 3, 2000))
+    drawn = random.integers(0, 2000, (300, 2000))
+    expected = np.std([metrics.calibration_error(p[rows], labels[rows]) for rows in drawn])
+    assert metrics.calibration_gaps(p, labels).std() / np.sqrt(2000) == pytest.approx(expected, rel=0.15)
+
+
 def test_shares_are_exact():
     labels = np.zeros(1250, np.int64)
     p = np.tile(np.array([[0.9, 0.1]], np.float32), (1250, 1))

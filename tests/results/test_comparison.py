@@ -14,7 +14,8 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.weightstats import ttost_paired
 
-from deepfake_lit.results.comparison import estimate, paired_estimate
+from deepfake_lit.core.metrics import METRICS
+from deepfake_lit.results.comparison import estimate, fold_estimate, paired_estimate
 from deepfake_lit.results.family import Family
 from deepfake_lit.results.noise import Noise, accuracy_noise, row_noise
 from deepfake_lit.results.statistics import wilson_interval
@@ -89,13 +90,51 @@ def test_where_all_trainings_answer_alike_it_is_student_s_test_over_images():
     assert found.p_of_margin(0.1) == pytest.approx(one_sided, rel=1e-6)
 
 
+def test_over_folds_it_is_nadeau_and_bengio_s_corrected_t():
+    means = np.array([0.02, 0.05, 0.03, 0.01, 0.04])
+    found = fold_estimate(means, 5, 1000)
+    error = means.std(ddof=1) * np.sqrt(1 / 5 + (1 / 5) / (4 / 5))  # test images to training images
+    assert found.interval() == pytest.approx(student_t.interval(0.95, 4, loc=0.03, scale=error))
+    assert found.p() == pytest.approx(2 * student_t.sf(0.03 / error, 4))
+    assert found.parts == pytest.approx({"folds": means.var(ddof=1) / 5, "overlap": means.var(ddof=1) / 4})
+    pooled = fold_estimate(means, 5, 1000, Noise(0.0001, 20))
+    assert (pooled.variance, pooled.freedom) == (pytest.approx(0.0001 * 0.45), 20)
+
+
+def test_a_measure_that_is_no_share_has_student_s_interval():
+    losses = np.random.default_rng(12).exponential(0.2, (1, 400))
+    found = estimate(losses, kind="measure")
+    error = losses.std(ddof=1) / 20
+    assert found.interval() == pytest.approx(student_t.interval(0.95, 399, loc=losses.mean(), scale=error))
+    assert found.counts is None
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "calibration_error"])
+def test_intervals_of_other_metrics_cover(metric):
+    """Of trainings whose probabilities are too sure; what is covered is the mean over many experiments."""
+    random, repeats = np.random.default_rng(13), REPEATS or 80
+
+    def one() -> np.ndarray:
+        logits = random.normal(0, 1.5, (600, 3)) + random.normal(0, 0.1, (3, 1, 3)) + random.normal(0, 0.4, (3, 600, 3))
+        drawn = logits[0] + random.gumbel(0, 1, (600, 3))  # labels as likely as a softmax of the logits
+        p = np.exp(1.8 * logits)
+        p = (p / p.sum(2, keepdims=True)).astype(np.float32)
+        return np.stack([METRICS[metric].of_images(each, drawn.argmax(1)) for each in p])
+
+    truth = float(np.mean([one().mean() for _ in range(300)]))
+    ends = [estimate(one(), kind="measure").interval() for _ in range(repeats)]
+    covered = np.mean([low <= truth <= high for low, high in ends])
+    print(f"\n{metric}: coverage {covered:.3f}")
+    assert covered > 0.94 - 3 * np.sqrt(0.05 * 0.95 / repeats)
+
+
 def test_one_pair_has_mcnemar_s_p_and_one_row_wilson_s_interval():
     first, second = (
         np.repeat([True, True, False, False], [900, 40, 20, 40]),
         np.repeat([True, False, True, False], [900, 40, 20, 40]),
     )
     assert paired_estimate(first, second).p() == pytest.approx(mcnemar([[900, 40], [20, 40]], exact=True).pvalue)
-    assert estimate(first[None], lowest=0.0).interval() == pytest.approx(wilson_interval(0.94, 1000))
+    assert estimate(first[None], kind="share").interval() == pytest.approx(wilson_interval(0.94, 1000))
 
 
 def test_where_hardly_an_image_differs_these_images_decide():

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -286,3 +287,28 @@ def test_the_time_that_is_left_is_of_the_epochs_that_are_left(small, tmp_path):
     assert clock._share_left(trial) == 0.5
     (folder / "history.csv").unlink()
     assert clock._share_left(trial) == 1.0
+
+
+def test_rows_are_run_over_folds(small, tmp_path, capsys):
+    further = [*small, f"output_dir={tmp_path}"]
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", "report_b", "scale=smoke", "folds=2", "rows=[knn,cnn,rgb]", *further])
+    assert stop.value.code == 0
+    trials = json.loads((tmp_path / "reproduce" / "report_b-smoke-folds2.json").read_text())["trials"]
+    assert [(t["row"], t["seed"], t["fold"]) for t in trials] == [
+        (row, 0, fold) for row in ("knn", "cnn", "rgb") for fold in (0, 1)
+    ]
+    ids = []
+    for trial in trials[2:4]:
+        with np.load(tmp_path / trial["folders"][0] / "predictions.npz") as arrays:
+            ids.append(set(arrays["ids"].tolist()))
+    assert not ids[0] & ids[1]
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "2 folds of the training images" in text
+    assert "in 2 of 2 folds, each by networks trained on the others" in text
+    assert "the training images that folds share" in text
+    with open(tmp_path / "report" / "tables" / "report_b-smoke-folds2-channels.csv", newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert rows["RGBA"]["difference_seeds"] == "2"
+    with pytest.raises(UserError, match="folds needs 2"):
+        read_plan("report_b", ReproduceConfig(folds=1), [])

@@ -9,7 +9,16 @@ import numpy as np
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.answers import OtherImages, right, values, which
-from deepfake_lit.report.pairs import Difference, Noises, compared, deterministic, further_differences, noises_of, own
+from deepfake_lit.report.pairs import (
+    Difference,
+    Noises,
+    compared,
+    deterministic,
+    further_differences,
+    noises_of,
+    own,
+    run_pairs,
+)
 from deepfake_lit.report.rows import Row, Run, Table
 from deepfake_lit.report.verdict import MARGIN, Verdict, claimed, judge
 from deepfake_lit.results.comparison import Estimate
@@ -215,9 +224,12 @@ def _mean(values) -> float:
 def _doubts(m: Measured, other: Measured) -> list[Problem]:
     """Return why a difference is not one over all seeds of both rows, or not of the same commits and machines."""
     found = []
-    own, its = ([run.block for run in each.row.done] for each in (m, other))
-    if not (m.deterministic or other.deterministic or set(own) == set(its)):
-        shared = ", ".join(str(block) for block in dict.fromkeys(own) if block in its)
+    pairs = run_pairs(m.row, other.row)
+    left = {run.folder for row in (m.row, other.row) for run in row.done} - {
+        run.folder for pair in pairs for run in pair
+    }
+    if left and not (m.deterministic or other.deterministic):
+        shared = ", ".join(dict.fromkeys(str(run.block) for run, _ in pairs))
         found.append(Problem(f"the difference is over the shared {m.blocks} {shared} alone"))
     for what in ("hardware", "commits"):
         if getattr(m, what) != getattr(other, what) and m.done_by_network and other.done_by_network:

@@ -121,7 +121,7 @@ def own(row: Row, runs: list[Run], several: list[np.ndarray], noises: Noises) ->
     return fold_estimate(means, runs[0].folds, sum(map(len, several)), noise, kind)
 
 
-def _pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
+def run_pairs(row: Row, reference: Row) -> list[tuple[Run, Run]]:
     """Return the pairs of runs of each seed that both rows have; a row without randomness pairs with every seed."""
     if deterministic(row) and deterministic(reference):
         return [(row.done[0], reference.done[0])]
@@ -143,7 +143,7 @@ def compared(row: Row, reference: Row, noises: Noises) -> Estimate:
     Raises:
         UserError: there is no pair, or not of the same images, or of one fold alone.
     """
-    pairs = _pairs(row, reference)
+    pairs = run_pairs(row, reference)
     if not pairs:
         raise UserError("it shares no seed with the reference row")
     first, second = [], []

@@ -229,7 +229,8 @@ def test_claims_come_first_each_once(tmp_path):
     assert "+0.3 to +0.5" in view
     assert "Claimed and measured differences" in panel  # the plot
     assert (
-        "| learning rate 1e-4, from learning rate 3e-4 | \N{MINUS SIGN}3.1 |" in (page.parent / "report.md").read_text()
+        "| learning rate 1e-4 in place of learning rate 3e-4 | \N{MINUS SIGN}3.1 |"
+        in (page.parent / "report.md").read_text()
     )
 
 

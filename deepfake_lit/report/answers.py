@@ -3,7 +3,6 @@
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.rows import Row, Run
 
 
@@ -27,15 +26,19 @@ def values(run: Run, key: str, metric: str = "accuracy", label: int | None = Non
     """Return a metric of each image, or of each with a label: float or bool (N,)."""
     if metric == "accuracy":
         return right(run, key, label)
-    labels = run.predictions["labels"]
-    found = METRICS[metric].of_images(run.probabilities(key), labels)
-    return found if label is None else found[labels == label]
+    found = run.of_images(key, metric)
+    return found if label is None else found[run.predictions["labels"] == label]
+
+
+def same(ids: np.ndarray, others: np.ndarray) -> bool:
+    """Return whether two runs are on the same images."""
+    return ids is others or np.array_equal(ids, others)
 
 
 def stacked(runs: list[Run], several: list[np.ndarray]) -> np.ndarray:
     """Return (S, N) of the values of several runs; OtherImages if these are not of the same images."""
     first = runs[0].predictions["ids"]
-    if not all(np.array_equal(run.predictions["ids"], first) for run in runs):
+    if not all(same(run.predictions["ids"], first) for run in runs):
         raise OtherImages("its runs are on different images and cannot be put together")
     return np.stack(several)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_lit.core.metrics import METRICS, SHOWN_CLASSES
-from deepfake_lit.report.answers import right, which
+from deepfake_lit.report.answers import right, same, which
 from deepfake_lit.report.measure import OF_IMAGES, Measured
 from deepfake_lit.report.pairs import recall_differences
 from deepfake_lit.report.rows import Row, Table
@@ -67,7 +67,7 @@ def best_of(measured: list[Measured]) -> Best | None:
     """Return the best row of a table; None where there are few rows, or of several images."""
     rows = [m for m in measured if m.accuracy]
     ids = [run.predictions["ids"] for m in rows for run in m.row.done]
-    if len(rows) < MANY or not all(np.array_equal(each, ids[0]) for each in ids):
+    if len(rows) < MANY or not all(same(each, ids[0]) for each in ids):
         return None
     shares = np.stack([np.mean([right(run, which(m.row, "last")) for run in m.row.done], 0) for m in rows])
     noise = np.array([m.accuracy.parts.get("training", 0.0) for m in rows])

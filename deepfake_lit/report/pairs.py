@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.report.answers import OtherImages, by_fold, distinct, stacked, values, which
+from deepfake_lit.report.answers import OtherImages, by_fold, distinct, same, stacked, values, which
 from deepfake_lit.report.rows import Row, Run
 from deepfake_lit.report.verdict import Verdict
 from deepfake_lit.results.comparison import Estimate, estimate, fold_estimate, paired_estimate
@@ -148,7 +148,7 @@ def compared(row: Row, reference: Row, noises: Noises) -> Estimate:
         raise UserError("it shares no seed with the reference row")
     first, second = [], []
     for a, b in pairs:
-        if not np.array_equal(a.predictions["ids"], b.predictions["ids"]):
+        if not same(a.predictions["ids"], b.predictions["ids"]):
             raise OtherImages("it was evaluated on other images than the reference row")
         first.append(values(a, which(row, "last"), noises.metric, noises.label))
         second.append(values(b, which(reference, "last"), noises.metric, noises.label))

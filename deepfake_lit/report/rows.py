@@ -9,13 +9,15 @@ import numpy as np
 import yaml
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.results.files import read_predictions
 from deepfake_lit.results.result import Result
 from deepfake_lit.results.state import state_of
 from deepfake_lit.settings.identity import of_role, setting_of
 
 HIDDEN = of_role("place", "work")
-LAST = ("probabilities_last", "probabilities_last_tta")
+LAST, VIEWS = "probabilities_last", "probabilities_last_tta"
+KNOWN: dict[tuple, np.ndarray] = {}  # ids and labels of the runs that were read
 SMALL = 2**16  # bytes of probabilities that stay in memory: 50 MB for 2,000 runs of 1,250 images and 5 classes
 REPORTED = Path(__file__).parent / "reported"
 
@@ -33,18 +35,30 @@ class Run:
     fold: int | None = None  # of the training images, that it was measured on; None: the validation images
     folds: int | None = None  # into which the training images are divided
 
+    _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # probabilities, and what is made of them
+
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        """The arrays of the last epoch in `predictions.npz`, read once. Of large ones only the answers stay.
+        """The ids, labels and answers of the last epoch in `predictions.npz`, read once.
 
         UserError if the file is missing or damaged.
         """
-        arrays = self._arrays(("ids", "labels", *LAST))
-        self._kept = {name: a for name, a in arrays.items() if name in LAST and a.nbytes <= SMALL}
-        return {name: a.argmax(1) if name in LAST else a for name, a in arrays.items()}
+        return self._read("ids", "labels", LAST)
 
-    def _arrays(self, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
-        return read_predictions(Path(self.folder) / "predictions.npz", wanted)
+    @functools.cached_property
+    def _views(self) -> dict[str, np.ndarray]:
+        return self._read(VIEWS)
+
+    def _read(self, *wanted: str) -> dict[str, np.ndarray]:
+        arrays = self._arrays(*wanted)
+        self._kept |= {name: a for name, a in arrays.items() if name in (LAST, VIEWS) and a.nbytes <= SMALL}
+        return {name: a.argmax(1) if name in (LAST, VIEWS) else a for name, a in arrays.items()}
+
+    def _arrays(self, *wanted: str) -> dict[str, np.ndarray]:
+        return read_predictions(Path(self.folder) / "predictions.npz", wanted, KNOWN)
+
+    def _name(self, which: str) -> str:
+        return VIEWS if which == "last_tta" and VIEWS in self._views else LAST
 
     def answers(self, which: str) -> np.ndarray:
         """Return the likeliest class of each image, int64 (N,), for "last" or "last_tta".
@@ -52,14 +66,20 @@ class Run:
         What is not stored equals "last": a baseline has one state, and the published runs of a sweep lack views that
         are the image alone.
         """
-        name = f"probabilities_{which}"
-        return self.predictions[name if name in self.predictions else "probabilities_last"]
+        name = self._name(which)
+        return self.predictions[LAST] if name == LAST else self._views[VIEWS]
 
     def probabilities(self, which: str) -> np.ndarray:
         """Return probabilities, float (N, K), as `answers`; large ones are read from the file each time."""
-        name = f"probabilities_{which}"
-        name = name if name in self.predictions else "probabilities_last"
-        return self._kept[name] if name in self._kept else self._arrays((name,))[name]
+        name, _ = self._name(which), self.predictions
+        return self._kept[name] if name in self._kept else self._arrays(name)[name]
+
+    def of_images(self, which: str, metric: str) -> np.ndarray:
+        """Return what each image gives of a metric that is a mean over images, float (N,), computed once."""
+        key = f"{metric} {which}"
+        if key not in self._kept:
+            self._kept[key] = METRICS[metric].of_images(self.probabilities(which), self.predictions["labels"])
+        return self._kept[key]
 
     @property
     def block(self) -> int | None:

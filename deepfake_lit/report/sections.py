@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
-from deepfake_lit.report.rows import Row, Run, Section, Table, command_line, read_reported, run_at, shown
+from deepfake_lit.report.rows import KNOWN, Row, Run, Section, Table, command_line, read_reported, run_at, shown
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
@@ -19,6 +19,7 @@ OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # entries of a re
 def sections(output: Path) -> list[Section]:
     """Return the sections of the reports reproduced in an output folder, then of its sweeps, then the other runs."""
     run_at.cache_clear()  # runs may have changed since an earlier call
+    KNOWN.clear()
     found, seen = [], set()
     for path in sorted((output / "reproduce").glob("*.json")):
         try:

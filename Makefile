@@ -1,4 +1,5 @@
 # make demo: the whole path on made-up images.  make test: every test.  make quick: those of seconds.
+# make test-oldest: every test with the oldest versions that pyproject.toml allows, in a .venv-oldest of Python 3.11.
 # make lint: style, and the order of the package's rooms.  Each makes .venv first.
 # make test-faults: kills runs 200 times and compares what they come to; minutes.
 # make test-statistics: simulates experiments and prints how often the page's intervals and verdicts err; minutes.
@@ -6,18 +7,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # a file to a worker, in the order of tests/conftest.py
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick test-faults test-statistics lint
+.PHONY: demo test quick test-oldest test-faults test-statistics lint
 
 demo: $(VENV)/installed
 	$(BIN)/deepfake-lit demo
 
 test: $(VENV)/installed
-	$(PYTEST) --durations=15
+	$(BIN)/$(PYTEST) --durations=15
 
 quick: $(VENV)/installed
-	$(PYTEST) -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow"
+
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/$(PYTEST)
 
 test-faults: $(VENV)/installed
 	FAULTS=200 $(BIN)/python -m pytest -s tests/training/test_faults.py
@@ -34,4 +38,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	python3.11 -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --constraint constraints-oldest.txt --editable '.[dev]'
 	touch $@

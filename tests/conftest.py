@@ -9,9 +9,12 @@ from pathlib import Path
 # Before torch and NumPy are imported, here and in every process that a test starts: the nets and matrices are tiny, so
 # more threads cost more than they bring, and parallel workers share the cores.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # of several GPUs the tests use one
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic runs, which must ask before the first
 
 import pytest
 
+from deepfake_lit.core import hardware
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.samples import write_samples
 
@@ -43,6 +46,33 @@ def real_images(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("real")
     subprocess.run([sys.executable, str(unpack), str(root), "--limit", "20"], check=True, capture_output=True)
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_the_cpu():
+    """Tests compare bits, and most kernels of a GPU do not repeat theirs: what leaves the device open runs on the CPU,
+    on every machine. The tests that are marked cuda are about a GPU, by the fixture below."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hardware, "_available", lambda: {"cpu"})
+        yield
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> str:
+    """The device cuda, which the test may ask for, with exact fp32 instead of TF32; skips where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("it needs a GPU: torch finds no CUDA device here")
+    monkeypatch.setattr(hardware, "_available", lambda: {"cpu", "cuda"})
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return "cuda"
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request) -> str:
+    """Each device that a test is about."""
+    return request.getfixturevalue("cuda") if request.param == "cuda" else "cpu"
 
 
 @pytest.fixture(autouse=True)

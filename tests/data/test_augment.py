@@ -13,7 +13,7 @@ Tolerances, on values in [0, 1]:
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
 from deepfake_lit.core.randomness import sample_keys, uniform
@@ -94,7 +94,7 @@ def partly_outside(matrices, interpolation: str, projective: bool = False) -> to
 @pytest.mark.parametrize("fill", [None, 0.4])
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_affine(interpolation, fill):
-    images = noise(6) / 255
+    images, mode = noise(6) / 255, InterpolationMode(interpolation)
     # angle (clockwise), translation, scale, shear: each alone, then all together
     parameters = [
         (33.0, (0, 0), 1.0, (0.0, 0.0)),
@@ -106,17 +106,19 @@ def test_affine(interpolation, fill):
     ]
     angle, translate, scale, shear = (torch.tensor(p) for p in zip(*parameters, strict=True))
     matrices = affine(angle, translate[:, 0], translate[:, 1], scale, shear[:, 0], shear[:, 1])
-    expected = looped(lambda x, p: tv.affine(x, *p, interpolation, fill), images, parameters)
+    expected = looped(lambda x, p: tv.affine(x, *p, mode, fill), images, parameters)
     rim = None if fill is None else partly_outside(matrices, interpolation)
     assert_warped(warp(images, matrices, interpolation, fill or 0.0), expected, interpolation, rim)
-    turned = looped(lambda x, a: tv.rotate(x, -a, interpolation), images[:2], [33.0, -7.3])  # counter-clockwise
+    turned = looped(
+        lambda x, a: tv.rotate(x, -a, InterpolationMode(interpolation)), images[:2], [33.0, -7.3]
+    )  # counter-clockwise
     assert_warped(warp(images, matrices, interpolation, 0.0)[:2], turned, interpolation)
 
 
 @pytest.mark.parametrize("fill", [None, 0.4])
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_perspective(interpolation, fill):
-    images = noise(4) / 255
+    images, mode = noise(4) / 255, InterpolationMode(interpolation)
     old = [[0, 0], [WIDTH - 1, 0], [WIDTH - 1, HEIGHT - 1], [0, HEIGHT - 1]]
     new = [
         old,
@@ -125,7 +127,7 @@ def test_perspective(interpolation, fill):
         [[7, 5], [WIDTH - 8, 5], [WIDTH - 8, HEIGHT - 6], [7, HEIGHT - 6]],
     ]
     matrices = perspective(torch.tensor(new, dtype=torch.float32), HEIGHT, WIDTH)
-    expected = looped(lambda x, corners: tv.perspective(x, old, corners, interpolation, fill), images, new)
+    expected = looped(lambda x, corners: tv.perspective(x, old, corners, mode, fill), images, new)
     rim = None if fill is None else partly_outside(matrices, interpolation, True)
     assert_warped(warp(images, matrices, interpolation, fill or 0.0, True), expected, interpolation, rim)
 
@@ -152,7 +154,7 @@ def test_the_configured_geometry_is_torchvisions():
     parameters = list(
         zip(drawn("rotation", -30, 30), zip(x, y, strict=True), drawn("scale", 0.7, 1.4), shear, strict=True)
     )
-    moved = looped(lambda image, p: tv.affine(image, *p, "bilinear"), images, parameters)
+    moved = looped(lambda image, p: tv.affine(image, *p, InterpolationMode.BILINEAR), images, parameters)
     assert_warped(augment(images, keys, cfg), moved, "bilinear")
 
     old = [[0, 0], [WIDTH - 1, 0], [WIDTH - 1, HEIGHT - 1], [0, HEIGHT - 1]]
@@ -160,7 +162,7 @@ def test_the_configured_geometry_is_torchvisions():
     y = torch.stack([uniform(keys, f"corner_y/{i}") for i in range(4)], 1) * 0.4 * HEIGHT / 2
     sign = torch.tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     new = (torch.tensor(old) + torch.stack([x, y], -1) * sign).tolist()
-    seen = looped(lambda image, corners: tv.perspective(image, old, corners, "bilinear"), images, new)
+    seen = looped(lambda image, corners: tv.perspective(image, old, corners, InterpolationMode.BILINEAR), images, new)
     assert_warped(augment(images, keys, AugmentConfig(perspective=0.4, perspective_p=1.0)), seen, "bilinear")
 
 
@@ -184,7 +186,7 @@ def test_perspective_comes_after_the_other_geometry():
 def test_resize(size):
     pixels = noise(3).permute(0, 2, 3, 1)
     result = Preprocess("rgb", size, (0.5,), (0.5,)).planes(pixels, None)
-    expected = tv.resize(noise(3) / 255, [size, size], v2.InterpolationMode.BILINEAR, antialias=True)
+    expected = tv.resize(noise(3) / 255, [size, size], InterpolationMode.BILINEAR, antialias=True)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
 
 
@@ -229,7 +231,7 @@ def test_randaugment(magnitude, interpolation):
         strength = 0.0 if values is None else float(values[magnitude])
         strength *= sign[i].item() if signed else 1
         image = images[i] if name in BYTES else images[i] / 255
-        mode = v2.InterpolationMode(interpolation)
+        mode = InterpolationMode(interpolation)
         expected = theirs._apply_image_or_video_transform(image, THEIRS[name], strength, mode, theirs._fill)
         if name in BYTES:
             slack = 1 / 255 if name == "autocontrast" else 0  # torchvision rounds down to bytes

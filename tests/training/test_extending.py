@@ -29,6 +29,11 @@ SCHEDULES = {
 }
 
 
+def cpu_weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights and buffers as they are now, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
 @pytest.mark.parametrize("kind", ["plateau", "constant"])
 def test_more_epochs_of_a_schedule_without_a_length_are_the_longer_run(kind, settings, tmp_path):
     overrides = [*settings, *SCHEDULES[kind]]
@@ -115,7 +120,7 @@ def test_early_stopping_ends_after_so_many_epochs_without_a_better_value(setting
     assert differences(Path(again.folder), Path(whole.folder)) == []
 
 
-def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_path, monkeypatch):
+def test_checkpoints_and_validation_are_of_the_average(settings, device, tmp_path, monkeypatch):
     """Against an average that is kept by hand, with the warm-up of the decay."""
     expected: dict[str, torch.Tensor] = {}
     updates = 0
@@ -123,13 +128,14 @@ def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_pa
     def average(self, trainer, module, *_):
         nonlocal updates
         decay = min(0.9, (1 + updates) / (10 + updates))
-        for name, value in module.net.state_dict().items():
+        for name, value in cpu_weights(module.net).items():
             before = expected.get(name, value.float())
             expected[name] = (decay * before + (1 - decay) * value.float()) if updates else value.float().clone()
         updates += 1
 
     monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", average)
-    cfg = compose([*settings, "trainer.ema=0.9", "trainer.precision=fp32", f"output_dir={tmp_path}"])
+    overrides = ["trainer.ema=0.9", "trainer.precision=fp32", f"trainer.accelerator={device}"]
+    cfg = compose([*settings, *overrides, f"output_dir={tmp_path}"])
     result = run(cfg).main
     folder = Path(result.folder)
     found = load_trained(folder / "last.ckpt").net.state_dict()
@@ -147,17 +153,17 @@ def test_checkpoints_and_validation_are_of_the_average(settings, samples, tmp_pa
         assert accuracy == pytest.approx(logged[epoch], abs=1e-6)
 
 
-def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(settings, tmp_path, monkeypatch):
+def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(settings, device, tmp_path, monkeypatch):
     """Six epochs, the last three averaged; batch-norm statistics are those of training images under the mean."""
     by_epoch = []
 
     def keep(self, trainer, module, outputs, batch, batch_idx):
         if trainer.is_last_batch:
-            by_epoch.append({k: v.clone() for k, v in module.net.state_dict().items()})
+            by_epoch.append(cpu_weights(module.net))
 
     monkeypatch.setattr(DerivedRandomness, "on_train_batch_end", keep)
     overrides = ["trainer.swa=0.5", "trainer.max_epochs=6", "trainer.precision=fp32", "model.dropout=[0,0,0]"]
-    cfg = compose([*settings, *overrides, f"output_dir={tmp_path}"])
+    cfg = compose([*settings, *overrides, f"trainer.accelerator={device}", f"output_dir={tmp_path}"])
     folder = Path(run(cfg).main.folder)
     net = load_trained(folder / "last.ckpt").net
     found = {k: v.clone() for k, v in net.state_dict().items()}

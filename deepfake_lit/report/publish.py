@@ -30,7 +30,7 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
 
     Args:
         records: names of reproduced reports (`<output_dir>/reproduce/NAME.json`) or of sweeps
-            (`<output_dir>/sweeps/NAME`).
+            (`<output_dir>/sweeps/NAME`), or "runs" for every run.
 
     Returns:
         The page.
@@ -43,6 +43,10 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
         if (source / "sweeps" / name).is_dir():
             _publish_sweep(source, target, name)
             continue
+        if name == "runs":
+            for folder in sorted(source.glob("runs/*/*")):
+                _copy(folder, target / folder.relative_to(source), source)
+            continue
         path = source / "reproduce" / f"{name}.json"
         try:
             record = read_json(path)
@@ -50,7 +54,9 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
             names = sorted(
                 [p.stem for p in source.glob("reproduce/*.json")] + [p.name for p in source.glob("sweeps/*")]
             )
-            raise UserError(f"{source} has no report or sweep {name}; it has {', '.join(names) or 'none'}") from None
+            raise UserError(
+                f"{source} has no report or sweep {name}; it has {', '.join(names) or 'none'}, and runs for every run"
+            ) from None
         for trial in record["trials"]:
             trial["overrides"] = shown(trial["overrides"])
             for folder in trial["folders"]:

@@ -150,6 +150,18 @@ def test_a_sweep_is_published_and_found_wherever_it_is_copied_to(swept, tmp_path
         assert str(swept[0]) not in file.read_text()
 
 
+def test_every_run_is_published_whole(swept, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "runs", f"output_dir={swept[0]}", f"output={tmp_path}"])
+    assert stop.value.code == 0
+    found, published = (sorted(p.relative_to(top) for p in top.glob("runs/*/*/*.npz")) for top in (swept[0], tmp_path))
+    assert found == published
+    for name in published:
+        assert (tmp_path / name).read_bytes() == (swept[0] / name).read_bytes()
+        assert {p.suffix for p in (tmp_path / name).parent.iterdir()} <= {".npz", ".json", ".csv"}
+        assert str(swept[0]) not in (tmp_path / name).with_name("result.json").read_text()
+
+
 def test_a_sweep_is_a_table_over_its_seeds(swept):
     text = swept[1].read_text()
     assert "optimizer.lr=0.01" in text or "optimizer.lr=1e-2" in text

@@ -19,6 +19,10 @@ class Unfinished(UserError):
     status = UNFINISHED
 
 
+class OutOfMemory(UserError):
+    """The memory of the GPU does not suffice, at least beside what else is on it."""
+
+
 def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raise `UserError` unless the value of the setting `name` is one of the allowed ones."""
     allowed = tuple(allowed)

@@ -1,12 +1,14 @@
 """The device, precision and memory format that this machine computes in, and how a result describes them."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from deepfake_lit.core.errors import UserError, one_of
+from deepfake_lit.core.errors import OutOfMemory, UserError, one_of
 from deepfake_lit.core.system import cores, cpu_name
 
 # what a user may ask for -> the devices that it may mean, first choice first
@@ -100,6 +102,20 @@ def check_devices(devices: Any, device: str) -> None:
     wanted = max(int(n) for n in re.findall(r"\d+", listed[1])) + 1 if listed else int(text)
     if wanted > there:
         raise UserError(f"{name}: this machine has {there} of them; give at most {there}, or auto for one")
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn torch's error that the GPU's memory does not suffice into one line with the remedy.
+
+    Raises:
+        OutOfMemory: it does not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = ". ".join(str(error).split(". ")[:2]).rstrip(".")  # what follows is about the allocator
+        raise OutOfMemory(f"{said}; lower data.batch_size, or let it have the GPU alone") from None
 
 
 def _has_bf16(device: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from deepfake_lit.settings.identity import NOT_IDENTITY, digest, of_role, setting_of
 
@@ -25,7 +25,7 @@ class BeforeSweep(Callback):
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         BeforeSweep.folder = folder = Path(config.hydra.sweep.dir)
-        _one_trial_a_core(config)
+        _side_by_side(config)
         sweeper = config.hydra.sweeper
         if "OptunaSweeper" not in sweeper._target_:
             return
@@ -61,21 +61,38 @@ class BeforeSweep(Callback):
         return folder
 
 
-def _one_trial_a_core(config: Any) -> None:
-    """Let the joblib launcher run one trial per core on a CPU, unless the user says otherwise.
+def _side_by_side(config: Any) -> None:
+    """Let the joblib launcher run one trial per core on a CPU, on a GPU as many as a measured step says, unless the
+    user says otherwise.
 
-    This is the fastest way to share out the cores (`bench sweep`). The launcher's own default is ten trials.
+    One per core is the fastest way to share out the cores (`bench sweep`). The launcher's own default is ten trials.
     """
     given = any(override.startswith("hydra.launcher.n_jobs=") for override in config.hydra.overrides.hydra)
     if "JoblibLauncher" not in config.hydra.launcher._target_ or given:
         return
-    import torch
+    with open_dict(config.hydra.launcher):
+        config.hydra.launcher.n_jobs = _trials_at_once(config)
 
+
+def _trials_at_once(config: Any) -> int:
+    from deepfake_lit.core import console, hardware
     from deepfake_lit.core.system import cores
+    from deepfake_lit.settings.compose import load
 
-    if not torch.cuda.is_available():
-        with open_dict(config.hydra.launcher):
-            config.hydra.launcher.n_jobs = cores()
+    try:
+        if hardware.resolve(config.trainer.accelerator).device != "cuda":
+            return cores()
+        cfg = load(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # without what is swept
+        if cfg.model.kind in ("none", "ensemble"):
+            return 1
+        from deepfake_lit.studies.one_card import trials_at_once
+
+        found = trials_at_once(cfg)
+    except Exception as error:  # what is wrong with the settings, the trials say themselves
+        console.note(f"one trial at a time ({error}); hydra.launcher.n_jobs=K runs K side by side")
+        return 1
+    console.note(f"{found} at once, by a measured step and the GPU's free memory; hydra.launcher.n_jobs=K chooses")
+    return found
 
 
 def sweep_name(arguments: list[str], conf: Path) -> str:

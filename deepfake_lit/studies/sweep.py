@@ -6,17 +6,22 @@ one file each, with the overrides and the run's folder, in `<output_dir>/sweeps/
 
 import csv
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from deepfake_lit.core import console
-from deepfake_lit.core.errors import Unfinished, UserError
+from deepfake_lit.core.errors import OutOfMemory, Unfinished, UserError
 from deepfake_lit.core.files import atomic, write_json
+from deepfake_lit.data.images import ImageData
+from deepfake_lit.results.result import Results
 from deepfake_lit.results.state import Busy, failure
 from deepfake_lit.settings.compose import load
 from deepfake_lit.settings.identity import digest
+from deepfake_lit.settings.schema import Config
+from deepfake_lit.studies.one_card import turn
 from deepfake_lit.studies.trials import table
 from deepfake_lit.training.run import open_run_data, run, run_folder
 
@@ -41,7 +46,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         if network and not cfg.retry_failed and (reason := failure(network)):
             console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
             return None
-        results = run(cfg, data, wait=adaptive)
+        results = _run(cfg, data, adaptive, Path(hydra_config.sweep.dir), number)
     except Busy:
         return None
     except Unfinished:
@@ -57,6 +62,15 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")
     write_json(path, entry)
     return None
+
+
+def _run(cfg: Config, data: ImageData, wait: bool, folder: Path, number: int) -> Results:
+    """Run a trial beside others; if memory does not suffice, once more when the GPU is its own."""
+    with suppress(OutOfMemory), turn(folder):
+        return run(cfg, data, wait)
+    console.note(f"trial {number} ran out of memory and waits until it can have the GPU alone")
+    with turn(folder, alone=True):
+        return run(cfg, data, wait)
 
 
 def finish(folder: Path) -> list[dict[str, Any]]:

@@ -97,6 +97,7 @@ def _folder(cfg: Config, data: ImageData) -> Path:
     return Path(cfg.output_dir) / "runs" / cfg.name / fingerprint(cfg, data.hash)
 
 
+@hardware.enough_memory()
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
     check_against_data(cfg, len(data.class_names), data.size)
     check_places(cfg.evaluate.views, data.splits["validation"].whole)
@@ -169,6 +170,8 @@ def _train(
         try:
             with process_group_left(), refusals():
                 trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+        except torch.OutOfMemoryError:
+            raise  # which says nothing of the checkpoint
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             if writer.began or start is None or start.parent != folder:
                 raise

@@ -12,9 +12,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
+from deepfake_lit.core import hardware
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.system import cores
 from deepfake_lit.settings.compose import config_dir, register
-from deepfake_lit.studies.hydra_sweep import _one_trial_a_core
+from deepfake_lit.studies import one_card
+from deepfake_lit.studies.hydra_sweep import _side_by_side
 from deepfake_lit.studies.status import StatusConfig, look
 
 pytestmark = pytest.mark.slow
@@ -107,14 +110,33 @@ def test_an_optuna_study_of_failures_and_of_another_place(settings, tmp_path):
     assert "leave this setting out" in log(output)
 
 
-@pytest.mark.parametrize(("given", "expected"), [([], cores()), (["hydra.launcher.n_jobs=7"], 7)])
-def test_joblib_runs_a_trial_a_core_unless_told_otherwise(given, expected, monkeypatch):
+def chosen_jobs(*given: str) -> int:
     needs("joblib")
     register()
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         overrides = ["data.root=x", "hydra/launcher=joblib", *given]
         config = compose("train", overrides, return_hydra_config=True)
-        config.hydra.overrides.hydra = given
-        _one_trial_a_core(config)
-    assert config.hydra.launcher.n_jobs == expected
+    config.hydra.overrides.hydra = list(given)
+    _side_by_side(config)
+    return config.hydra.launcher.n_jobs
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], cores()), (["hydra.launcher.n_jobs=7"], 7)])
+def test_joblib_runs_a_trial_a_core_unless_told_otherwise(given, expected):
+    assert chosen_jobs(*given) == expected
+
+
+def test_on_a_gpu_joblib_runs_as_many_trials_as_were_measured_to_fit(monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "_available", lambda: {"cpu", "cuda"})
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(one_card, "trials_at_once", lambda cfg: 3 if cfg.model.kind == "deepfake_net" else 5)
+    assert chosen_jobs() == 3
+    assert "3 at once, by a measured step" in capsys.readouterr().err
+
+    def fails(cfg):
+        raise UserError("there is no folder x")
+
+    monkeypatch.setattr(one_card, "trials_at_once", fails)
+    assert chosen_jobs() == 1
+    assert "one trial at a time (there is no folder x)" in capsys.readouterr().err

@@ -27,6 +27,7 @@ class BenchConfig:
     repetitions: int = 3  # of each side, in turn
     patience: float = 60.0  # seconds; KNN and SVM: a side that takes longer is not repeated
     threads: int | None = None  # null: one per core
+    seconds: float | None = None  # most for all that is measured in processes of its own; null: no limit
     growth: list[int] = field(default_factory=lambda: [12500, 50000, 200000])  # numbers of made-up images
     growth_runs: list[int] = field(default_factory=lambda: [20, 200, 2000])  # numbers of made-up runs
     # made-up images of `memory`: number, side in pixels, classes
@@ -50,6 +51,11 @@ class Comparison:
     note: str = ""
     gib: float | None = None
     reference_gib: float | None = None
+    machine: str = ""  # name of the GPU or processor that computed
+
+
+class OutOfTime(Exception):
+    """The time that a bench was given is over."""
 
 
 def compared(
@@ -83,13 +89,28 @@ def compared(
 
 
 def in_a_process(cfg: BenchConfig, function: Callable, *arguments: Any) -> Any:
-    """Call a function in a new interpreter, so that the number of threads holds for every library in it."""
+    """Call a function in a new interpreter, so that the number of threads holds for every library in it.
+
+    It takes its time off `cfg.seconds`, where there is a limit.
+
+    Raises:
+        OutOfTime: no time was left for it, and the process was ended.
+    """
+    start = time.monotonic()
     before = {key: os.environ.get(key) for key in THREADS}
     os.environ.update(dict.fromkeys(THREADS, str(cfg.threads or cores())))
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_without_workers, function, *arguments).result()
+            called = pool.submit(_without_workers, function, *arguments)
+            try:
+                return called.result(cfg.seconds)
+            except TimeoutError:
+                for process in pool._processes.values():
+                    process.kill()
+                raise OutOfTime from None
     finally:
+        if cfg.seconds is not None:
+            cfg.seconds = max(cfg.seconds - (time.monotonic() - start), 0)
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 

@@ -112,8 +112,11 @@ def export(arguments: list[str]) -> None:
 
 def bench(arguments: list[str]) -> int:
     from deepfake_lit.bench import bench
+    from deepfake_lit.bench.gpu import arranged
     from deepfake_lit.bench.timing import BenchConfig
 
+    if "gpu" in arguments:
+        arguments = arranged(arguments)
     names, cfg = settings(arguments, BenchConfig, "benches")
     refuse_unused(arguments, NETWORKS_OWN, "the experiments that are timed have their own")
     from deepfake_lit.cli import show

@@ -227,7 +227,8 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
 
 def bench(rows: list[Any], output: Path) -> None:
     """Print one row per comparison, with its note below."""
-    table = _table("", "bench", "ours, s", "plain, s", "ratio", "GiB", "same answers")
+    machines = ", ".join(dict.fromkeys(row.machine for row in rows))
+    table = _table(f"on {machines}", "bench", "ours, s", "plain, s", "ratio", "GiB", "same answers")
     for row in rows:
         figures = (f"{row.seconds:.4g}", f"{row.reference_seconds:.4g}", f"{row.ratio:.1f}x")
         memory = " / ".join(f"{gib:.2f}" for gib in (row.gib, row.reference_gib) if gib is not None)
@@ -235,7 +236,7 @@ def bench(rows: list[Any], output: Path) -> None:
         if row.note:
             table.add_row(f"  {row.note}")
     out.print(table)
-    out.print(f"medians; written to {output}/bench.json", markup=False)
+    out.print(f"medians; written to {output}: bench.json bench.md", markup=False)
 
 
 def predictions(predictions, output: Path) -> None:

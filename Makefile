@@ -2,6 +2,7 @@
 # make test-oldest: every test with the oldest versions that pyproject.toml allows, in a .venv-oldest of Python 3.11.
 # make gpu: the tests that need an NVIDIA GPU, and three minutes of measuring; outputs/gpu/bench.json has both.
 #   DATA=data.root=PATH measures on those images instead of made-up ones.
+# make rented DATA=data.root=PATH: report B at its own size for MINUTES (30), most telling rows first; typed again, it goes on.
 # make lint: style, and the order of the package's rooms.  Each makes .venv first.
 # make test-faults: kills runs 200 times and compares what they come to; minutes.
 # make test-statistics: simulates experiments and prints how often the page's intervals and verdicts err; minutes.
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 # a file to a worker, in the order of tests/conftest.py
 PYTEST := python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick test-oldest gpu test-faults test-statistics lint
+.PHONY: demo test quick test-oldest gpu rented test-faults test-statistics lint
 
 demo: $(VENV)/installed
 	$(BIN)/deepfake-lit demo
@@ -28,6 +29,12 @@ test-oldest: .venv-oldest/installed
 gpu: $(VENV)/installed
 	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make gpu needs an NVIDIA GPU, and torch finds none on this machine")'
 	$(BIN)/$(PYTEST) -m cuda --junitxml=outputs/gpu/tests.xml; tests=$$?; $(BIN)/deepfake-lit bench gpu $(DATA) && exit $$tests
+
+MINUTES ?= 30
+OUTPUT ?= outputs
+rented: $(VENV)/installed
+	timeout --signal=TERM $(MINUTES)m $(BIN)/deepfake-lit reproduce report_b output_dir=$(OUTPUT) trainer.checkpoint_minutes=1 $(DATA); status=$$?; [ $$status = 0 -o $$status = 124 ]
+	$(BIN)/deepfake-lit report output_dir=$(OUTPUT)
 
 test-faults: $(VENV)/installed
 	FAULTS=200 $(BIN)/python -m pytest -s tests/training/test_faults.py

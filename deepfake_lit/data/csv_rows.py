@@ -1,8 +1,12 @@
-"""Reading of CSV files with any delimiter, encoding and common column names; each row comes with its line number."""
+"""Reading of CSV and JSON-lines files with any delimiter, encoding and common column names.
+
+Each row comes with its line number.
+"""
 
 import codecs
 import csv
 import io
+import json
 import unicodedata
 from posixpath import splitext
 from typing import NamedTuple
@@ -53,7 +57,11 @@ def read_rows(source: Source, name: str, labelled: bool, problems: Problems) -> 
     if not text.strip():
         problems.add("csv", f"{name} is empty")
         return None
-    reader, header = _reader(text, labelled)
+    try:
+        reader, header = _json_reader(text) if name.endswith(".jsonl") else _reader(text, labelled)
+    except ValueError as error:
+        problems.add("csv", f"{name} is no file of JSON lines: {error}")
+        return None
     paths, labels, *others = (
         columns(header, words) for words in (PATH_COLUMNS, LABEL_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS)
     )
@@ -97,6 +105,18 @@ def _row(where: str, row: list[str], chosen: list[int | None]) -> CsvRow:
     # NFKC turns the blanks of other scripts, which nobody sees, into plain ones.
     others = (None if c is None else unicodedata.normalize("NFKC", row[c]).strip() for c in chosen[1:])
     return CsvRow(where, row[chosen[0]].strip(" \t"), *others)
+
+
+def _json_reader(text: str):
+    """Return a reader of the rows of JSON lines, and their header."""
+    records = [json.loads(line) for line in text.split("\n") if line.strip()]
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("a line is no object")
+    header = list(dict.fromkeys(name for record in records for name in record))
+    file = io.StringIO(newline="")
+    csv.DictWriter(file, header).writerows(records)
+    file.seek(0)
+    return csv.reader(file, strict=True), header
 
 
 def _reader(text: str, labelled: bool):

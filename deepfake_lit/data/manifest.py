@@ -69,6 +69,8 @@ def _read(source: Source, cfg: DataConfig, wanted: tuple[str, ...], problems: Pr
         if not tables:
             raise
         return read_csv_files(source, tables, cfg, wanted, problems)
+    if "" in tables:
+        problems.note(f"{tables['']} is not read: the class folders say the classes")
     if "test" in tables:
         read_test_csv(source, tables["test"], found, cfg, wanted, problems)
     return found

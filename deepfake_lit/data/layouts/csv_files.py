@@ -25,7 +25,7 @@ def csv_tables(source: Source) -> dict[str, str]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for name in source.others:
         stem, ending = splitext(basename(name).lower())
-        if ending in (".csv", ".tsv") and (split_of(stem) or stem in LISTS):
+        if ending in (".csv", ".tsv", ".jsonl") and (split_of(stem) or stem in LISTS):
             found[name.rpartition("/")[0]].setdefault(split_of(stem) or "", name)
     folders = [folder for folder, tables in found.items() if "train" in tables] or list(found)
     if not folders:

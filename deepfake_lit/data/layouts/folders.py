@@ -56,7 +56,7 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     places = _places(below, cfg)
     if places is None:
         raise unclear("which folders are the classes? data.class_names=[...] with their names says it")
-    classes = sorted(next(filter(None, (_classes(places, split) for split in SPLITS)), set()))
+    classes = sorted(next(filter(None, (_classes(places, split) for split in SPLITS)), set()), key=_by_number)
     given = cfg.class_names or []
     if classes and {name.strip().lower() for name in classes} <= _lower(given):
         classes = given  # all of them, where the folders are only of some
@@ -118,6 +118,10 @@ def _classes(places: dict[str, Place], split: str) -> set[str]:
 
 def _lower(names: Iterable[str]) -> set[str]:
     return {name.strip().lower() for name in names}
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return (int(name) if name.isdecimal() else 0), name
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """CSV files as others write them."""
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -189,3 +190,25 @@ def test_probabilities_and_lists_are_no_classes(values, tmp_path):
     write_csv(root, "image_id;label\n" + "".join(f"{i:05};{values[i % 2]}\n" for i in range(EACH)))
     with pytest.raises(DataError, match="labels that name no class"):
         opened(root, tmp_path)
+
+
+def test_json_lines_as_the_hub_has_them(tmp_path):
+    root = tree(tmp_path / "data", "train")
+    lines = [json.dumps({"file_name": f"train/{i:05}.png", "label": i % 2, "generator": "ADM"}) for i in range(EACH)]
+    write_csv(root, "\n".join(lines) + "\n", "metadata.jsonl")
+    data = opened(root, tmp_path)
+    assert sum(map(np.array, counts(data).values())).tolist() == [3, 3]
+    assert set(data.splits["train"].groups) == {"ADM"}
+    wrong = {"{": "no file of JSON lines", "[1]": "a line is no object", '{"x": 1}': "needs the header"}
+    wrong["\n".join([*lines, lines[0]])] = r"metadata\.jsonl line 7"
+    for text, reason in wrong.items():
+        write_csv(root, text, "metadata.jsonl")
+        with pytest.raises(DataError, match=reason):
+            opened(root, tmp_path)
+
+
+def test_a_list_beside_class_folders_that_is_not_read_is_named(tmp_path, capsys):
+    root = tree(tmp_path / "data", "real", "fake")
+    write_csv(root, "file_name,generator\n" + rows("real/{i:05}.png,ADM"), "metadata.csv")
+    opened(root, tmp_path)
+    assert "metadata.csv is not read: the class folders say the classes" in capsys.readouterr().err

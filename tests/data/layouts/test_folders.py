@@ -248,3 +248,8 @@ def test_a_class_of_one_video_stays_in_training(tmp_path):
         (root / "fake" / f"a_frame{i}.png").write_bytes(encode(noise(300 + i)))
     for fraction in (0.1, 0.9):
         assert counts(opened(root, tmp_path, validation_fraction=fraction))["train"][0] == EACH
+
+
+def test_folders_of_numbers_have_the_order_of_the_numbers(tmp_path):
+    names = [str(i) for i in range(12)]
+    assert opened(tree(tmp_path / "data", *names, each=2), tmp_path).class_names == names

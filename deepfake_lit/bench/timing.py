@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,9 @@ import joblib
 
 from deepfake_lit.core.system import cores
 from deepfake_lit.data.images import ImageData, cache_dir, open_data
-from deepfake_lit.settings.schema import DataConfig
+from deepfake_lit.settings.commands import BenchConfig
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass
-class BenchConfig:
-    data: DataConfig = field(default_factory=DataConfig)
-    sizes: list[int] = field(default_factory=lambda: [2000, 4000, 12500])  # training images of KNN and SVM
-    repetitions: int = 3  # of each side, in turn
-    patience: float = 60.0  # seconds; KNN and SVM: a side that takes longer is not repeated
-    threads: int | None = None  # null: one per core
-    seconds: float | None = None  # most for all that is measured in processes of its own; null: no limit
-    growth: list[int] = field(default_factory=lambda: [12500, 50000, 200000])  # numbers of made-up images
-    growth_runs: list[int] = field(default_factory=lambda: [20, 200, 2000])  # numbers of made-up runs
-    # made-up images of `memory`: number, side in pixels, classes
-    memory: list[list[int]] = field(default_factory=lambda: [[12500, 100, 5], [3000, 32, 1000], [48, 4000, 2]])
-    output: str = "outputs/bench"
 
 
 @dataclass

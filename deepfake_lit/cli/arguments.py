@@ -1,11 +1,9 @@
 """From what was typed to a command's checked settings."""
 
-import inspect
 import os
 import re
 from pathlib import Path
 
-HELP = {"-h", "--help"}
 # Of data.*, what decides how a network sees images. Commands that only open a data set use none of it.
 NETWORKS_OWN = (
     *("data.channels", "data.image_size", "data.mean", "data.std", "data.batch_size", "data.eval_batch_size"),
@@ -16,8 +14,6 @@ NETWORKS_OWN = (
 def settings(arguments: list[str], schema: type, plain: str = ""):
     """Return (plain arguments, settings); a plain argument has no `=`, or is an existing path.
 
-    If help is asked for, print the schema's source, which has the settings' meanings and defaults, and exit.
-
     Args:
         plain: what the command's plain arguments are, such as "checkpoints"; empty: it takes none.
 
@@ -25,10 +21,6 @@ def settings(arguments: list[str], schema: type, plain: str = ""):
         UserError: a setting is unknown, has a wrong type, or is required and not given, or an argument is none that
             the command takes.
     """
-    if HELP & set(arguments):
-        source = inspect.getsource(schema).partition(":\n")[2]
-        print(re.sub(r"setting\((.*?)(?:, \w+=[^,()]+)*\)", r"\1", source), end="")
-        raise SystemExit(0)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

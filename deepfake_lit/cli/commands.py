@@ -6,7 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from deepfake_lit.cli.arguments import HELP, NETWORKS_OWN, refuse_flags, refuse_unused, settings
+from deepfake_lit.cli.arguments import NETWORKS_OWN, refuse_flags, refuse_unused, settings
 
 
 def train(arguments: list[str]) -> int:
@@ -17,8 +17,8 @@ def train(arguments: list[str]) -> int:
 
 def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.core.errors import UserError
-    from deepfake_lit.studies.plan import ReproduceConfig, plans
-    from deepfake_lit.studies.reproduce import reproduce
+    from deepfake_lit.settings.commands import ReproduceConfig
+    from deepfake_lit.studies.plan import plans
 
     own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
     reports, cfg = settings(own, ReproduceConfig, "reports")
@@ -27,15 +27,19 @@ def reproduce(arguments: list[str]) -> int:
     further = [a for a in arguments if a not in own]
     if reports == ["all"]:
         reports = plans(cfg.scale)
+    from deepfake_lit.studies.reproduce import reproduce
+
     done = [reproduce(name, cfg, further) for name in reports]
     report([f"output_dir={done[0].output_dir}"])
     return 1 if any(trial.reason for plan in done for trial in plan.trials) else 0
 
 
 def report(arguments: list[str]) -> None:
-    from deepfake_lit.report.page import ReportConfig, report
+    from deepfake_lit.settings.commands import ReportConfig
 
     records, cfg = settings(arguments, ReportConfig, "reports and sweeps")
+    from deepfake_lit.report.page import report
+
     if records:
         from deepfake_lit.core.errors import UserError
         from deepfake_lit.report.publish import publish
@@ -51,10 +55,6 @@ def report(arguments: list[str]) -> None:
 
 
 def audit(arguments: list[str]) -> int:
-    if HELP & set(arguments):
-        from deepfake_lit.settings.schema import DataConfig
-
-        settings(arguments, DataConfig)
     from deepfake_lit.settings.compose import compose
     from deepfake_lit.settings.identity import of_group
 
@@ -72,23 +72,25 @@ def audit(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> None:
-    from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
+    from deepfake_lit.settings.commands import EvaluateConfig
 
     checkpoints, cfg = settings(arguments, EvaluateConfig, "checkpoints")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
     from deepfake_lit.cli import show
+    from deepfake_lit.prediction.evaluate import evaluate
 
     show.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
 
 
 def predict(arguments: list[str]) -> int:
-    from deepfake_lit.prediction.predict import PredictConfig, predict
+    from deepfake_lit.settings.commands import PredictConfig
 
     # A path is taken as it was typed: as a setting's value a folder 007 would be a number, and "[1] x" a broken list.
     typed = [a for a in arguments if a.startswith("images=") and a[7:] and Path(a[7:]).expanduser().exists()]
     plain, cfg = settings([a for a in arguments if a not in typed], PredictConfig, "checkpoints and images")
     from deepfake_lit.cli import show
     from deepfake_lit.prediction.inputs import are_images
+    from deepfake_lit.prediction.predict import predict
 
     named = typed or cfg.images  # then a folder among the plain arguments is that of a checkpoint
     pictures = [a for a in plain if are_images(a) and not (named and Path(a).is_dir())]
@@ -101,24 +103,27 @@ def predict(arguments: list[str]) -> int:
 
 def export(arguments: list[str]) -> None:
     from deepfake_lit.core.errors import UserError
-    from deepfake_lit.prediction.export import ExportConfig, export
+    from deepfake_lit.settings.commands import ExportConfig
 
     checkpoints, cfg = settings(arguments, ExportConfig, "a checkpoint")
     if len(checkpoints) != 1:
         raise UserError("name one checkpoint to export")
+    from deepfake_lit.prediction.export import export
+
     difference = export(Path(checkpoints[0]), Path(cfg.output))
     print(f"{cfg.output}: run with ONNX Runtime, its probabilities differ from torch's by at most {difference:.1e}")
 
 
 def bench(arguments: list[str]) -> int:
-    from deepfake_lit.bench import bench
-    from deepfake_lit.bench.gpu import arranged
-    from deepfake_lit.bench.timing import BenchConfig
+    from deepfake_lit.settings.commands import BenchConfig
 
     if "gpu" in arguments:
+        from deepfake_lit.bench.gpu import arranged
+
         arguments = arranged(arguments)
     names, cfg = settings(arguments, BenchConfig, "benches")
     refuse_unused(arguments, NETWORKS_OWN, "the experiments that are timed have their own")
+    from deepfake_lit.bench import bench
     from deepfake_lit.cli import show
 
     rows = bench(names, cfg)
@@ -127,7 +132,7 @@ def bench(arguments: list[str]) -> int:
 
 
 def status(arguments: list[str]) -> None:
-    from deepfake_lit.studies.status import StatusConfig, differing, look
+    from deepfake_lit.settings.commands import StatusConfig
 
     cfg = settings(arguments, StatusConfig)[1]
     if cfg.watch is not None and not cfg.watch > 0:
@@ -138,6 +143,7 @@ def status(arguments: list[str]) -> None:
 
     from deepfake_lit.cli import show
     from deepfake_lit.core.console import out
+    from deepfake_lit.studies.status import differing, look
 
     def picture():
         runs, sweeps = look(cfg)
@@ -153,16 +159,30 @@ def status(arguments: list[str]) -> None:
 
 
 def samples(arguments: list[str]) -> None:
-    from deepfake_lit.data.samples import SamplesConfig, write_samples
+    from deepfake_lit.settings.commands import SamplesConfig
 
     folders, cfg = settings(arguments, SamplesConfig, "a folder")
     if len(folders) != 1:
         from deepfake_lit.core.errors import UserError
 
         raise UserError("name one folder to write the made-up images to, as in: samples /tmp/images train=1500")
+    from deepfake_lit.data.samples import write_samples
+
     write_samples(Path(folders[0]), **vars(cfg))
     print(f"made-up images: {folders[0]}")
 
 
-_ALL = (audit, train, reproduce, report, evaluate, predict, export, bench, status, samples)
+def completion(arguments: list[str]) -> None:
+    from deepfake_lit.cli.completion import script, words
+    from deepfake_lit.core.errors import UserError
+
+    if arguments[:1] == ["words"]:
+        print("\n".join(words(" ".join(arguments[1:]))))
+    elif len(arguments) == 1 and arguments[0] in ("bash", "zsh"):
+        print(script(arguments[0]), end="")
+    else:
+        raise UserError('name bash or zsh, as in: eval "$(deepfake-lit completion bash)"')
+
+
+_ALL = (audit, train, reproduce, report, evaluate, predict, export, bench, status, samples, completion)
 COMMANDS = {command.__name__: command for command in _ALL}

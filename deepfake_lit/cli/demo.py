@@ -1,21 +1,10 @@
 """The whole path on made-up images: the commands that a user would type, one after the other."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from deepfake_lit.core.console import out
-
-
-@dataclass
-class DemoConfig:
-    output_dir: str = "outputs/demo"
-    train: int = 1200  # images
-    validation: int = 300  # images
-    test: int = 100  # images
-    image_size: int = 64  # side in pixels
-    seed: int = 0
-    max_epochs: int = 6
+from deepfake_lit.settings.commands import DemoConfig
 
 
 def demo(cfg: DemoConfig) -> None:

@@ -1,36 +1,22 @@
 """The entry point: it finds the command that is meant, and turns errors into messages."""
 
+import difflib
 import os
 import sys
 from collections.abc import Callable
 
-from deepfake_lit.cli import commands
-from deepfake_lit.cli.arguments import HELP, settings, with_home
+from deepfake_lit.cli import commands, help
+from deepfake_lit.cli.arguments import settings, with_home
+from deepfake_lit.settings.commands import DemoConfig
 
-USAGE = """\
-usage: deepfake-lit COMMAND [SETTING=VALUE ...]
-
-  demo        made-up images: from audit to the page of runs, minutes on a CPU
-  audit       what is in a data set, and what is wrong with it     audit data.root=PATH
-  train       one run, or with -m a sweep                          train experiment=residual_cnn data.root=PATH
-  reproduce   all the tables of a report: runs what is missing     reproduce report_b scale=cpu data.root=PATH
-  report      a page of every run, sweep and report                report output_dir=outputs
-  status      runs and sweeps: done, running, interrupted, failed  status watch=2
-  evaluate    checkpoints on a labelled split                      evaluate CHECKPOINT... data.root=PATH
-  predict     checkpoints on new images; several = an ensemble     predict CHECKPOINT... images=PATH
-  export      a checkpoint as one ONNX file                        export CHECKPOINT output=model.onnx
-  bench       speed against the plain way, as ratios               bench loader step data.root=PATH
-  samples     write a made-up data set                             samples FOLDER
-
-Settings are Hydra's overrides: train --cfg job prints them all, train --help the choices.
-Those of another command: COMMAND --help.
-"""
+ASKED = {"-h", "--help", "help"}
 
 
 def demo(arguments: list[str]) -> None:
-    from deepfake_lit.cli.demo import DemoConfig, demo
+    cfg = settings(arguments, DemoConfig)[1]
+    from deepfake_lit.cli.demo import demo
 
-    demo(settings(arguments, DemoConfig)[1])
+    demo(cfg)
 
 
 COMMANDS = {"demo": demo, **commands.COMMANDS}
@@ -39,8 +25,8 @@ COMMANDS = {"demo": demo, **commands.COMMANDS}
 def main(argv: list[str] | None = None) -> None:
     """Run the command that the arguments name (None: those of the process) and exit with its status."""
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+    if not arguments or arguments[0] in ASKED:
+        print(help.usage(), end="")
         return
     if arguments[0] == "--version":
         from deepfake_lit import __version__
@@ -49,10 +35,13 @@ def main(argv: list[str] | None = None) -> None:
         return
     command = COMMANDS.get(arguments[0])
     if command is None:
-        print(f"deepfake-lit: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr, end="")
+        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        print(f"deepfake-lit: there is no command {arguments[0]!r}; {hint}", file=sys.stderr)
         sys.exit(2)
-    if arguments[0] != "train" and HELP & set(arguments[1:]):
-        print(next(line for line in USAGE.splitlines() if line.split()[:1] == arguments[:1]))
+    if ASKED & {*arguments[1:]}:
+        help.show(arguments[0])
+        return
     sys.exit(_with_messages(command, with_home(arguments[1:])))
 
 

@@ -10,7 +10,6 @@ import csv
 import math
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +23,6 @@ CLASSES = 5
 SPLITS = ("train", "validation", "test")  # the position is part of every image's seed, so only append
 MIN_SIZE = 16
 SUPERSAMPLING = 2  # shapes are drawn this much larger and then reduced, for antialiasing
-
-
-@dataclass
-class SamplesConfig:
-    """The settings of `deepfake-lit samples`: images a split, side in pixels."""
-
-    train: int = 1500
-    validation: int = 300
-    test: int = 0
-    image_size: int = 64
-    seed: int = 0
 
 
 def write_samples(

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,8 @@ from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.files import write_predictions
 from deepfake_lit.settings.checks import check_views
+from deepfake_lit.settings.commands import EvaluateConfig
 from deepfake_lit.settings.schema import DataConfig
-
-
-@dataclass
-class EvaluateConfig:
-    data: DataConfig = field(default_factory=DataConfig)  # data.root and how to read it; the rest is the checkpoint's
-    # train | validation | test | all; auto: the data's own validation or test split; without one, all images, or of the
-    # data that the checkpoint was trained on the share that was held out
-    split: str = "auto"
-    classes: dict[str, str] = field(default_factory=dict)  # class of the data -> class of the checkpoint: {fake: ai}
-    views: list[str] = field(default_factory=lambda: ["identity", "hflip"])
-    batch_size: int = 250
-    output: str = "outputs/evaluation"
-    accelerator: str = "auto"
-    precision: str = "auto"
 
 
 def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A checkpoint as one ONNX file: pixels in, probabilities out, with the preprocessing inside."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,6 @@ from torch import Tensor, nn
 from deepfake_lit.core.errors import UserError, check_finite
 from deepfake_lit.core.files import atomic, check_writable
 from deepfake_lit.prediction.trained import Trained, load_trained
-
-
-@dataclass
-class ExportConfig:
-    output: str = "model.onnx"
 
 
 class Deployed(nn.Module):

@@ -1,9 +1,8 @@
 """Checkpoints on new images: probabilities, labels, a submission; and on labelled ones: figures."""
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,18 +15,7 @@ from deepfake_lit.data.views import by_place, check_places
 from deepfake_lit.prediction.inputs import find_images
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
-
-
-@dataclass
-class PredictConfig:
-    # folder, .zip, image, CSV with a column of ids or paths, text file with a path a line, or a list: [a.png,folder]
-    images: Any = None
-    output: str = "outputs/predictions"
-    views: list[str] = field(default_factory=lambda: ["identity", "hflip"])
-    batch_size: int = 250
-    accelerator: str = "auto"
-    precision: str = "auto"
-    decode_workers: int | None = None
+from deepfake_lit.settings.commands import PredictConfig
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from deepfake_lit.report.sections import sections
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.report.verdict import MARGIN
 from deepfake_lit.results.provenance import code_version, now
+from deepfake_lit.settings.commands import ReportConfig
 from deepfake_lit.settings.identity import READS
 from deepfake_lit.settings.schema import DataConfig
 
@@ -33,14 +33,6 @@ SCALES = {
     "cpu": "slimmer networks and fewer epochs, for two CPU cores, with what these need; otherwise as at full scale",
     "smoke": "a trial of the machinery: seconds a network, no accuracies to go by",
 }
-
-
-@dataclass
-class ReportConfig:
-    output_dir: str = "outputs"  # where the runs are
-    output: str | None = None  # null: <output_dir>/report
-    data_root: str | None = None  # null: where the runs say that the images were
-    images: bool = True  # show images; false for a page to be published without them
 
 
 def report(cfg: ReportConfig) -> Path:

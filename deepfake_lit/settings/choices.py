@@ -17,6 +17,24 @@ FITS = {
     "random_crop": "whole images are kept: a random window in training, the centre in evaluation",
 }  # ways to bring images to one size
 
+BENCHES = {
+    "loader": "augmented batches beside torchvision's transforms in a DataLoader",
+    "step": "training steps in the machine's precision beside fp32",
+    "utilisation": "the share of a matrix product's speed that a step reaches",
+    "fed": "a step on batches as they come beside one on the same batch again and again",
+    "end_to_end": "a training from files beside plain Lightning with torchvision",
+    "overhead": "what metrics, logger and checkpoints add to a bare loop",
+    "cache": "decoding and checking beside decoding alone",
+    "start": "--help and the way to the first step beside importing torch",
+    "predict": "prediction of files beside one image at a time",
+    "sweep": "trials side by side beside one after the other",
+    "growth": "time and memory over numbers of images and runs",
+    "memory": "the peak memory of every command",
+    "knn": "KNN on pixels beside scikit-learn",
+    "knn_standardised": "KNN on standardised pixels beside scikit-learn",
+    "svm": "the SVM beside scikit-learn",
+}  # what `bench` compares
+
 UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have nothing to fit
 
 

@@ -31,6 +31,11 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def choices(group: str) -> list[str]:
+    """Return the files of a group in conf/."""
+    return sorted(file.stem for file in (config_dir() / group.lstrip("+")).glob("*.yaml"))
+
+
 def compose(overrides: list[str]) -> Config:
     """Return the checked configuration of a list of overrides, as `train` would see it."""
     import hydra

@@ -32,11 +32,11 @@ class DataConfig:
     # cross-validation within the training split: it is divided into this many folds, stratified by class, and fold
     # number `fold` (from 0) replaces the validation split; null: no cross-validation
     folds: int | None = setting(None, since="2026-11-25")
-    fold: int | None = setting(None, since="2026-11-25")
+    fold: int | None = setting(None, since="2026-11-25")  # the fold that is held out, from 0
     mean: list[float] = setting([0.5])  # mean of pixels in [0, 1], for normalisation; one value, or one per channel
     std: list[float] = setting([0.5])  # standard deviation of pixels, in the same form
-    batch_size: int = 32
-    eval_batch_size: int = 250
+    batch_size: int = 32  # images a training step
+    eval_batch_size: int = 250  # images computed together in an evaluation
     class_sampling: list[float] | None = None  # sampling weight of each class; null: every image once per epoch
     # kinds of problem that give a warning instead of stopping the run
     tolerate: list[str] = setting([], role="reading", reads=True)
@@ -62,14 +62,14 @@ class AugmentConfig:
     scale: list[float] = setting([1.0, 1.0])  # factor, uniform in [low, high]
     shear: float = 0.0  # degrees, uniform in +- this
     perspective: float = 0.0  # distortion scale in [0, 1]
-    perspective_p: float = 0.5
+    perspective_p: float = 0.5  # probability of a perspective transform
     interpolation: str = "bilinear"  # of every geometric transform: bilinear | nearest
     fill: float = 0.0  # pixel value in [0, 1] of what a geometric transform brings in from outside
-    brightness: float = 0.0  # factor, uniform in 1 +- this; likewise contrast and saturation
-    contrast: float = 0.0
-    saturation: float = 0.0
+    brightness: float = 0.0  # factor, uniform in 1 +- this
+    contrast: float = 0.0  # factor, uniform in 1 +- this
+    saturation: float = 0.0  # factor, uniform in 1 +- this
     hue: float = 0.0  # share of the colour circle, uniform in +- this; at most 0.5
-    blur_p: float = 0.0
+    blur_p: float = 0.0  # probability of a Gaussian blur
     blur_kernel: int = 3  # odd side in pixels
     blur_sigma: list[float] = setting([0.1, 2.0])  # pixels, uniform in [low, high]
     randaugment_ops: int = 0  # operations per image
@@ -80,11 +80,11 @@ class AugmentConfig:
     erasing_area: list[float] = setting([0.02, 0.2])  # share of the image's area, in [low, high]
     erasing_ratio: list[float] = setting([0.3, 3.3])  # height / width, in [low, high]
     occlusion_fill: float = 0.0  # pixel value in [0, 1] that cutout and erasing fill with
-    cutmix_p: float = 0.0
+    cutmix_p: float = 0.0  # probability that a batch is mixed by CutMix
     cutmix_alpha: float = 1.0  # the mixing ratio is drawn from Beta(alpha, alpha)
     # CutMix with the next image of the same class, so that labels are not mixed
     cutmix_within_class: bool = setting(False, since="2026-11-25")
-    mixup_p: float = 0.0
+    mixup_p: float = 0.0  # probability that a batch is mixed by MixUp
     mixup_alpha: float = 0.2  # as for CutMix
     # number of first epochs that use CutMix and MixUp; null: in all epochs
     mix_epochs: int | None = setting(None, since="2026-11-26")
@@ -111,27 +111,27 @@ class BaselineConfig:
 
 @dataclass
 class LossConfig:
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of a label that is spread over all classes
     class_weights: Any = None  # null | one number per class | "balanced" | {focus: {4: 2.7}} (1 for all others)
 
 
 @dataclass
 class TrainerConfig:
-    max_epochs: int = 10
-    accelerator: str = setting("auto", role="work")
+    max_epochs: int = 10  # epochs that are trained, if nothing ends the training before
+    accelerator: str = setting("auto", role="work")  # auto | cpu | gpu
     devices: Any = "auto"  # how many, or which ones; auto: one. Batch sizes are per device
-    num_nodes: int = 1
-    strategy: str = "auto"
+    num_nodes: int = 1  # machines, as in Lightning
+    strategy: str = "auto"  # auto | ddp and others of Lightning, for several devices
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     channels_last: bool | None = None  # memory format; null: true on CUDA and with bf16 or fp16
-    deterministic: bool = False
+    deterministic: bool = False  # only kernels that give the same bits again; slower on a GPU
     gradient_clip: float | None = None  # largest norm of the gradients; null: no limit
-    accumulate_grad_batches: int = 1
+    accumulate_grad_batches: int = 1  # batches whose gradients are added up for a step
     limit_train_batches: Any = 1.0  # number of batches (int) or share of an epoch (float), as in Lightning
-    limit_val_batches: Any = 1.0
+    limit_val_batches: Any = 1.0  # likewise, of the validation batches
     checkpoint_minutes: float = setting(10.0, role="work")  # minutes between two last.ckpt within an epoch
-    log_every_n_steps: int = setting(50, role="work")
-    progress_bar: bool = setting(True, role="work")
+    log_every_n_steps: int = setting(50, role="work")  # steps between two points of the curves in TensorBoard
+    progress_bar: bool = setting(True, role="work")  # in a terminal; false: a line an epoch
     threads: int | None = setting(None, role="work")  # CPU threads per process; null: torch's choice
     # stop the training after this many epochs in a row without a better value of `monitor`; null: never
     early_stopping: int | None = setting(None, since="2026-11-25")
@@ -153,8 +153,8 @@ class ViewsConfig:
 @dataclass
 class Config:
     name: str = setting("default", role="apart")  # of the experiment, and of the folder of its runs
-    seed: int = 0
-    output_dir: str = setting("outputs", role="place")
+    seed: int = 0  # of weights, order and augmentation
+    output_dir: str = setting("outputs", role="place")  # folder of runs, sweeps, caches and pages
     monitor: str = "val/accuracy"  # metric that selects best.ckpt
     # fingerprint of a run of the same name to continue for more epochs; null: start anew. With a constant or plateau
     # schedule the result is that of one longer run; other schedules are planned anew, and the result differs

@@ -8,24 +8,12 @@ from typing import Any
 import yaml
 
 from deepfake_lit.core.errors import UserError, one_of
-from deepfake_lit.settings.compose import config_dir
+from deepfake_lit.settings.commands import ReproduceConfig
+from deepfake_lit.settings.compose import choices, config_dir
 from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # another row's checkpoint or pipeline; @all: of every seed
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
-
-
-@dataclass
-class ReproduceConfig:
-    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds per network
-    seeds: list[int] | None = None  # null: the scale's seeds; a single seed leaves out rows that are a mean over seeds
-    rows: list[str] | None = None  # null: all rows of the report
-    # numbers of seeds at which the verdicts will be read, as in [3,6,10]; null: the scale's, else once, at all seeds.
-    # The first run of a report declares them, and later ones keep them
-    looks: list[int] | None = None
-    # into so many folds the training images are divided, and each row is run on each of them, with the first of the
-    # seeds unless several are named; null: the validation images
-    folds: int | None = None
 
 
 @dataclass
@@ -77,7 +65,7 @@ def plans(scale: str | None = None) -> list[str]:
     Raises:
         UserError: no report has that scale.
     """
-    names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
+    names = choices("reproduce")
     if scale is None:
         return names
     one_of("scale", scale, {name: None for plan in names for name in _plan(plan)["scales"]})

@@ -9,14 +9,9 @@ from typing import Any
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.results.state import state_of
+from deepfake_lit.settings.commands import StatusConfig
 from deepfake_lit.settings.identity import identity_of
 from deepfake_lit.studies.trials import table
-
-
-@dataclass
-class StatusConfig:
-    output_dir: str = "outputs"
-    watch: float | None = None  # seconds between two looks, until Ctrl-C; null: look once
 
 
 @dataclass

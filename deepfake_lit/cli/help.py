@@ -1,0 +1,207 @@
+"""The help of every command: what it does, its settings with meanings and defaults, examples, exit statuses."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+NAME = "deepfake-lit"
+GROUPS = ("experiment", "model", "augment", "loss", "optimizer", "scheduler", "baseline", "class_weights", "+sweep")
+
+
+@dataclass(frozen=True)
+class Help:
+    """What the help of a command says.
+
+    Attributes:
+        what: one line, for the list of commands.
+        usage: what is typed after the command's name.
+        settings: the dataclass of its settings in `settings.commands`, or `DataConfig` or `Config`; empty: none.
+        examples: what is typed after the program's name.
+        ends: exit statuses besides 0 (done) and 2 (a mistake in the command or the data).
+        more: lines between the first line and the settings.
+    """
+
+    what: str
+    usage: str
+    settings: str
+    examples: tuple[str, ...]
+    ends: dict[int, str]
+    more: str = ""
+
+
+OUTPUT_DIR = "the cache of decoded images and the audit lie there"
+TRAIN_ENDS = {1: "a trial of a sweep failed", 75: "interrupted: the same command goes on"}
+HELP = {
+    "demo": Help(
+        "try everything on made-up images, from audit to the page of runs: minutes on a CPU",
+        "[SETTING=VALUE ...]",
+        "DemoConfig",
+        ("demo", "demo train=300 max_epochs=2 output_dir=/tmp/demo"),
+        {},
+    ),
+    "audit": Help(
+        "say what is in a data set, and what is wrong with it",
+        "data.root=PATH [SETTING=VALUE ...]",
+        "DataConfig",
+        ("audit data.root=PATH", "audit data.root=PATH 'data.tolerate=[same_pixels]'"),
+        {2: "the data have a problem that data.tolerate does not name"},
+        "It counts images, sizes and modes, lists problems, and draws a contact sheet and the spectra of the classes.",
+    ),
+    "train": Help(
+        "train one run, or with -m a sweep",
+        "[-m] data.root=PATH [experiment=NAME] [SETTING=VALUE ...]",
+        "Config",
+        (
+            "train experiment=speedrun data.root=PATH",
+            "train -m experiment=speedrun data.root=PATH optimizer.lr=3e-3,6e-3 seed=0,1,2",
+            "train +sweep=dropout experiment=residual_cnn data.root=PATH",
+        ),
+        TRAIN_ENDS,
+        "The same command again is the same run: a finished one is returned at once, an interrupted one goes on.\n"
+        "-m trains each combination of values with commas. --cfg job prints the configuration and trains nothing.",
+    ),
+    "reproduce": Help(
+        "run the tables of a report, as far as they are missing, and make the page",
+        "REPORT... data.root=PATH [SETTING=VALUE ...]",
+        "ReproduceConfig",
+        ("reproduce report_b scale=cpu data.root=PATH", "reproduce all scale=smoke data.root=PATH"),
+        TRAIN_ENDS,
+        "Settings of train, such as data.root, output_dir and trainer.threads, are passed on to every run.",
+    ),
+    "report": Help(
+        "make a page of every run, sweep and report, or publish some of them",
+        "[REPORT or SWEEP ...] [SETTING=VALUE ...]",
+        "ReportConfig",
+        ("report", "report report_b-cpu output=outputs/published/report_b"),
+        {},
+        "With names it publishes their results and predictions, without images and weights.",
+    ),
+    "status": Help(
+        "list runs and sweeps: done, running, interrupted, failed",
+        "[SETTING=VALUE ...]",
+        "StatusConfig",
+        ("status", "status watch=2"),
+        {},
+    ),
+    "evaluate": Help(
+        "measure checkpoints on labelled images; several are one ensemble",
+        "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
+        "EvaluateConfig",
+        ("evaluate RUN/best.ckpt data.root=PATH", "evaluate RUN/best.ckpt data.root=PATH 'classes={nature: real}'"),
+        {},
+    ),
+    "predict": Help(
+        "answer for new images; several checkpoints are one ensemble",
+        "CHECKPOINT... images=PATH [SETTING=VALUE ...]",
+        "PredictConfig",
+        ("predict RUN/best.ckpt images=FOLDER", "predict A/best.ckpt B/best.ckpt a.jpg b.png output=answers"),
+        {1: "some images could not be read"},
+    ),
+    "export": Help(
+        "write a checkpoint as one ONNX file, from pixels to probabilities",
+        "CHECKPOINT [SETTING=VALUE ...]",
+        "ExportConfig",
+        ("export RUN/best.ckpt output=model.onnx",),
+        {},
+    ),
+    "bench": Help(
+        "measure speed and memory beside the plain way of doing the same",
+        "[BENCH ...] data.root=PATH [SETTING=VALUE ...]",
+        "BenchConfig",
+        ("bench loader step data.root=PATH", "bench predict data.root=PATH threads=1"),
+        {1: "the two ways gave different answers"},
+    ),
+    "samples": Help(
+        "write a made-up data set",
+        "FOLDER [SETTING=VALUE ...]",
+        "SamplesConfig",
+        ("samples /tmp/images train=1500",),
+        {},
+    ),
+    "completion": Help(
+        "print what a shell needs to complete commands and settings",
+        "bash|zsh",
+        "",
+        ("completion bash",),
+        {},
+        'Add this line to ~/.bashrc, or with zsh to ~/.zshrc:  eval "$(deepfake-lit completion bash)"',
+    ),
+}
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    width = max(map(len, HELP)) + 2
+    commands = "\n".join(f"  {name:<{width}}{text.what}" for name, text in HELP.items())
+    return (
+        f"usage: {NAME} COMMAND [SETTING=VALUE ...]\n\n{commands}\n\n"
+        f"Begin with: {NAME} demo; then, with images of your own, audit and train experiment=speedrun.\n"
+        f"{NAME} COMMAND --help tells a command's settings, with examples.\n"
+    )
+
+
+def show(command: str) -> None:
+    """Print the help of a command."""
+    text = HELP[command]
+    out = Console(highlight=False)
+    out.print(f"usage: {NAME} {command} {text.usage}\n", markup=False, soft_wrap=True)
+    out.print(f"{text.what[0].upper()}{text.what[1:]}.", markup=False)
+    if text.more:
+        out.print(text.more, markup=False)
+    for title, rows in _tables(command, text.settings):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+        table.add_column(overflow="fold", max_width=32)
+        table.add_column(overflow="fold")
+        for name, meaning in rows:
+            table.add_row(Text(name), Text(meaning))
+        out.print()
+        out.print(table)
+    out.print("\nexamples", style="italic")
+    for example in text.examples:
+        out.print(f"  {NAME} {example}", markup=False, soft_wrap=True)
+    ends = {0: "done", 2: "a mistake in the command or the data"} | text.ends
+    out.print("\nexit status", style="italic")
+    for status, meaning in sorted(ends.items()):
+        out.print(f"  {status}  {meaning}", markup=False)
+
+
+def _tables(command: str, schema: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the title and the rows of each table: a name or a setting with its default, and the meaning."""
+    from deepfake_lit.cli.arguments import NETWORKS_OWN
+    from deepfake_lit.settings import commands
+    from deepfake_lit.settings.choices import BENCHES
+    from deepfake_lit.settings.compose import choices
+    from deepfake_lit.settings.kinds import KINDS
+    from deepfake_lit.settings.meanings import meanings
+    from deepfake_lit.settings.schema import Config, DataConfig
+
+    def rows(own: type, prefix: str = "") -> list[tuple[str, str]]:
+        found = [each for each in meanings(own, prefix) if each.name not in KINDS and not each.name.endswith(".kind")]
+        if command != "train":
+            found = [each for each in found if each.name not in NETWORKS_OWN]
+        found.sort(key=lambda each: command != "train" and each.name.startswith("data.") and each.name != "data.root")
+        return [(f"{name}={default or 'VALUE'}", text) for name, default, text in found]
+
+    if command == "reproduce":
+        yield "reports", [(name, "") for name in [*choices("reproduce"), "all"]]
+    if command == "bench":
+        yield (
+            "benches",
+            [*BENCHES.items(), ("gpu", "step, fed, utilisation, end_to_end: on a GPU, within three minutes")],
+        )
+    if command == "train":
+        yield "choices, as in experiment=speedrun", [(name, " ".join(choices(name))) for name in GROUPS]
+    if not schema:
+        return
+    if schema == "DataConfig":
+        yield "settings, with their defaults", [*rows(DataConfig, "data."), ("output_dir=outputs", OUTPUT_DIR)]
+    else:
+        yield "settings, with their defaults", rows(Config if schema == "Config" else getattr(commands, schema))
+    if command == "train":
+        for group, kinds in KINDS.items():
+            for kind in kinds:
+                if found := rows(kind, f"{group}."):
+                    yield f"settings of {group}={kind().kind}", found

@@ -1,0 +1,103 @@
+"""The settings of the commands that do not train, with their meanings and defaults.
+
+They stand here and not beside the work, so that help and mistakes in a setting need not wait for torch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepfake_lit.settings.roles import setting
+from deepfake_lit.settings.schema import DataConfig
+
+
+@dataclass
+class EvaluateConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    # train | validation | test | all; auto: the data's own validation or test split; without one, all images, or of the
+    # data that the checkpoint was trained on the share that was held out
+    split: str = "auto"
+    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint: {fake: ai}
+    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation
+    batch_size: int = 250  # images computed together
+    output: str = "outputs/evaluation"  # folder of what is written
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+
+
+@dataclass
+class PredictConfig:
+    # folder, .zip, image, CSV with a column of ids or paths, text file with a path a line, or a list: [a.png,folder]
+    images: Any = None
+    output: str = "outputs/predictions"  # folder of what is written
+    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation
+    batch_size: int = 250  # images computed together
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+    decode_workers: int | None = None  # processes that decode files; null: one per core
+
+
+@dataclass
+class ExportConfig:
+    output: str = "model.onnx"  # the file that is written
+
+
+@dataclass
+class ReproduceConfig:
+    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds per network
+    seeds: list[int] | None = None  # null: the scale's seeds; a single seed leaves out rows that are a mean over seeds
+    rows: list[str] | None = None  # null: all rows of the report
+    # numbers of seeds at which the verdicts will be read, as in [3,6,10]; null: the scale's, else once, at all seeds.
+    # The first run of a report declares them, and later ones keep them
+    looks: list[int] | None = None
+    # into so many folds the training images are divided, and each row is run on each of them, with the first of the
+    # seeds unless several are named; null: the validation images
+    folds: int | None = None
+
+
+@dataclass
+class ReportConfig:
+    output_dir: str = "outputs"  # where the runs are
+    output: str | None = None  # null: <output_dir>/report
+    data_root: str | None = None  # null: where the runs say that the images were
+    images: bool = True  # show images; false for a page to be published without them
+
+
+@dataclass
+class StatusConfig:
+    output_dir: str = "outputs"  # where the runs are
+    watch: float | None = None  # seconds between two looks, until Ctrl-C; null: look once
+
+
+@dataclass
+class BenchConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    sizes: list[int] = setting([2000, 4000, 12500])  # training images of KNN and SVM
+    repetitions: int = 3  # of each side, in turn
+    patience: float = 60.0  # seconds; KNN and SVM: a side that takes longer is not repeated
+    threads: int | None = None  # null: one per core
+    seconds: float | None = None  # most for all that is measured in processes of its own; null: no limit
+    growth: list[int] = setting([12500, 50000, 200000])  # numbers of made-up images
+    growth_runs: list[int] = setting([20, 200, 2000])  # numbers of made-up runs
+    # made-up images of `memory`: number, side in pixels, classes
+    memory: list[list[int]] = setting([[12500, 100, 5], [3000, 32, 1000], [48, 4000, 2]])
+    output: str = "outputs/bench"  # folder of what is written
+
+
+@dataclass
+class SamplesConfig:
+    train: int = 1500  # images
+    validation: int = 300  # images
+    test: int = 0  # images
+    image_size: int = 64  # side in pixels
+    seed: int = 0  # other images of the same kind
+
+
+@dataclass
+class DemoConfig:
+    output_dir: str = "outputs/demo"  # folder of everything
+    train: int = 1200  # images
+    validation: int = 300  # images
+    test: int = 100  # images
+    image_size: int = 64  # side in pixels
+    seed: int = 0  # of the images and the training
+    max_epochs: int = 6  # of the training

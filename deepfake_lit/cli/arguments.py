@@ -11,11 +11,12 @@ NETWORKS_OWN = (
 )
 
 
-def settings(arguments: list[str], schema: type, plain: str = ""):
+def settings(arguments: list[str], schema: type, plain: str = "", needed: str = ""):
     """Return (plain arguments, settings); a plain argument has no `=`, or is an existing path.
 
     Args:
         plain: what the command's plain arguments are, such as "checkpoints"; empty: it takes none.
+        needed: what is said where there is none; empty: none is needed.
 
     Raises:
         UserError: a setting is unknown, has a wrong type, or is required and not given, or an argument is none that
@@ -32,6 +33,8 @@ def settings(arguments: list[str], schema: type, plain: str = ""):
     if named and not plain:
         known = ", ".join(f"{name}=" for name in vars(schema()))
         raise UserError(f"{named[0]!r} is nothing that this command takes; its settings are {known}")
+    if needed and not named:
+        raise UserError(needed)
     try:
         given = OmegaConf.from_dotlist([a for a in arguments if a not in named])
         return named, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))

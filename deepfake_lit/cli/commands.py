@@ -7,6 +7,11 @@ import time
 from pathlib import Path
 
 from deepfake_lit.cli.arguments import NETWORKS_OWN, refuse_flags, refuse_unused, settings
+from deepfake_lit.cli.help import HELP, NAME
+
+
+def _as_in(command: str) -> str:
+    return f", as in: {NAME} {HELP[command].examples[0]}"
 
 
 def train(arguments: list[str]) -> int:
@@ -74,7 +79,7 @@ def audit(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> None:
     from deepfake_lit.settings.commands import EvaluateConfig
 
-    checkpoints, cfg = settings(arguments, EvaluateConfig, "checkpoints")
+    checkpoints, cfg = settings(arguments, EvaluateConfig, "checkpoints", f"name a checkpoint{_as_in('evaluate')}")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
     from deepfake_lit.cli import show
     from deepfake_lit.prediction.evaluate import evaluate
@@ -96,7 +101,12 @@ def predict(arguments: list[str]) -> int:
     pictures = [a for a in plain if are_images(a) and not (named and Path(a).is_dir())]
     given = cfg.images if isinstance(cfg.images, list) else filter(None, [cfg.images])
     cfg.images = [*(a.removeprefix("images=") for a in typed), *given, *pictures]
-    found = predict([a for a in plain if a not in pictures], cfg)
+    checkpoints = [a for a in plain if a not in pictures]
+    if not checkpoints and not cfg.images:
+        from deepfake_lit.core.errors import UserError
+
+        raise UserError(f"name a checkpoint and images{_as_in('predict')}")
+    found = predict(checkpoints, cfg)
     show.predictions(found, Path(cfg.output))
     return 1 if found.unreadable else 0
 
@@ -107,7 +117,7 @@ def export(arguments: list[str]) -> None:
 
     checkpoints, cfg = settings(arguments, ExportConfig, "a checkpoint")
     if len(checkpoints) != 1:
-        raise UserError("name one checkpoint to export")
+        raise UserError(f"name one checkpoint{_as_in('export')}")
     from deepfake_lit.prediction.export import export
 
     difference = export(Path(checkpoints[0]), Path(cfg.output))
@@ -147,7 +157,7 @@ def status(arguments: list[str]) -> None:
 
     def picture():
         runs, sweeps = look(cfg)
-        return show.status(runs, sweeps, differing(runs))
+        return show.status(runs, sweeps, differing(runs), None if cfg.watch is None else out.height)
 
     if cfg.watch is None:
         out.print(picture())
@@ -165,7 +175,7 @@ def samples(arguments: list[str]) -> None:
     if len(folders) != 1:
         from deepfake_lit.core.errors import UserError
 
-        raise UserError("name one folder to write the made-up images to, as in: samples /tmp/images train=1500")
+        raise UserError(f"name one folder{_as_in('samples')}")
     from deepfake_lit.data.samples import write_samples
 
     write_samples(Path(folders[0]), **vars(cfg))

@@ -24,6 +24,15 @@ COMMANDS = {"demo": demo, **commands.COMMANDS}
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command that the arguments name (None: those of the process) and exit with its status."""
+    try:
+        _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as by `| head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _main(argv: list[str] | None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ASKED:
         print(help.usage(), end="")
@@ -83,9 +92,13 @@ def _with_messages(command: Callable[[list[str]], int | None], arguments: list[s
         message = explain(error)
     except HydraException as error:
         message = explain_hydra(error)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         message = _unwritable(error, command.__name__, arguments)
         if message is None:
             raise
-    print(f"deepfake-lit: {message}", file=sys.stderr)
+    from deepfake_lit.core.console import err
+
+    err.print(f"deepfake-lit: {message}", style="red", markup=False)
     return status

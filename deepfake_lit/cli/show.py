@@ -1,5 +1,6 @@
 """Terminal output: the tables that commands print of their results."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from deepfake_lit.settings.choices import PROBLEMS
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     return table
 
 
@@ -36,7 +37,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def results(results: Results) -> None:
-    """Print the results of one run: its baselines, then its network."""
+    """Print the results of one run: its baselines, then its network; and what can be done with it."""
     by_name: dict[str, list[Result]] = {}
     for each in results.baselines:
         by_name.setdefault(each.name, []).append(each)
@@ -47,6 +48,10 @@ def results(results: Results) -> None:
             _neighbours(several)
     if results.network:
         _network(results.network)
+        checkpoint = shlex.quote(f"{results.network.folder}/best.ckpt")
+        out.print("next:", markup=False)
+        out.print(f"  deepfake-lit predict {checkpoint} images=FOLDER", markup=False)
+        out.print(f"  deepfake-lit evaluate {checkpoint} data.root=OTHER_IMAGES", markup=False)
 
 
 def _network(result: Result) -> None:
@@ -151,10 +156,23 @@ def _by_group(groups: dict[str, Any], class_names: list[str]) -> Table:
     return table
 
 
-def status(runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[str, list[str]]) -> Group:
-    """Return the picture of runs and sweeps that `status` prints or redraws."""
+HEAD = 6  # lines of a table without its rows, and one below
+
+
+def status(
+    runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[str, list[str]], most: int | None = None
+) -> Group:
+    """Return the picture of runs and sweeps that `status` prints or redraws.
+
+    Args:
+        most: the most lines of it; runs beyond them are counted. None: all.
+    """
+    if not runs and not sweeps:
+        return Group(Text("no runs yet"))
+    runs = sorted(runs, key=lambda run: run.state != "running")
     table = _table("", "run", "differs in", "state", "epochs", "accuracy", "time left")
-    for run in runs:
+    shown = runs if most is None else runs[: max(1, most - len(sweeps) - HEAD)]
+    for run in shown:
         settings = ", ".join(f"{key}={run.settings.get(key)}" for key in differing[run.name])
         left = duration(run.seconds_left) if run.state == "running" and run.seconds_left is not None else ""
         table.add_row(
@@ -166,7 +184,9 @@ def status(runs: list[Any], sweeps: dict[str, dict[str, int]], differing: dict[s
             left,
         )
     lines: list[Any] = [table]
-    for run in runs:
+    if len(shown) < len(runs):
+        lines.append(Text(f"and {len(runs) - len(shown)} more"))
+    for run in runs if most is None else ():
         if run.reason:
             lines.append(Text(f"{run.name}/{run.fingerprint}: {run.reason}"))
     for name, counts in sweeps.items():

@@ -1,24 +1,29 @@
 """The command `train`: Hydra composes the configuration and starts one run, or the trials of a sweep."""
 
+import contextlib
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from deepfake_lit.cli.arguments import NETWORKS_OWN, refuse_flags, refuse_unused
 from deepfake_lit.core.errors import UNFINISHED, UserError
-from deepfake_lit.settings.compose import config_dir, load, register
-from deepfake_lit.settings.identity import NOT_IDENTITY, ROLE
+from deepfake_lit.core.files import read_json
+from deepfake_lit.settings.compose import config_dir, from_dict, load, register
+from deepfake_lit.settings.identity import NOT_IDENTITY, ROLE, setting_of
+from deepfake_lit.settings.schema import Config
 from deepfake_lit.studies.hydra_sweep import BeforeSweep, sweep_name
 
 SWEEP, PRINT = ("-m", "--multirun"), ("-c", "--cfg", "-i", "--info")
 FLAGS = (  # Hydra's
     *SWEEP,
     *PRINT,
-    *("-h", "--help", "--hydra-help", "--version", "-r", "--run", "--resolve", "-p", "--package", "-sc"),
-    *("--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+    *("-h", "--help", "--hydra-help", "--version", "-r", "--run", "--resolve", "-p", "--package"),
+    *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
     "--experimental-rerun",
 )
 # What a baseline uses of the groups that are about the training of a network.
@@ -35,6 +40,8 @@ def train(arguments: list[str]) -> int:
     flags = {a.partition("=")[0] for a in arguments if a.startswith("-")}
     if flags & {*SWEEP} and flags & {*PRINT}:
         raise UserError("-m trains several runs, and --cfg prints one: leave -m out, and give every setting one value")
+    if cfg := _extending(arguments):
+        return _run(cfg)
     register()
     program = sys.argv[0]
     mistakes: list[UserError | OSError] = []
@@ -67,6 +74,8 @@ def train(arguments: list[str]) -> int:
             results = run(cfg)
         except (UserError, OSError) as error:
             mistakes.append(error)
+            with contextlib.suppress(OSError):  # Hydra has made the folder, which stays where there is something in it
+                Path(hydra_config.runtime.output_dir).rmdir()
             return None
         if is_main_process():
             show.results(results)
@@ -93,6 +102,35 @@ def train(arguments: list[str]) -> int:
     show.sweep(rows, folder)
     states = {row["state"] for row in rows}
     return 1 if "failed" in states else UNFINISHED if "interrupted" in states else 0
+
+
+def _run(cfg: Config) -> int:
+    from deepfake_lit.cli import show
+    from deepfake_lit.training.run import run
+
+    show.results(run(cfg))
+    return 0
+
+
+def _extending(arguments: list[str]) -> Config | None:
+    """Return the configuration of a run that goes on for more epochs, where nothing else about it is said.
+
+    All else is then as it was in that run. None: the arguments say themselves what is trained.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    given = dict(a.partition("=")[::2] for a in arguments)
+    changes = {"extends", "trainer.max_epochs", *(name for name in NOT_IDENTITY if name not in ("name", "init_from"))}
+    if "extends" not in given or not {setting_of(a) for a in arguments} <= changes:
+        return None
+    runs = Path(given.get("output_dir", "outputs")) / "runs"
+    found = sorted(runs.glob(f"*/{given['extends']}/run.json")) if given["extends"].isalnum() else []
+    if not found:
+        raise UserError(f"extends={given['extends']}: there is no such run in {runs}; `deepfake-lit status` lists them")
+    others = [a for a in arguments if not a.startswith("extends=")]  # its digits could be read as a number
+    tree = OmegaConf.merge(read_json(found[0])["config"], OmegaConf.from_dotlist(others))
+    return from_dict(OmegaConf.to_container(tree) | {"extends": given["extends"]})
 
 
 def _sweeps_networks(argument: str) -> bool:

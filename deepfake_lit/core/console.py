@@ -1,6 +1,9 @@
 """Messages, warnings and progress of the commands. Results go to standard output, everything else to standard error."""
 
 import contextlib
+import functools
+import os
+import sys
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
@@ -14,19 +17,42 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+WIDE = 1000  # characters of a line in a file, where nothing needs to be folded
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+for _console, _stream in ((out, sys.stdout), (err, sys.stderr)):
+    if "COLUMNS" not in os.environ and not (_stream and _stream.isatty()):
+        _console.width = WIDE
 _showing = False
+_label = ""
 
 
 def warn(message: str) -> None:
     """Print a warning to standard error."""
-    err.print(f"warning: {message}", style="yellow", markup=False)
+    err.print(f"{_label}warning: {message}", style="yellow", markup=False)
 
 
 def note(message: str) -> None:
     """Print a message to standard error."""
-    err.print(message, markup=False)
+    err.print(f"{_label}{message}", markup=False)
+
+
+@functools.cache
+def note_once(message: str) -> None:
+    """Print a message, but not again for every trial of a sweep."""
+    note(message)
+
+
+@contextlib.contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Begin every message of this process with a label, as of one of several trials that run side by side."""
+    global _label
+    before, _label = _label, f"{label}: "
+    try:
+        yield
+    finally:
+        _label = before
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_lit.core.console import note, warn
+from deepfake_lit.core.console import note, note_once, warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.cache import Pixels, open_pixels, own_sizes
 from deepfake_lit.data.decode import MODES, Facts
@@ -121,7 +121,7 @@ def open_data(
     problems = Problems()
     manifest = read_manifest(cfg, problems, splits, "train" in required)
     for text in problems.notes:
-        note(text)
+        note_once(text)
     decoded, size, fit = _decode(cfg, manifest, cache_dir)
     if fit == WHOLE and decoded:
         size = size or _windows_of(decoded)

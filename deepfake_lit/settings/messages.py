@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from deepfake_lit.settings.identity import ROLE
 from deepfake_lit.settings.kinds import KINDS
+from deepfake_lit.settings.meanings import meanings
 
 _ROOT, _OUTPUT = ("root", "images"), ("output_dir", "output")
 SYNONYMS = {  # what other programs call a setting -> its names here
@@ -46,7 +48,26 @@ def explain(error: OmegaConfBaseException, schema: type | None = None) -> str:
         return _unknown(key, error.object_type, schema)
     if "MISSING" in type(error).__name__.upper() or "Missing mandatory value" in reason:
         return not_set(key)
-    return f"{key}: {reason}" if key else reason
+    return f"{key}: {_wrong_type(reason)}{_as_its_default(key, error, schema)}" if key else reason
+
+
+TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "ListConfig": "a list"}
+
+
+def _wrong_type(reason: str) -> str:
+    """Return OmegaConf's reason in plain words, where it is about a value of the wrong type."""
+    found = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", reason)
+    if found and found[2] in TYPES:
+        return f"{found[1]} is not {TYPES[found[2]]}"
+    return "the value must be a list" if "is not a ListConfig" in reason else reason
+
+
+def _as_its_default(key: str, error: OmegaConfBaseException, schema: type | None) -> str:
+    name = key.rpartition(".")[2]
+    own = error.object_type if dataclasses.is_dataclass(error.object_type) else schema
+    defaults = {each.name: each.default for each in meanings(own)} if own else {}
+    default = defaults.get(name) or defaults.get(key)
+    return f"; its default is {key}={default}" if default else ""
 
 
 def not_set(key: str) -> str:
@@ -144,6 +165,6 @@ def _no_choice(group: str, choice: str, options: list[str]) -> str:
         "data": f"; a folder of images is data.root={choice}",
         "model": f"; a network of timm is model=timm model.name={choice}",
     }.get(group, "")
-    near = difflib.get_close_matches(choice, options, n=1)
-    hint = f"; did you mean {group}={near[0]}?" if near else hint
+    if near := difflib.get_close_matches(choice, options, n=1):
+        return f"there is no {group}={choice}; did you mean {group}={near[0]}?"
     return f"there is no {group}={choice}; it must be one of {', '.join(options)}{hint}"

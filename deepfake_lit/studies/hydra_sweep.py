@@ -1,11 +1,15 @@
 """What Hydra is told about a sweep before its first trial."""
 
 import contextlib
+import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf, open_dict
 
@@ -26,6 +30,7 @@ class BeforeSweep(Callback):
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         BeforeSweep.folder = folder = Path(config.hydra.sweep.dir)
         _side_by_side(config)
+        _tell_trials(config)
         sweeper = config.hydra.sweeper
         if "OptunaSweeper" not in sweeper._target_:
             return
@@ -59,6 +64,32 @@ class BeforeSweep(Callback):
             cls.study_lock.release()
         folder, cls.folder, cls.study_lock = cls.folder, None, None
         return folder
+
+
+SWEPT = "DEEPFAKE_LIT_SWEPT"  # in a trial's environment: the number of trials, and what they differ in
+
+
+def _tell_trials(config: Any) -> None:
+    """Tell every trial, in whatever process, how many there are and which settings they differ in."""
+    sweeper = config.hydra.sweeper
+    params = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
+    swept = [each for each in parsed if each.is_sweep_override()]
+    counts = [sum(1 for _ in each.sweep_iterator()) for each in swept if _listed(each)]
+    total = sweeper.get("n_trials") or math.prod(counts)
+    os.environ[SWEPT] = " ".join([str(total), *(each.key_or_group for each in swept)])
+
+
+def _listed(override: Override) -> bool:
+    """Tell whether a setting's values can be counted; an interval's cannot."""
+    return override.is_choice_sweep() or override.is_range_sweep() or override.is_discrete_sweep()
+
+
+def what_differs(number: int, overrides: list[str]) -> str:
+    """Return how far a sweep is and what makes this trial, such as `3/6, model.dropout=0.3 seed=1`."""
+    total, *names = os.environ.get(SWEPT, "").split() or ["?"]
+    values = (each.lstrip("+") for each in overrides if setting_of(each) in names)
+    return ", ".join(filter(None, (f"{number + 1}/{total}", " ".join(values))))
 
 
 def _side_by_side(config: Any) -> None:

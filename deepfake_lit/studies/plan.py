@@ -9,7 +9,7 @@ import yaml
 
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.commands import ReproduceConfig
-from deepfake_lit.settings.compose import choices, config_dir
+from deepfake_lit.settings.compose import config_dir
 from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # another row's checkpoint or pipeline; @all: of every seed
@@ -65,7 +65,7 @@ def plans(scale: str | None = None) -> list[str]:
     Raises:
         UserError: no report has that scale.
     """
-    names = choices("reproduce")
+    names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
     if scale is None:
         return names
     one_of("scale", scale, {name: None for plan in names for name in _plan(plan)["scales"]})

@@ -21,12 +21,21 @@ from deepfake_lit.results.state import Busy, failure
 from deepfake_lit.settings.compose import load
 from deepfake_lit.settings.identity import digest
 from deepfake_lit.settings.schema import Config
+from deepfake_lit.studies.hydra_sweep import what_differs
 from deepfake_lit.studies.one_card import turn
 from deepfake_lit.studies.trials import table
 from deepfake_lit.training.run import open_run_data, run, run_folder
 
 
 def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
+    """Run a trial with its label before every message, and return what `_run_trial` returns."""
+    number = hydra_config.job.num
+    with console.labelled(f"trial {number}"):
+        console.note(what_differs(number, list(hydra_config.overrides.task)))
+        return _run_trial(composed, hydra_config)
+
+
+def _run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     """Run a trial and return its accuracy; None if it fails, has failed before, or is in another process.
 
     Args:
@@ -44,7 +53,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         entry["folder"] = network and str(network)
         write_json(path, entry)
         if network and not cfg.retry_failed and (reason := failure(network)):
-            console.note(f"trial {number} failed before and is left out ({reason}); retry_failed=true tries again")
+            console.note(f"failed before and is left out ({reason}); retry_failed=true tries again")
             return None
         results = _run(cfg, data, adaptive, Path(hydra_config.sweep.dir), number)
     except Busy:
@@ -59,7 +68,7 @@ def run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         entry |= {"folder": results.main.folder, "folders": [each.folder for each in results.every]}
         write_json(path, entry)
         return results.main.best["accuracy"]
-    console.warn(f"trial {number} ({' '.join(overrides)}) failed: {entry['reason']}")
+    console.warn(f"failed: {entry['reason']}")
     write_json(path, entry)
     return None
 

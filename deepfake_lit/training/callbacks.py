@@ -13,6 +13,8 @@ from deepfake_lit.core.console import duration, note
 from deepfake_lit.core.files import atomic
 from deepfake_lit.core.randomness import seed_torch
 
+SILENCE = 60  # seconds without a line in a log
+
 
 class DerivedRandomness(Callback):
     """A callback that seeds torch before each step from (seed, epoch, step), so dropout ignores what ran before."""
@@ -33,6 +35,7 @@ class History(Checkpoint):
 
     def __init__(self, path: Path):
         self.path = path
+        self._said = time.monotonic()
         self.rows: list[dict[str, float]] = []
         self._started = self._trained = self._elapsed = 0.0
         self._images = 0
@@ -55,6 +58,8 @@ class History(Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs, batch, batch_idx) -> None:
         self._images += len(batch.labels)
         self._trained = time.monotonic()
+        if self._trained - self._said > SILENCE and trainer.is_global_zero and trainer.progress_bar_callback is None:
+            self._print_share((batch_idx + 1) / trainer.num_training_batches, trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         groups = trainer.optimizers[0].param_groups
@@ -79,7 +84,17 @@ class History(Checkpoint):
             writer.writeheader()
             writer.writerows(self.rows)
 
+    def _print_share(self, done: float, trainer: pl.Trainer) -> None:
+        """Print how much of the epoch is done, as a sign of life where there is no progress bar."""
+        self._said = time.monotonic()
+        seconds = self._trained - self._started
+        left = seconds / done * (trainer.max_epochs - trainer.current_epoch - done)
+        speed = self._images * trainer.world_size / max(seconds, 1e-9)
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        note(f"{epoch}  {done:.0%} of it  {speed:.0f} images/s  {duration(left)} left")
+
     def _print(self, epochs: int) -> None:
+        self._said = time.monotonic()
         row = self.rows[-1]
         left = (epochs - row["epoch"] - 1) * row["seconds"]
         metrics = [name for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy") if name in row]

@@ -104,6 +104,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
     machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
     hardware.check_devices(cfg.trainer.devices, machine.device)
     if is_main_process():
+        _announce(cfg, data, folder, machine)
         write_json(folder / "run.json", {"config": to_dict(cfg), "started": now()})
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
@@ -147,6 +148,18 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         write_result(result, {"ids": np.array(split.ids), "labels": split.labels} | arrays)
         (folder / PREVIOUS).unlink(missing_ok=True)  # a finished run never resumes
     return result
+
+
+def _announce(cfg: Config, data: ImageData, folder: Path, machine: hardware.Hardware) -> None:
+    """Print what is trained, on what and where, so that a log can be understood by itself."""
+    images = len(data.splits["train"])
+    epochs = f"{cfg.trainer.max_epochs} epoch{'s' if cfg.trainer.max_epochs != 1 else ''}"
+    console.note(
+        f"{cfg.name}, seed {cfg.seed}: {images:,} images of {len(data.class_names)} classes, {machine.name} "
+        f"({machine.device}, {machine.precision}), {epochs}, {folder}"
+    )
+    if (folder / "run.json").exists() and not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        console.note("starts over: it was interrupted before its first checkpoint")
 
 
 def _train(

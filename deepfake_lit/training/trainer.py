@@ -21,6 +21,9 @@ from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.callbacks import DerivedRandomness
 
+# Of these loggers, messages below a warning only repeat what a run's own lines say.
+TALKATIVE = ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector")
+
 
 def build_trainer(
     cfg: Config, machine: Hardware, folder: Path, further: list[Callback], description: dict[str, Any], first_step: int
@@ -35,7 +38,7 @@ def build_trainer(
         order_events(folder / "tensorboard")
     callbacks = [DerivedRandomness(cfg.seed), *further]
     if show_bar := t.progress_bar and console.err.is_terminal:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+        callbacks.append(_Bar(refresh_rate=10))
     return pl.Trainer(
         default_root_dir=folder,
         accelerator=machine.device,  # what the result says; Lightning might choose another
@@ -76,9 +79,10 @@ def refusals(*kinds: type[Exception]) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_lightning():
     """Suppress Lightning's start-up lines and warnings that add nothing to the run's own lines."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(f"pytorch_lightning.{name}") for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers")
@@ -90,7 +94,19 @@ def quiet_lightning():
             warnings.filterwarnings("ignore", ".*your dataloader is not resumable")  # CheckpointWriter does it
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Bar(TQDMProgressBar):
+    """A progress bar without a version, which no run has, and whose first epoch is 1."""
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
 
 EVENTS = "events.out.tfevents."

@@ -47,7 +47,7 @@ def test_a_shell_completes(shell, tmp_path):
     program.chmod(0o755)
     line = "deepfake-lit train experiment=speed"
     # In bash the part before = stays; zsh's bashcompinit knows no such breaks.
-    ask = f'COMP_LINE="{line}" COMP_POINT={len(line)} COMP_WORDBREAKS="= "; _deepfake_lit; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    ask = f'COMP_LINE="{line}" COMP_POINT={len(line)} COMP_WORDBREAKS="= "; _deepfake_lit; echo "${{COMPREPLY[@]}}"'
     done = subprocess.run(
         [shell, "-c", f"{script(shell)}\n{ask}"],
         capture_output=True,

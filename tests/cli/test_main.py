@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from helpers.command_line import exit_status
 
+from deepfake_lit.cli import show
+from deepfake_lit.core import console
+from deepfake_lit.core.hardware import resolve
+from deepfake_lit.studies.status import RunStatus
+
 TOP = Path(__file__).resolve().parents[2]
 
 
@@ -97,3 +102,41 @@ def test_two_processes_train_one_run(samples, tmp_path):
     assert stored["hardware"]["processes"] == 2
     assert [row["step"] for row in stored["history"]] == [5, 10]
     assert done.stdout.count("validation accuracy") == 1
+
+
+def test_a_closed_pipe_is_no_traceback():
+    command = f"{sys.executable} -m deepfake_lit train --help | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.startswith("usage: deepfake-lit train")
+    assert done.stderr == ""
+
+
+def test_a_run_is_extended_by_its_fingerprint_alone(samples, tmp_path, capsys):
+    overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=1"]
+    assert exit_status(["train", *overrides, "optimizer=sgd", "scheduler=constant"]) == 0
+    said = capsys.readouterr()
+    (folder,) = tmp_path.glob("runs/default/*")
+    assert f"default, seed 0: 100 images of 5 classes, {resolve().name}" in said.err
+    assert f"deepfake-lit predict {folder}/best.ckpt images=FOLDER" in said.out
+    extending = ["train", f"extends={folder.name}", f"output_dir={tmp_path}", "trainer.max_epochs=2"]
+    assert exit_status(extending) == 0
+    (longer,) = set(tmp_path.glob("runs/default/*/result.json")) - {folder / "result.json"}
+    config = json.loads(longer.read_text())["config"]
+    assert (config["optimizer"]["kind"], config["trainer"]["max_epochs"]) == ("sgd", 2)
+    assert exit_status(["train", "extends=0123456789abcdef", f"output_dir={tmp_path}"]) == 2
+    assert "extends=0123456789abcdef: there is no such run in" in capsys.readouterr().err
+
+
+def test_status_shows_running_runs_first_and_fits_the_terminal(tmp_path, capsys):
+    def said(runs, most):
+        with console.out.capture() as captured:
+            console.out.print(show.status(runs, {}, {"net": []}, most))
+        return captured.get()
+
+    runs = [RunStatus("net", f"{i:016}", "running" if i == 30 else "done", {}) for i in range(40)]
+    text = said(runs, 20)
+    assert len(text.splitlines()) <= 20
+    assert text.index("net/0000000000000030") < text.index("net/0000000000000000")
+    assert "and 26 more" in text
+    assert f"{39:016}" in said(runs, None)
+    assert said([], None) == "no runs yet\n"

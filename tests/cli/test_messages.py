@@ -125,7 +125,9 @@ SITUATIONS = {
     "a look before now": ("status output_dir={out} watch=-1", "watch is a number of seconds above 0", 2),
     # checkpoints
     "no checkpoint": ("predict {out} images={data}", "there is no such checkpoint", 2),
-    "none named": ("evaluate data.root={data}", "name at least one checkpoint", 2),
+    "none named": ("evaluate data.root={data}", "name a checkpoint, as in: deepfake-lit evaluate", 2),
+    "a list for a number": (TRAIN + " seed=[1]", "seed: .* is not a whole number; its default is seed=0", 2),
+    "a number for a list": (PLAIN + " model.dropout=2", r"must be a list; its default is model.dropout=\[0.25,", 2),
     "a result": ("predict {json} images={data}", "{json} is not a readable checkpoint; .* are best.ckpt and last", 2),
     "a text": ("export {text} output={out}", "{text} is not a readable checkpoint", 2),
     "a folder without": ("export {empty} output={out}", "{empty} is a folder without best.ckpt", 2),
@@ -162,11 +164,7 @@ SITUATIONS = {
     "another kind's": (TRAIN + " model.name=x", "no setting model.name in model=deepfake_net; timm has it", 2),
     "two other kinds'": (TRAIN + " optimizer.momentum=1", "in optimizer=adamw; sgd and muon have it", 2),
     "a network of timm": (PLAIN + " model=resnet50", "must be one of .*model=timm model.name=resnet50", 2),
-    "an experiment": (
-        PLAIN + " experiment=vgg61",
-        "there is no experiment=vgg61; .* did you mean experiment=vgg16?",
-        2,
-    ),
+    "an experiment": (PLAIN + " experiment=vgg61", "there is no experiment=vgg61; did you mean experiment=vgg16?", 2),
     "a typo, predict": (PREDICT + " bach_size=3", "there is no setting bach_size; did you mean batch_size?", 2),
     "train's name, predict": ("predict {checkpoint} data.root={data}", "no setting data; did you mean images?", 2),
     "train's name, evaluate": (EVALUATE + " output_dir={out}", "no setting output_dir; did you mean output?", 2),

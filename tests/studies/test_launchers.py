@@ -17,7 +17,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.system import cores
 from deepfake_lit.settings.compose import config_dir, register
 from deepfake_lit.studies import one_card
-from deepfake_lit.studies.hydra_sweep import _side_by_side
+from deepfake_lit.studies.hydra_sweep import SWEPT, _side_by_side, what_differs
 from deepfake_lit.studies.status import StatusConfig, look
 
 pytestmark = pytest.mark.slow
@@ -140,3 +140,17 @@ def test_on_a_gpu_joblib_runs_as_many_trials_as_were_measured_to_fit(monkeypatch
     monkeypatch.setattr(one_card, "trials_at_once", fails)
     assert chosen_jobs() == 1
     assert "one trial at a time (there is no folder x)" in capsys.readouterr().err
+
+
+def test_a_trial_tells_how_far_the_sweep_is_and_what_makes_it(monkeypatch):
+    monkeypatch.setenv(SWEPT, "6 model.dropout seed")
+    assert what_differs(2, ["data.root=x", "+model.dropout=0.3", "seed=1"]) == "3/6, model.dropout=0.3 seed=1"
+    monkeypatch.delenv(SWEPT)
+    assert what_differs(2, ["seed=1"]) == "3/?"
+
+
+def test_every_line_of_a_trial_is_labelled(unbroken):
+    text = log(unbroken)
+    assert "trial 0: 1/2, optimizer.lr=0.1" in text
+    assert "trial 1: 2/2, optimizer.lr=0.01" in text
+    assert "trial 1: epoch 2/2" in text

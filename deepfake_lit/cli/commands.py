@@ -36,6 +36,9 @@ def reproduce(arguments: list[str]) -> int:
 
     done = [reproduce(name, cfg, further) for name in reports]
     report([f"output_dir={done[0].output_dir}"])
+    from deepfake_lit.cli import verdicts
+
+    verdicts.of_report(Path(done[0].output_dir), [plan.name for plan in done])
     return 1 if any(trial.reason for plan in done for trial in plan.trials) else 0
 
 

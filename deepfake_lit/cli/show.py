@@ -17,7 +17,8 @@ from deepfake_lit.results.result import Result, Results
 from deepfake_lit.settings.choices import PROBLEMS
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """Return an empty table whose cells are folded where they do not fit, and never cut."""
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -80,7 +81,7 @@ FITTED_ON = {
 def _members(result: Result) -> None:
     model = result.config["model"]
     title = f"{model['combine']}, {FITTED_ON[model['fit_on']]}; against each member, last epoch without TTA"
-    table = _table(title, "member", "accuracy", "gain", "95 % over images", "images", "McNemar's p")
+    table = new_table(title, "member", "accuracy", "gain", "95 % over images", "images", "McNemar's p")
     for member in result.members:
         gain = member["gain"]
         interval = "{:+.4f} to {:+.4f}".format(*gain["interval"])
@@ -105,7 +106,7 @@ def _neighbours(results: list[Result]) -> None:
     """Print one baseline with several numbers of neighbours, all from one search."""
     title = f"{results[0].name}: validation, {results[0].best['images']:,} images"
     shown = len(results[0].best["confusion"]) <= SHOWN_CLASSES
-    table = _table(title, "k", "right", "accuracy", *(["confusion matrix, row by true class"] if shown else []))
+    table = new_table(title, "k", "right", "accuracy", *(["confusion matrix, row by true class"] if shown else []))
     for each in results:
         figures = each.best
         rows = " ".join(f"[{' '.join(map(str, row))}]" for row in figures["confusion"]) if shown else ""
@@ -130,7 +131,7 @@ def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> T
     shown = worst(figures["confusion"], SHOWN_CLASSES)
     if len(shown) < len(class_names):
         title += f"; the {len(shown)} classes with the least recall, of {len(class_names):,}"
-    table = _table(title, "class", "images", *(metric.label for metric in PER_CLASS.values()))
+    table = new_table(title, "class", "images", *(metric.label for metric in PER_CLASS.values()))
     images = [sum(row) for row in figures["confusion"]]
     there = [i for i, count in enumerate(images) if count]
     for i in shown:
@@ -146,7 +147,7 @@ def _by_group(groups: dict[str, Any], class_names: list[str]) -> Table:
     if len(groups) > SHOWN_CLASSES:
         title += f"; the {SHOWN_CLASSES} with the least accuracy, of {len(groups):,}"
         groups = dict(sorted(groups.items(), key=lambda group: group[1]["accuracy"])[:SHOWN_CLASSES])
-    table = _table(title, "group", "images", "accuracy", "95 % over images", *(f"recall {n}" for n in named))
+    table = new_table(title, "group", "images", "accuracy", "95 % over images", *(f"recall {n}" for n in named))
     for name, figures in groups.items():
         images = [sum(row) for row in figures["confusion"]]
         recalls = [f"{recall:.4f}" if n else "-" for recall, n in zip(figures["recall_of"], images, strict=True)]
@@ -170,7 +171,7 @@ def status(
     if not runs and not sweeps:
         return Group(Text("no runs yet"))
     runs = sorted(runs, key=lambda run: run.state != "running")
-    table = _table("", "run", "differs in", "state", "epochs", "accuracy", "time left")
+    table = new_table("", "run", "differs in", "state", "epochs", "accuracy", "time left")
     shown = runs if most is None else runs[: max(1, most - len(sweeps) - HEAD)]
     for run in shown:
         settings = ", ".join(f"{key}={run.settings.get(key)}" for key in differing[run.name])
@@ -197,7 +198,7 @@ def status(
 def sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     """Print one row per trial, and below them why the failed ones failed."""
     names = list(rows[0]["settings"])
-    table = _table("", "trial", *names, "state", "best epoch", "95 % over images", "last epoch")
+    table = new_table("", "trial", *names, "state", "best epoch", "95 % over images", "last epoch")
     for row in rows:
         figures = ["", "", ""]
         if row["state"] == "done":
@@ -222,8 +223,8 @@ def _sweep_by_class(rows: list[dict[str, Any]], names: list[str]) -> None:
         first = next(row for row in rows if row["state"] == "done")
         least = sorted(classes, key=lambda name: first[f"recall_{name}"])[:SHOWN_CLASSES]
         classes = [name for name in classes if name in least]
-    by_class = _table(title, "trial", *names, *classes)
-    over_all = _table("best epoch", "trial", *names, *shown.values())
+    by_class = new_table(title, "trial", *names, *classes)
+    over_all = new_table("best epoch", "trial", *names, *shown.values())
     for row in rows:
         if row["state"] == "done":
             trial = (str(row["trial"]), *map(escape, row["settings"].values()))
@@ -248,7 +249,7 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
 def bench(rows: list[Any], output: Path) -> None:
     """Print one row per comparison, with its note below."""
     machines = ", ".join(dict.fromkeys(row.machine for row in rows))
-    table = _table(f"on {machines}", "bench", "ours, s", "plain, s", "ratio", "GiB", "same answers")
+    table = new_table(f"on {machines}", "bench", "ours, s", "plain, s", "ratio", "GiB", "same answers")
     for row in rows:
         figures = (f"{row.seconds:.4g}", f"{row.reference_seconds:.4g}", f"{row.ratio:.1f}x")
         memory = " / ".join(f"{gib:.2f}" for gib in (row.gib, row.reference_gib) if gib is not None)
@@ -287,7 +288,7 @@ def audit(found, tolerate: list[str]) -> None:
     names = f["class_names"]
     many = len(names) > SHOWN_CLASSES
     columns = ["images a class"] if many else names
-    table = _table(f"{f['root']}  (content {f['data_hash']})", "split", "images", *columns, "sizes", "modes")
+    table = new_table(f"{f['root']}  (content {f['data_hash']})", "split", "images", *columns, "sizes", "modes")
     for name, split in f["splits"].items():
         per_class = ["-"] * len(columns)
         if (counts := split["per_class"]) is not None:
@@ -298,13 +299,13 @@ def audit(found, tolerate: list[str]) -> None:
         table.add_row(name, f"{split['images']:,}", *per_class, *counted)
     out.print(table)
     title = "training pixels in [0, 1]" + (f", the first {SHOWN_CLASSES} of {len(names):,} classes" if many else "")
-    statistics = _table(title, "class", "mean R", "G", "B", "std R", "G", "B")
+    statistics = new_table(title, "class", "mean R", "G", "B", "std R", "G", "B")
     own = list(zip(names, f["train_pixels"]["per_class"], strict=True))[:SHOWN_CLASSES]
     for name, row in [*own, ("all", f["train_pixels"]["all"])]:
         statistics.add_row(name, *(f"{v:.4f}" for v in row["mean"] + row["std"]))
     out.print(statistics)
     out.print(f["alpha"]["verdict"], markup=False)
-    rules = _table("what the files tell of the class, without the image", "", "right", "chance")
+    rules = new_table("what the files tell of the class, without the image", "", "right", "chance")
     for name, rule in f["shortcuts"].items():
         rules.add_row(name, f"{rule['accuracy']:.1%}", f"{rule['chance']:.1%}")
     out.print(rules)

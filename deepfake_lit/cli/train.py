@@ -95,11 +95,12 @@ def train(arguments: list[str]) -> int:
         raise mistakes[0]
     if folder is None:
         return 0  # a single run
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show, verdicts
     from deepfake_lit.studies.sweep import finish
 
     rows = finish(folder)
     show.sweep(rows, folder)
+    verdicts.of_sweep(folder)
     states = {row["state"] for row in rows}
     return 1 if "failed" in states else UNFINISHED if "interrupted" in states else 0
 

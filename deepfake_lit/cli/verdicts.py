@@ -1,0 +1,69 @@
+"""What sweeps and reports show, in the terminal: rows over seeds, their differences and verdicts."""
+
+import shlex
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from deepfake_lit.cli.show import new_table
+from deepfake_lit.core.console import out
+from deepfake_lit.report.claims import Claim, claims
+from deepfake_lit.report.measure import Measured, measure
+from deepfake_lit.report.sections import section_of_sweep, sections
+
+
+def of_sweep(folder: Path) -> None:
+    """Print the rows of a sweep, each over its seeds, with their differences from the reference row."""
+    section = section_of_sweep(folder)
+    if section is None:
+        return
+    measured = measure(section.tables)
+    for table in section.tables:
+        reference = next((row.label for row in table.rows if row.key == table.reference), "")
+        if any(m.accuracy for m in measured[table.key]):
+            out.print(_rows(f"after the last epoch; differences from {reference}", measured[table.key]))
+    out.print("next, a page of this and all other runs:")
+    out.print(f"  deepfake-lit report output_dir={shlex.quote(str(folder.parents[1]))}", markup=False)
+
+
+def of_report(output: Path, keys: list[str]) -> None:
+    """Print the differences that reports claim, beside the measured ones.
+
+    Args:
+        keys: of the sections, as `<report>-<scale>`.
+    """
+    for section in sections(output):
+        if section.key not in keys:
+            continue
+        found = claims(section, measure(section.tables, section.scale))
+        if found:
+            out.print(_claims(f"{section.title}, scale {section.scale}: what is claimed, and what was measured", found))
+
+
+def _rows(title: str, rows: list[Measured]) -> Table:
+    table = new_table(title, "row", "seeds", "accuracy", "95 %", "difference, points", "95 %", "verdict")
+    for m in rows:
+        if m.accuracy is None:
+            table.add_row(escape(m.row.label), "0", *[""] * 4, "; ".join(map(str, m.problems)))
+            continue
+        cells = [escape(m.row.label), str(m.seeds), f"{m.accuracy.value:.4f}", _ends(m.accuracy.interval(), 1)]
+        d = m.difference
+        cells += [f"{100 * d.value:+.1f}", _ends(d.interval, 100), d.verdict.text] if d else ["", "", ""]
+        table.add_row(*cells)
+    return table
+
+
+def _claims(title: str, found: list[Claim]) -> Table:
+    table = new_table(title, "difference", "claimed, points", "measured, points", "95 %", "verdict")
+    for claim in found:
+        low, high = (f"{100 * end:+.1f}" for end in claim.claimed)
+        d = claim.m.difference
+        cells = [f"{100 * d.value:+.1f}", _ends(d.interval, 100), d.verdict.text] if d else ["", "", "not measured"]
+        name = escape(f"{claim.reference} to {claim.row}")
+        table.add_row(name, low if low == high else f"{low} to {high}", *cells)
+    return table
+
+
+def _ends(interval: tuple[float, float], scale: float) -> str:
+    return " to ".join(f"{scale * end:+.1f}" if scale > 1 else f"{end:.4f}" for end in interval)

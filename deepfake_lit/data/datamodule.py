@@ -18,6 +18,7 @@ from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys, unifor
 from deepfake_lit.core.system import STOP_SIGNALS, batch_of
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.images import ImageData, SplitImages
+from deepfake_lit.data.laundering import launder
 from deepfake_lit.data.preprocess import PIXEL_BYTES, Preprocess, tensors
 from deepfake_lit.data.windows import Windows
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
@@ -56,21 +57,25 @@ class BatchRows(Dataset):
     Args:
         pixels: False leaves the pixels out, for batches that get them on the device.
         places: of (epoch, step, indices), the places of random windows as `SplitImages.gather` takes them.
+        changed: of (epoch, step, indices, pixels, transparency), what becomes of the images before they are tensors.
     """
 
-    def __init__(self, split: SplitImages, pixels: bool = True, places: Callable[..., np.ndarray] | None = None):
-        self.split, self.pixels, self.places = split, pixels, places
+    def __init__(
+        self,
+        split: SplitImages,
+        pixels: bool = True,
+        places: Callable[..., np.ndarray] | None = None,
+        changed: Callable[..., tuple[np.ndarray, np.ndarray | None]] | None = None,
+    ):
+        self.split, self.pixels, self.places, self.changed = split, pixels, places, changed
 
     def __getitem__(self, batch: tuple[int, int, np.ndarray]) -> RawBatch:
         epoch, step, indices = batch
-        places = self.places(*batch) if self.places else None
-        return RawBatch(
-            *(tensors(*self.split.gather(indices, places)) if self.pixels else (None, None)),
-            torch.from_numpy(self.split.labels[indices]),
-            torch.from_numpy(indices),
-            epoch,
-            step,
-        )
+        arrays = (None, None)
+        if self.pixels:
+            arrays = self.split.gather(indices, self.places(*batch) if self.places else None)
+            arrays = tensors(*(self.changed(*batch, *arrays) if self.changed else arrays))
+        return RawBatch(*arrays, torch.from_numpy(self.split.labels[indices]), torch.from_numpy(indices), epoch, step)
 
 
 def batch_keys(seed: int, drawn: bool, epoch: int, step: int, indices: Tensor) -> Tensor:
@@ -87,6 +92,11 @@ def random_places(seed: int, drawn: bool, epoch: int, step: int, indices: np.nda
     """Return where the random windows of a training batch lie, float32 (B, 2), as in `Windows.at`."""
     keys = batch_keys(seed, drawn, epoch, step, torch.from_numpy(indices))
     return torch.stack([uniform(keys, f"fit_{axis}") for axis in "yx"], 1).numpy()
+
+
+def laundered(seed: int, drawn: bool, cfg: AugmentConfig, epoch: int, step: int, indices: np.ndarray, *arrays):
+    """Return the gathered pixels and transparency of a training batch, distorted as `launder` does."""
+    return launder(*arrays, batch_keys(seed, drawn, epoch, step, torch.from_numpy(indices)), cfg)
 
 
 class Batches(Sampler):
@@ -163,10 +173,13 @@ class ImageDataModule(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         count = len(self.train_labels())
         batches = Batches(count, self.cfg.batch_size, self.seed, True, self._sampling_weights(), rank, world)
-        return self._loader(split, batches, self._places())
+        return self._loader(split, batches, *self._of_training())
 
-    def _places(self) -> Callable[..., np.ndarray]:
-        return partial(random_places, self.seed, bool(self.cfg.class_sampling))
+    def _of_training(self) -> tuple[Callable, Callable | None]:
+        """Return `places` and `changed` of `BatchRows` for training batches."""
+        how = (self.seed, bool(self.cfg.class_sampling))
+        changed = partial(laundered, *how, self.augment_cfg) if self.augment_cfg.laundering else None
+        return partial(random_places, *how), changed
 
     def train_labels(self) -> np.ndarray:
         return self.data.splits["train"].labels
@@ -181,11 +194,11 @@ class ImageDataModule(pl.LightningDataModule):
         size = batch_of(PIXEL_BYTES * pixels, self.cfg.eval_batch_size)  # of large images not so many at once
         return self._loader(split, Batches(len(split), size, shuffle=False))
 
-    def _loader(self, split: SplitImages, batches: Batches, places: Callable | None = None) -> DataLoader:
+    def _loader(self, split: SplitImages, batches: Batches, *of_training: Callable | None) -> DataLoader:
         resident = self._keeps_on_device()
         workers = 0 if resident else self.cfg.workers
         return DataLoader(
-            BatchRows(split, not resident, places),
+            BatchRows(split, not resident, *of_training),
             sampler=batches,
             batch_size=None,
             num_workers=workers,
@@ -196,7 +209,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _keeps_on_device(self) -> bool:
         splits = [self.data.splits[name] for name in ("train", "validation")]
-        if any(isinstance(split.pixels, Windows) for split in splits):
+        if any(isinstance(split.pixels, Windows) for split in splits) or self.augment_cfg.laundering:
             return False
         if self.cfg.on_device is not None:
             return self.cfg.on_device
@@ -251,7 +264,7 @@ class ImageDataModule(pl.LightningDataModule):
     def training_images(self, epoch: int, count: int, device: torch.device) -> Iterator[Tensor]:
         """Yield the images of the first `count` batches of an epoch, augmented as in training in one process."""
         split = self.data.splits["train"]
-        rows = BatchRows(split, places=self._places())
+        rows = BatchRows(split, True, *self._of_training())
         batches = Batches(len(split), self.cfg.batch_size, self.seed, True, self._sampling_weights())
         batches.start_at(epoch, 0)
         for batch in islice(batches, count):

@@ -6,7 +6,7 @@ from typing import Any
 
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.metrics import MONITORS
-from deepfake_lit.settings.choices import CHANNELS, FITS, PROBLEMS, UNTRAINED, VIEWS
+from deepfake_lit.settings.choices import CHANNELS, FITS, LAUNDERING, PROBLEMS, UNTRAINED, VIEWS
 from deepfake_lit.settings.schema import AugmentConfig, Config
 
 
@@ -61,6 +61,7 @@ def check(cfg: Config) -> None:
     for name in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
         pair = getattr(a, name)
         require(len(pair) == 2 and 0 < pair[0] <= pair[1], f"augment.{name} must be [low, high] with 0 < low <= high")
+    _check_laundering(a, d.on_device, require)
 
     m = cfg.model
     if hasattr(m, "width"):
@@ -139,6 +140,21 @@ def check_against_data(cfg: Config, class_count: int, image_size: tuple[int, int
         raise UserError(f"augment.crop={a.crop} must be less than the images' side, {min(height, width)}")
     if a.rot90 and height != width:
         raise UserError(f"augment.rot90 turns square images; these are {width} x {height}: set data.image_size")
+
+
+def _check_laundering(a: AugmentConfig, on_device: bool | None, require) -> None:
+    for kind, limits in (a.laundering or {}).items():
+        one_of("augment.laundering", kind, tuple(LAUNDERING))
+        low, high = LAUNDERING[kind]
+        numbers = isinstance(limits, list) and all(type(value) in (int, float) for value in limits)
+        require(
+            limits is None or (numbers and len(limits) == 2 and low <= limits[0] <= limits[1] <= high),
+            f"augment.laundering.{kind} must be [low, high] between {low} and {high}, or null",
+        )
+    used = any((a.laundering or {}).values())
+    require(a.laundering is None or used, "augment.laundering names no kind of distortion")
+    require(not (used and on_device), "data.on_device keeps the images as they are; augment.laundering distorts them")
+    require(a.laundering_most >= 1, "augment.laundering_most must be 1 or more")
 
 
 def _check_optimizer(cfg: Config, require) -> None:

@@ -38,6 +38,19 @@ BENCHES = {
 UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have nothing to fit
 
 
+# Distortions that training can draw from -> the least and the largest strength that it takes; `data.distortions.KINDS`
+# are their functions
+LAUNDERING = {
+    "jpeg": (1, 100),  # quality
+    "webp": (1, 100),  # quality
+    "resize": (0.1, 4.0),  # factor, and back
+    "crop": (0.0, 0.9),  # share of both sides that is cut off
+    "blur": (0.0, 20.0),  # sigma in pixels
+    "noise": (0.0, 128.0),  # sigma in grey levels
+    "gamma": (0.1, 10.0),  # exponent
+}
+
+
 class View(NamedTuple):
     """Steps that a view of test-time augmentation applies to an image, in this order.
 

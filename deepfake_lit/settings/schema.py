@@ -95,6 +95,12 @@ class AugmentConfig:
     # side, in pixels of the network's input, of a randomly placed window that replaces the image in training, before
     # all other augmentation; evaluation uses the whole image; null: the whole image
     window: int | None = setting(None, since="2026-11-25")
+    # what happens to files on their way, done to the decoded images before all other augmentation: kind -> [low, high],
+    # between which its strength is uniform, or null; settings/choices.py lists the kinds in LAUNDERING; null: none
+    laundering: dict[str, Any] | None = setting(None, since="2026-11-28")
+    laundering_p: float = setting(0.75, since="2026-11-28")  # probability that an image is distorted at all
+    # most distortions of an image, one after the other; their number, kinds and order are random
+    laundering_most: int = setting(2, since="2026-11-28")
 
 
 @dataclass

@@ -90,6 +90,17 @@ def evaluate(arguments: list[str]) -> None:
     show.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
 
 
+def robustness(arguments: list[str]) -> None:
+    from deepfake_lit.prediction.robustness import RobustnessConfig
+
+    checkpoints, cfg = settings(arguments, RobustnessConfig, "checkpoints", f"name a checkpoint{_as_in('robustness')}")
+    refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
+    from deepfake_lit.cli import show
+    from deepfake_lit.prediction.robustness import robustness
+
+    show.robustness(robustness(checkpoints, cfg), Path(cfg.output))
+
+
 def predict(arguments: list[str]) -> int:
     from deepfake_lit.settings.commands import PredictConfig
 
@@ -197,5 +208,5 @@ def completion(arguments: list[str]) -> None:
         raise UserError('name bash or zsh, as in: eval "$(deepfake-lit completion bash)"')
 
 
-_ALL = (audit, train, reproduce, report, evaluate, predict, export, bench, status, samples, completion)
+_ALL = (audit, train, reproduce, report, evaluate, robustness, predict, export, bench, status, samples, completion)
 COMMANDS = {command.__name__: command for command in _ALL}

@@ -93,6 +93,13 @@ HELP = {
         ("evaluate RUN/best.ckpt data.root=PATH", "evaluate RUN/best.ckpt data.root=PATH 'classes={nature: real}'"),
         {},
     ),
+    "robustness": Help(
+        "measure what is left after JPEG, a resize, a little noise",
+        "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
+        "",
+        ("robustness RUN/last.ckpt data.root=PATH", "robustness A/last.ckpt B/last.ckpt data.root=PATH 'kinds=[jpeg]'"),
+        {},
+    ),
     "predict": Help(
         "answer for new images; several checkpoints are one ensemble",
         "CHECKPOINT... images=PATH [SETTING=VALUE ...]",

@@ -246,6 +246,34 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
     out.print(f"written to {output}: evaluation.json predictions.npz confusion.png", markup=False)
 
 
+def robustness(report: dict[str, Any], output: Path) -> None:
+    """Print the accuracies of each checkpoint under each condition, and the summaries; a checkpoint is a letter."""
+    letters = [chr(ord("A") + i) if i < 26 else str(i) for i in range(len(report["checkpoints"]))]
+    for letter, checkpoint in zip(letters, report["checkpoints"], strict=True):
+        out.print(f"{letter}: {checkpoint}", markup=False)
+    data = report["data"]
+    table = _table(f"accuracy on {data['images']:,} {data['split']} images after", "", *letters)
+    for i, condition in enumerate(report["conditions"]):
+        table.add_row(condition["name"], *(f"{results[i]['accuracy']:.4f}" for results in report["results"]))
+    out.print(table)
+    for letter, s in zip(letters, report["summaries"], strict=True):
+        low, high = s["interval"]
+        out.print(
+            f"{letter}: clean {s['clean']:.4f}; mean {s['mean']:.4f} ({low:.4f} to {high:.4f}); "
+            f"worst {s['worst']:.4f} ({s['worst_condition']})"
+        )
+        reached = ", ".join(f"{kind} {strength:.3g}" for kind, strength in s["half"].items() if strength is not None)
+        out.print(f"   half of the advantage over chance is lost at: {reached or 'no strength of the grid'}")
+    for letter, each in zip(letters[1:], report["compared"], strict=True):
+        low, high = each["interval"]
+        sure = sum(row["p_holm"] < 0.05 for row in each["conditions"])
+        out.print(
+            f"{letter} beside A: mean {each['mean']:+.4f} ({low:+.4f} to {high:+.4f}); "
+            f"different in {sure} of {len(each['conditions'])} conditions (p < 0.05, Holm)"
+        )
+    out.print(f"written to {output}: robustness.json robustness.csv robustness.png", markup=False)
+
+
 def bench(rows: list[Any], output: Path) -> None:
     """Print one row per comparison, with its note below."""
     machines = ", ".join(dict.fromkeys(row.machine for row in rows))

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would change a notebook's way of showing figures
@@ -110,6 +111,64 @@ def spectra(path: Path, mean_log: np.ndarray, mean: np.ndarray, class_names: lis
     if len(class_names) > k:
         figure.suptitle(_first_of(class_names))
     _save(figure, path, dpi=130)
+
+
+def accuracy_over_strength(path: Path, report: dict[str, Any]) -> None:
+    """Draw accuracy over the strength of each kind of distortion, a line a checkpoint, with bands of 95 % over images.
+
+    Kinds of a single strength share the last plot.
+
+    Args:
+        report: as `prediction.robustness.robustness` returns it.
+    """
+    conditions, results = report["conditions"], report["results"]
+    kinds: dict[str, list[int]] = {}
+    for i, condition in enumerate(conditions[1:], 1):
+        kinds.setdefault(condition["kind"], []).append(i)
+    scales = {kind: rows for kind, rows in kinds.items() if len(rows) > 1}
+    single = [0, *(rows[0] for rows in kinds.values() if len(rows) == 1)]
+    columns = 3
+    lines = -(-(len(scales) + 1) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.6), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for axes, (kind, rows) in zip(grid, [*scales.items(), ("", single)], strict=False):
+        for name, figures in zip(_short(_apart(report["checkpoints"])), results, strict=True):
+            chosen = [figures[i] for i in ([0, *rows] if kind else rows)]
+            x = (
+                [conditions[rows[0]]["nothing"], *(conditions[i]["strength"] for i in rows)]
+                if kind
+                else range(len(rows))
+            )
+            accuracy = np.array([f["accuracy"] for f in chosen])
+            ends = np.array([f["interval"] for f in chosen]).T
+            if kind:
+                [line] = axes.plot(x, accuracy, marker="o", markersize=3, linewidth=1.3, label=name)
+                axes.fill_between(x, *ends, color=line.get_color(), alpha=0.15, linewidth=0)
+            else:
+                axes.errorbar(x, accuracy, np.abs(ends - accuracy), fmt="o", capsize=3, markersize=4, label=name)
+        if kind:
+            axes.set_xlabel(f"{kind}: {conditions[rows[0]]['unit']}")
+            if conditions[rows[0]]["nothing"] > conditions[rows[-1]]["strength"]:
+                axes.invert_xaxis()  # from the weakest on
+        else:
+            axes.set_xticks(x, [conditions[i]["kind"] for i in rows], rotation=20)
+        axes.set_ylabel("accuracy")
+        axes.grid(alpha=0.25)
+    for axes in grid:  # those that are left
+        axes.set_axis_off()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    _save(figure, path)
+
+
+def _apart(paths: list[str]) -> list[str]:
+    """Return names of checkpoints by what differs in their paths."""
+    parts = [Path(path).parts for path in paths]
+    if len(parts) == 1:
+        return ["/".join(parts[0][-3:])]
+    longest = max(map(len, parts))
+    padded = [(("",) * (longest - len(p))) + p for p in parts]
+    differing = [i for i in range(longest) if len({p[i] for p in padded}) > 1]
+    return ["/".join(p[i] for i in differing if p[i]) for p in padded]
 
 
 def shortened(name: str, most: int = LONGEST) -> str:

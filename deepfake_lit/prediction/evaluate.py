@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import check_writable, write_json
-from deepfake_lit.data.images import ImageData, cache_dir, open_data
+from deepfake_lit.data.images import ImageData, SplitImages, cache_dir, open_data
 from deepfake_lit.data.manifest import Manifest, read_manifest
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.split import SPLITS
@@ -35,9 +35,58 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
         UserError: checkpoints or data cannot be read, or have different classes.
     """
     check_views(cfg.views)
-    one_of("split", cfg.split, ("auto", "all", *SPLITS))
     predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
     output = Path(cfg.output)
+    data, splits, numbers = open_labelled(predictor, checkpoints, cfg, output)
+    check_writable(output)
+    names = "+".join(split.name for split in splits)
+    answers = [predictor.on_split(split, cfg.views, cfg.batch_size) for split in splits]
+    plain, tta = (np.concatenate([pair[i].numpy() for pair in answers]) for i in (0, 1))
+    labels = numbers[np.concatenate([split.labels for split in splits])]
+    ids = [image_id for split in splits for image_id in split.ids]
+    groups = np.array([group for split in splits for group in split.groups])
+    report = {
+        "checkpoints": list(checkpoints),
+        "data": {"root": data.root, "hash": data.hash, "split": names},
+        "class_names": predictor.class_names,
+        "views": list(cfg.views),
+        "hardware": predictor.machine.to_dict(),
+        "plain": figures_of(plain, labels),
+        "tta": figures_of(tta, labels),
+        "groups": {group: figures_of(plain[groups == group], labels[groups == group]) for group in sorted(set(groups))},
+    }
+    write_json(output / "evaluation.json", report)
+    arrays = {"ids": np.array(ids), "labels": labels, "probabilities": plain, "probabilities_tta": tta}
+    write_predictions(output / "predictions.npz", arrays | ({"groups": groups} if len(groups) else {}))
+    title = f"{names}, {len(ids):,} images: {report['plain']['accuracy']:.2%}"
+    plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)
+    return report
+
+
+class Labelled(Protocol):
+    """Settings of which labelled images a command takes."""
+
+    data: DataConfig
+    split: str
+    classes: dict[str, str]
+
+
+def open_labelled(
+    predictor: Predictor, checkpoints: list[str], cfg: Labelled, output: Path
+) -> tuple[ImageData, list[SplitImages], np.ndarray]:
+    """Open labelled images for a predictor, and prepare its members for their size.
+
+    Args:
+        checkpoints: of the members, for messages.
+        output: the command's own folder; the cache is beside it.
+
+    Returns:
+        The data; the splits to evaluate; for each class of the data its number for the predictor, int64 (K,).
+
+    Raises:
+        UserError: the data cannot be read, have no such split, or have other classes.
+    """
+    one_of("split", cfg.split, ("auto", "all", *SPLITS))
     data = _opened(cfg, output, predictor)
     if data.size != predictor.members[0].image_size:
         sides = " and ".join(f"{width} x {height}" for height, width in (data.size, predictor.members[0].image_size))
@@ -63,33 +112,10 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
         note("the data have no validation or test split with labels: all images are evaluated (split=all)")
     if known and "train" in chosen:
         warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
-
-    check_writable(output)
-    splits = [data.splits[name] for name in chosen]
-    answers = [predictor.on_split(split, cfg.views, cfg.batch_size) for split in splits]
-    plain, tta = (np.concatenate([pair[i].numpy() for pair in answers]) for i in (0, 1))
-    labels = numbers[np.concatenate([split.labels for split in splits])]
-    ids = [image_id for split in splits for image_id in split.ids]
-    groups = np.array([group for split in splits for group in split.groups])
-    report = {
-        "checkpoints": list(checkpoints),
-        "data": {"root": data.root, "hash": data.hash, "split": "+".join(chosen)},
-        "class_names": predictor.class_names,
-        "views": list(cfg.views),
-        "hardware": predictor.machine.to_dict(),
-        "plain": figures_of(plain, labels),
-        "tta": figures_of(tta, labels),
-        "groups": {group: figures_of(plain[groups == group], labels[groups == group]) for group in sorted(set(groups))},
-    }
-    write_json(output / "evaluation.json", report)
-    arrays = {"ids": np.array(ids), "labels": labels, "probabilities": plain, "probabilities_tta": tta}
-    write_predictions(output / "predictions.npz", arrays | ({"groups": groups} if len(groups) else {}))
-    title = f"{'+'.join(chosen)}, {len(ids):,} images: {report['plain']['accuracy']:.2%}"
-    plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)
-    return report
+    return data, [data.splits[name] for name in chosen], numbers
 
 
-def _opened(cfg: EvaluateConfig, output: Path, predictor: Predictor) -> ImageData:
+def _opened(cfg: Labelled, output: Path, predictor: Predictor) -> ImageData:
     """Open the splits that can be wanted: not the test images where the validation images are.
 
     Classes of the same names get the checkpoint's order, with which its own data have the hash that they had. Images of
@@ -109,7 +135,7 @@ def _opened(cfg: EvaluateConfig, output: Path, predictor: Predictor) -> ImageDat
     return open_data(data, cache_dir(cfg.data, output.parent), tuple(wanted), required=())
 
 
-def _listed(cfg: EvaluateConfig, class_names: list[str]) -> tuple[DataConfig, Manifest]:
+def _listed(cfg: Labelled, class_names: list[str]) -> tuple[DataConfig, Manifest]:
     """Read what the data hold. Where they name other classes, folders of the checkpoint's classes are looked for.
 
     So a folder of one class alone is read, too, and the generators in it are groups.

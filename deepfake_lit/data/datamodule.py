@@ -18,7 +18,7 @@ from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys, unifor
 from deepfake_lit.core.system import STOP_SIGNALS, batch_of
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.images import ImageData, SplitImages
-from deepfake_lit.data.laundering import launder
+from deepfake_lit.data.laundering import launder, used
 from deepfake_lit.data.preprocess import PIXEL_BYTES, Preprocess, tensors
 from deepfake_lit.data.windows import Windows
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
@@ -178,7 +178,7 @@ class ImageDataModule(pl.LightningDataModule):
     def _of_training(self) -> tuple[Callable, Callable | None]:
         """Return `places` and `changed` of `BatchRows` for training batches."""
         how = (self.seed, bool(self.cfg.class_sampling))
-        changed = partial(laundered, *how, self.augment_cfg) if self.augment_cfg.laundering else None
+        changed = partial(laundered, *how, self.augment_cfg) if used(self.augment_cfg) else None
         return partial(random_places, *how), changed
 
     def train_labels(self) -> np.ndarray:
@@ -209,7 +209,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _keeps_on_device(self) -> bool:
         splits = [self.data.splits[name] for name in ("train", "validation")]
-        if any(isinstance(split.pixels, Windows) for split in splits) or self.augment_cfg.laundering:
+        if any(isinstance(split.pixels, Windows) for split in splits) or used(self.augment_cfg):
             return False
         if self.cfg.on_device is not None:
             return self.cfg.on_device

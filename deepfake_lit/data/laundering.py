@@ -14,6 +14,11 @@ from deepfake_lit.data.distortions import KINDS, on_batch
 from deepfake_lit.settings.schema import AugmentConfig
 
 
+def used(cfg: AugmentConfig) -> dict[str, list[float]]:
+    """Return the kinds of distortion that are not null, with their ranges."""
+    return {kind: limits for kind, limits in (cfg.laundering or {}).items() if limits}
+
+
 def launder(
     pixels: np.ndarray, transparency: np.ndarray | None, keys: Tensor, cfg: AugmentConfig
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -29,8 +34,8 @@ def _distorted(image: np.ndarray, random: Generator, cfg: AugmentConfig) -> np.n
     """Apply 1 to `laundering_most` distortions with probability `laundering_p`; a kind can come twice."""
     if random.random() >= cfg.laundering_p:
         return image
-    ranges = [(KINDS[kind], limits) for kind, limits in cfg.laundering.items() if limits]
+    ranges = list(used(cfg).items())
     for which in random.integers(len(ranges), size=random.integers(1, cfg.laundering_most + 1)):
-        distort, limits = ranges[which]
-        image = distort(image, random.uniform(*limits), random)
+        kind, limits = ranges[which]
+        image = KINDS[kind](image, random.uniform(*limits), random)
     return image

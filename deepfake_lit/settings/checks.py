@@ -152,7 +152,6 @@ def _check_laundering(a: AugmentConfig, on_device: bool | None, require) -> None
             f"augment.laundering.{kind} must be [low, high] between {low} and {high}, or null",
         )
     used = any((a.laundering or {}).values())
-    require(a.laundering is None or used, "augment.laundering names no kind of distortion")
     require(not (used and on_device), "data.on_device keeps the images as they are; augment.laundering distorts them")
     require(a.laundering_most >= 1, "augment.laundering_most must be 1 or more")
 

@@ -63,9 +63,9 @@ def test_images_are_not_kept_on_the_device_then(samples, tmp_path):
     data = open_data(cfg, tmp_path)
     kept = [
         ImageDataModule(data, cfg, AugmentConfig(laundering=laundering), 0)._keeps_on_device()
-        for laundering in (None, EVERY)
+        for laundering in (None, EVERY, {"blur": None})
     ]
-    assert kept == [True, False]
+    assert kept == [True, False, True]
 
 
 def test_validation_images_stay_as_they_are(samples, tmp_path):

@@ -138,6 +138,10 @@ def _answers(folder: Path, condition: Condition) -> Path:
     return folder / f"{condition.name.replace(' ', '_')}.npy"
 
 
+def _read(folder: Path, condition: Condition) -> np.ndarray:
+    return np.load(_answers(folder, condition), allow_pickle=False)
+
+
 def _distorted(condition: Condition, splits: list[SplitImages], step: int) -> Iterator[tuple]:
     """Yield batches of all splits as members take them, each image distorted by random numbers of its id."""
     for split in splits:
@@ -156,10 +160,10 @@ def _apply(image: np.ndarray, random: np.random.Generator, condition: Condition)
 
 def _figures_of(folder: Path, conditions: list[Condition], labels: np.ndarray) -> tuple[list[dict], np.ndarray]:
     """Return the figures of each condition, and for each image the share of the distorted ones in which it is right."""
-    clean = np.load(_answers(folder, conditions[0]))
+    clean = _read(folder, conditions[0])
     found, right = [], np.zeros(len(labels))
     for condition in conditions:
-        probabilities = np.load(_answers(folder, condition))
+        probabilities = _read(folder, condition)
         found.append(condition_figures(probabilities, clean, labels))
         if condition.kind != CLEAN:
             right += probabilities.argmax(1) == labels
@@ -177,7 +181,7 @@ def _compared(
     for folder, own in zip(folders[1:], right[1:], strict=True):
         rows = []
         for condition in conditions:
-            answers = (np.load(_answers(f, condition)).argmax(1) == labels for f in (folder, folders[0]))
+            answers = (_read(f, condition).argmax(1) == labels for f in (folder, folders[0]))
             rows.append(vars(paired(*answers)))
         mean, interval = mean_interval(own - right[0])
         found.append({"mean": mean, "interval": interval, "conditions": rows})

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
 from deepfake_lit.core.metrics import METRICS, PER_CLASS, SHOWN_CLASSES, worst
+from deepfake_lit.data.history import said
 from deepfake_lit.data.problems import SHOWN, printable
 from deepfake_lit.results.result import Result, Results
 from deepfake_lit.settings.choices import PROBLEMS
@@ -296,6 +297,8 @@ def predictions(predictions, output: Path) -> None:
     more = f", and {len(counts) - SHOWN_CLASSES:,} more" if len(counts) > SHOWN_CLASSES else ""
     if counts:
         out.print(f"classes: {named}{more}", markup=False)
+    if predictions.histories:
+        _histories(predictions.histories, output)
     if predictions.resized:
         warn(f"{predictions.resized:,} images have another size than the training images and were resized")
     for files, what, (one, several) in (
@@ -308,6 +311,15 @@ def predictions(predictions, output: Path) -> None:
         shown = "; ".join(printable(f"{i or file} ({reason})") for i, file, reason in files[:SHOWN])
         more = " ..." if len(files) > SHOWN else ""
         warn(f"{count} NOT in the submission: {shown}{more}; all of them are in {output}/unreadable.csv")
+
+
+def _histories(histories: list[Any], output: Path) -> None:
+    """Print what the files have been through."""
+    known = [history for history in histories if history]
+    named = (h.format if h.quality is None else f"{h.format} of quality {h.quality}" for h in known)
+    traces = Counter(said(h.grid, h.period) for h in known)
+    counted = _counted(dict(Counter(named).most_common()))
+    out.print(f"files: {counted}; pixels: {_counted(dict(traces.most_common()))}: {output}/files.csv", markup=False)
 
 
 def audit(found, tolerate: list[str]) -> None:
@@ -333,9 +345,10 @@ def audit(found, tolerate: list[str]) -> None:
         statistics.add_row(name, *(f"{v:.4f}" for v in row["mean"] + row["std"]))
     out.print(statistics)
     out.print(f["alpha"]["verdict"], markup=False)
-    rules = new_table("what the files tell of the class, without the image", "", "right", "chance")
+    rules = new_table("what the files tell of the class, without the image", "", "most often", "right", "chance")
     for name, rule in f["shortcuts"].items():
-        rules.add_row(name, f"{rule['accuracy']:.1%}", f"{rule['chance']:.1%}")
+        values = sum((Counter(counts) for counts in rule["values"].values()), Counter())
+        rules.add_row(name, _counted(dict(values.most_common())), f"{rule['accuracy']:.1%}", f"{rule['chance']:.1%}")
     out.print(rules)
     for warning in f["shortcut_warnings"]:
         warn(f"{warning}. A network learns this instead of the image")

@@ -17,7 +17,7 @@ from deepfake_lit.core.system import batch_of
 from deepfake_lit.data.channels import LUMA
 from deepfake_lit.data.copies import turned_copies
 from deepfake_lit.data.images import ImageData, SplitImages, open_data
-from deepfake_lit.data.shortcuts import shortcuts, warnings_of
+from deepfake_lit.data.shortcuts import shortcuts, traces_in_pixels, warnings_of
 from deepfake_lit.data.sources import open_source
 from deepfake_lit.data.split import SPLITS
 from deepfake_lit.settings.schema import DataConfig
@@ -47,6 +47,8 @@ def audit(cfg: DataConfig, cache_dir: Path, output: Path) -> Audit:
     folder = output / data.hash
     train = data.splits["train"]
     found = shortcuts(train, data.class_names)
+    if pixels := traces_in_pixels(train, data.class_names):
+        found["traces of JPEG or resize"] = pixels
     findings = {
         "root": data.root,
         "data_hash": data.hash,

@@ -4,10 +4,12 @@ A network learns such a shortcut before any trace of a generator, and fails on i
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from deepfake_lit.core.console import progress
 from deepfake_lit.data.decode import Facts
+from deepfake_lit.data.history import said, traces
 from deepfake_lit.data.images import ImageData, SplitImages
 
 PROPERTIES: dict[str, Callable[[Facts], str]] = {
@@ -18,6 +20,7 @@ PROPERTIES: dict[str, Callable[[Facts], str]] = {
     "metadata": lambda fact: fact.metadata or "-",
 }
 GAIN = 0.05  # a rule that is right this much more often than the largest class's share is reported
+LOOKED_AT = 200  # images of a class whose pixels are looked at
 SHOWN = 3  # values of a property that are listed for a class
 
 
@@ -30,21 +33,40 @@ def shortcuts(split: SplitImages, class_names: list[str]) -> dict[str, dict[str,
     Returns:
         By property: `values` (class name -> value -> images), `accuracy`, and `chance`, the largest class's share.
     """
-    labels = split.labels.tolist()
+    rows = range(len(split))
+    return {name: rule(split, rows, [of(fact) for fact in split.facts], class_names) for name, of in PROPERTIES.items()}
+
+
+def rule(split: SplitImages, rows: Sequence[int], values: list[str], class_names: list[str]) -> dict[str, Any]:
+    """Return what `shortcuts` has for one property: its values for the images at some rows of the split."""
+    labels = split.labels[rows].tolist()
     chance = max(Counter(labels).values()) / len(labels)
-    halves = [int(fact.pixel_hash[:8] or "0", 16) % 2 for fact in split.facts]
-    found = {}
-    for name, of in PROPERTIES.items():
-        values = [of(fact) for fact in split.facts]
-        by_class: dict[str, Counter] = {class_name: Counter() for class_name in class_names}
-        for value, label in zip(values, labels, strict=True):
-            by_class[class_names[label]][value] += 1
-        found[name] = {
-            "values": {class_name: dict(counts.most_common()) for class_name, counts in by_class.items()},
-            "accuracy": max(_accuracy(values, labels, halves), chance),  # it need not use the property
-            "chance": chance,
-        }
-    return found
+    halves = [int(split.facts[row].pixel_hash[:8] or "0", 16) % 2 for row in rows]
+    by_class: dict[str, Counter] = {class_name: Counter() for class_name in class_names}
+    for value, label in zip(values, labels, strict=True):
+        by_class[class_names[label]][value] += 1
+    return {
+        "values": {class_name: dict(counts.most_common()) for class_name, counts in by_class.items()},
+        "accuracy": max(_accuracy(values, labels, halves), chance),  # it need not use the property
+        "chance": chance,
+    }
+
+
+def traces_in_pixels(split: SplitImages, class_names: list[str]) -> dict[str, Any] | None:
+    """Return the rule of what pixels say of an earlier JPEG or resize; None if no image has its own size still.
+
+    It looks at the first `LOOKED_AT` images of each class that are stored at the size of their files.
+    """
+    size = split.pixels.shape[1:3]
+    own = [i for i, fact in enumerate(split.facts) if (fact.height, fact.width) == size]
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for i in own:
+        by_class[int(split.labels[i])].append(i)
+    rows = sorted(i for members in by_class.values() for i in members[:LOOKED_AT])
+    if not rows:
+        return None
+    found = [traces(split.gather(slice(i, i + 1))[0][0]) for i in progress(rows, "traces", len(rows))]
+    return rule(split, rows, [said(*each) for each in found], class_names)
 
 
 def _accuracy(values: list[str], labels: list[int], halves: list[int]) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic, check_writable
+from deepfake_lit.data.history import History, history_of, said
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.data.views import by_place, check_places
@@ -17,13 +18,15 @@ from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
 from deepfake_lit.settings.commands import PredictConfig
 
+FEW = 500  # images of which the history is looked at without being asked for
+
 
 @dataclass
 class Predictions:
     """`probabilities` float32 (N, K) of the `ids` that could be read, for the K classes.
 
-    `unreadable` and `skipped` are (id, file, reason): images that lack an answer, and files that were left out on
-    purpose, such as hidden ones.
+    `histories` are of the same images, empty if nobody asked for them. `unreadable` and `skipped` are (id, file,
+    reason): images that lack an answer, and files that were left out on purpose, such as hidden ones.
     """
 
     ids: list[str]
@@ -32,15 +35,16 @@ class Predictions:
     resized: int  # images of another size than the network was trained on; others are cut to it, as its own were
     class_names: list[str]
     skipped: list[tuple[str, str, str]]
+    histories: list[History | None] = field(default_factory=list)
 
 
 def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     """Probabilities of every image, written to `cfg.output`.
 
     Writes `submission.csv` (`image_id,label`), `probabilities.csv` (one column a class, and the name of the answer
-    where classes have names) and, where files have no answer, `unreadable.csv`. The order is that of
-    `sample_submission.csv` or the CSV, else by file name. Images are decoded as they are needed: of all of them memory
-    holds the names and the answers, 4 bytes a class.
+    where classes have names), where files have no answer `unreadable.csv` and, with `cfg.history`, `files.csv`. The
+    order is that of `sample_submission.csv` or the CSV, else by file name. Images are decoded as they are needed: of
+    all of them memory holds the names and the answers, 4 bytes a class.
 
     Raises:
         UserError: the checkpoints or the images cannot be found or do not fit each other.
@@ -59,6 +63,8 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     check_writable(Path(cfg.output))
 
     done: list[str] = []
+    histories: list[History | None] = []
+    looks = len(present) <= FEW if cfg.history is None else cfg.history
     p = np.empty((len(present), len(predictor.class_names)), np.float32)
     resized, start = 0, 0
     stream = decode_stream(found.source, [row[0] for row in present], size, step, cfg.decode_workers, fit)
@@ -78,9 +84,13 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
         ]
         p[len(done) : len(done) + len(good)] = predictor.at_places(windows, cfg.views).mean(0).numpy()
         done += [rows[i][1] for i in good]
+        histories += [history_of(found.source.read(rows[i][0])) for i in good] if looks else []
 
-    result = Predictions(done, p[: len(done)], unreadable, resized, predictor.class_names, found.skipped)
+    result = Predictions(done, p[: len(done)], unreadable, resized, predictor.class_names, found.skipped, histories)
     write_predictions(Path(cfg.output), result)
+    (Path(cfg.output) / "files.csv").unlink(missing_ok=True)  # of an earlier prediction
+    if histories:
+        write_histories(Path(cfg.output) / "files.csv", done, histories)
     return result
 
 
@@ -104,6 +114,20 @@ def write_predictions(folder: Path, result: Predictions) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["image_id", "file", "reason"])
             writer.writerows(map(_text, row) for row in left)
+
+
+def write_histories(path: Path, ids: list[str], histories: list[History | None]) -> None:
+    """Write a row for each image: format, JPEG quality, metadata, where the blocks of a JPEG begin, and the period that
+    a resize left."""
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image_id", "format", "jpeg_quality", "metadata", "signs", "jpeg_grid", "resize_period"])
+        for image_id, history in zip(ids, histories, strict=True):
+            if history:
+                grid = "" if history.grid is None else "{} {}".format(*history.grid)
+                period = "" if history.period is None else f"{history.period:.2f}"
+                head = (history.format, history.quality, history.metadata, said(history.grid, history.period))
+                writer.writerow([_text(image_id), *head, grid, period])
 
 
 def _text(name: str) -> str:

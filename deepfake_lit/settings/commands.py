@@ -34,6 +34,8 @@ class PredictConfig:
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     decode_workers: int | None = None  # processes that decode files; null: one per core
+    # write files.csv: what each file has been through, as far as it can be read; null: for at most 500 images
+    history: bool | None = None
 
 
 @dataclass

@@ -10,11 +10,12 @@ from helpers.command_line import exit_status
 from helpers.tiny_data import encode, noise
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
+from scipy.ndimage import gaussian_filter
 
 from deepfake_lit.data.copies import turned_copies
 from deepfake_lit.data.decode import decode
 from deepfake_lit.data.images import open_data
-from deepfake_lit.data.shortcuts import shortcut_warnings, shortcuts
+from deepfake_lit.data.shortcuts import shortcut_warnings, shortcuts, traces_in_pixels
 from deepfake_lit.results.result import read_result
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
@@ -91,6 +92,30 @@ def test_a_value_of_one_image_alone_predicts_nothing(tmp_path):
     data = open_data(DataConfig(root=str(root), decode_size=SIDE), tmp_path / "cache")
     assert shortcuts(data.splits["train"], data.class_names)["size"]["accuracy"] <= 0.5
     assert shortcut_warnings(data) == []
+
+
+def test_an_earlier_jpeg_of_one_class_is_seen_in_the_pixels(tmp_path, capsys):
+    """All files are PNG, but those of one class were JPEG before."""
+
+    def smooth(seed: int) -> np.ndarray:
+        texture = np.random.default_rng(seed).normal(0, 1, (64, 64, 3))
+        return np.clip(128 + 90 * gaussian_filter(texture, (1, 1, 0)), 0, 255).astype(np.uint8)
+
+    root = tmp_path / "data"
+    for split in ("train", "validation"):
+        for c, name in enumerate(("real", "fake")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(12):
+                pixels = smooth(500 * c + 100 * (split == "train") + i)
+                pixels = np.asarray(Image.open(io.BytesIO(encode(pixels, format="JPEG")))) if c else pixels
+                (root / split / name / f"{i}.png").write_bytes(encode(pixels))
+    data = open_data(DataConfig(root=str(root)), tmp_path / "cache")
+    found = traces_in_pixels(data.splits["train"], data.class_names)
+    assert (found["accuracy"], found["values"]["real"]) == (1, {"no signs": 12})
+    assert exit_status(["audit", f"data.root={root}", f"output_dir={tmp_path / 'out'}"]) == 0
+    assert "the files' traces of JPEG or resize alone tells the class in 100%" in capsys.readouterr().err
+    resized = open_data(DataConfig(root=str(root), decode_size=32), tmp_path / "cache")
+    assert traces_in_pixels(resized.splits["train"], data.class_names) is None
 
 
 def test_audit_train_and_the_page_warn(tmp_path, capsys):

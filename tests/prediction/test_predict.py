@@ -57,6 +57,21 @@ def test_the_submission_has_the_order_of_the_sample(trained, samples, tmp_path):
         assert int(row["label"]) == np.argmax(p)
 
 
+def test_what_files_have_been_through(trained, samples, tmp_path, monkeypatch):
+    image = Image.open(next((samples / "train").glob("*.png"))).convert("RGB").resize((64, 64))
+    image.save(tmp_path / "a.jpg", quality=70)
+    image.save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    predict(trained[0][:1], on(tmp_path, tmp_path / "out"))
+    first, second = rows(tmp_path / "out" / "files.csv")
+    assert (first["image_id"], first["format"], first["jpeg_quality"]) == ("a", "JPEG", "70")
+    assert (second["image_id"], second["format"], second["jpeg_quality"]) == ("b", "PNG", "")
+    monkeypatch.setattr("deepfake_lit.prediction.predict.FEW", 1)  # as of many images
+    assert not predict(trained[0][:1], on(tmp_path, tmp_path / "out")).histories
+    assert not (tmp_path / "out" / "files.csv").exists()
+    assert len(predict(trained[0][:1], on(tmp_path, tmp_path / "out", history=True)).histories) == 2
+
+
 def test_predict_gives_what_training_stored(trained, samples, tmp_path):
     """Decoding, preprocessing and views from the checkpoint alone repeat the run's own evaluation."""
     (checkpoint, _), result = trained

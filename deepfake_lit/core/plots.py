@@ -132,7 +132,7 @@ def accuracy_over_strength(path: Path, report: dict[str, Any]) -> None:
     figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.6), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for axes, (kind, rows) in zip(grid, [*scales.items(), ("", single)], strict=False):
-        for name, figures in zip(_short(_apart(report["checkpoints"])), results, strict=True):
+        for name, figures in zip(_short(apart(report["checkpoints"])), results, strict=True):
             chosen = [figures[i] for i in ([0, *rows] if kind else rows)]
             x = (
                 [conditions[rows[0]]["nothing"], *(conditions[i]["strength"] for i in rows)]
@@ -160,7 +160,7 @@ def accuracy_over_strength(path: Path, report: dict[str, Any]) -> None:
     _save(figure, path)
 
 
-def _apart(paths: list[str]) -> list[str]:
+def apart(paths: list[str]) -> list[str]:
     """Return names of checkpoints by what differs in their paths."""
     parts = [Path(path).parts for path in paths]
     if len(parts) == 1:

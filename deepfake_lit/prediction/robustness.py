@@ -74,23 +74,20 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     output = Path(cfg.output)
     check_writable(output)
     machine = hardware.resolve(cfg.accelerator, cfg.precision)
-    predictors = [Predictor.load([path], machine) for path in checkpoints]
-    opened = [open_labelled(p, [path], cfg, output) for p, path in zip(predictors, checkpoints, strict=True)]
-    data, splits, numbers = opened[0]
-    if any(list(other) != list(numbers) or d.hash != data.hash for d, _, other in opened):
-        raise UserError("the checkpoints have their classes in different orders, or cut images in different ways")
+    together = Predictor.load(checkpoints, machine)
+    data, splits, numbers = open_labelled(together, checkpoints, cfg, output)
+    # Each for itself, with the classes in the first one's order.
+    predictors = [Predictor([m], machine, [order]) for m, order in zip(together.members, together.orders, strict=True)]
     labels = numbers[np.concatenate([split.labels for split in splits])]
     names = "+".join(split.name for split in splits)
-    folders = [
-        output / "answers" / digest(_file_hash(path), data.hash, names, cfg.views, machine.precision, machine.device)
-        for path in checkpoints
-    ]
+    what = (data.hash, names, together.class_names, cfg.views, machine.precision, machine.device)
+    folders = [output / "answers" / digest(_file_hash(path), *what) for path in checkpoints]
     _measure(conditions, predictors, splits, folders, cfg)
     found = [_figures_of(folder, conditions, labels) for folder in folders]
     report = {
         "checkpoints": list(checkpoints),
         "data": {"root": data.root, "hash": data.hash, "split": names, "images": len(labels)},
-        "class_names": predictors[0].class_names,
+        "class_names": together.class_names,
         "views": list(cfg.views),
         "hardware": machine.to_dict(),
         "conditions": [vars(c) | {"name": c.name} for c in conditions],

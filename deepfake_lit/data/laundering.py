@@ -16,7 +16,7 @@ from deepfake_lit.settings.schema import AugmentConfig
 
 def used(cfg: AugmentConfig) -> dict[str, list[float]]:
     """Return the kinds of distortion that are not null, with their ranges."""
-    return {kind: limits for kind, limits in (cfg.laundering or {}).items() if limits}
+    return {kind: limits for kind in KINDS if (limits := getattr(cfg, f"laundering_{kind}")) is not None}
 
 
 def launder(

@@ -143,16 +143,14 @@ def check_against_data(cfg: Config, class_count: int, image_size: tuple[int, int
 
 
 def _check_laundering(a: AugmentConfig, on_device: bool | None, require) -> None:
-    for kind, limits in (a.laundering or {}).items():
-        one_of("augment.laundering", kind, tuple(LAUNDERING))
+    ranges = {kind: limits for kind in LAUNDERING if (limits := getattr(a, f"laundering_{kind}")) is not None}
+    for kind, limits in ranges.items():
         low, high = LAUNDERING[kind]
-        numbers = isinstance(limits, list) and all(type(value) in (int, float) for value in limits)
-        require(
-            limits is None or (numbers and len(limits) == 2 and low <= limits[0] <= limits[1] <= high),
-            f"augment.laundering.{kind} must be [low, high] between {low} and {high}, or null",
-        )
-    used = any((a.laundering or {}).values())
-    require(not (used and on_device), "data.on_device keeps the images as they are; augment.laundering distorts them")
+        fits = len(limits) == 2 and low <= limits[0] <= limits[1] <= high
+        require(fits, f"augment.laundering_{kind} must be [low, high] between {low} and {high}, or null")
+    require(
+        not (ranges and on_device), "data.on_device keeps the images as they are; augment.laundering_ distorts them"
+    )
     require(a.laundering_most >= 1, "augment.laundering_most must be 1 or more")
 
 

@@ -38,16 +38,16 @@ BENCHES = {
 UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have nothing to fit
 
 
-# Distortions that training can draw from -> the least and the largest strength that it takes; `data.distortions.KINDS`
-# are their functions
+# Distortions that training can draw from, as `augment.laundering_<kind>` -> the least and the largest strength; the
+# functions are `data.distortions.KINDS`
 LAUNDERING = {
-    "jpeg": (1, 100),  # quality
-    "webp": (1, 100),  # quality
-    "resize": (0.1, 4.0),  # factor, and back
-    "crop": (0.0, 0.9),  # share of both sides that is cut off
-    "blur": (0.0, 20.0),  # sigma in pixels
-    "noise": (0.0, 128.0),  # sigma in grey levels
-    "gamma": (0.1, 10.0),  # exponent
+    "jpeg": (1, 100),
+    "webp": (1, 100),
+    "resize": (0.1, 4),
+    "crop": (0, 0.9),
+    "blur": (0, 20),
+    "noise": (0, 128),
+    "gamma": (0.1, 10),
 }
 
 

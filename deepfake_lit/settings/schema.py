@@ -95,10 +95,17 @@ class AugmentConfig:
     # side, in pixels of the network's input, of a randomly placed window that replaces the image in training, before
     # all other augmentation; evaluation uses the whole image; null: the whole image
     window: int | None = setting(None, since="2026-11-25")
-    # what happens to files on their way, done to the decoded images before all other augmentation: kind -> [low, high],
-    # between which its strength is uniform, or null; settings/choices.py lists the kinds in LAUNDERING; null: none
-    laundering: dict[str, Any] | None = setting(None, since="2026-11-28")
-    laundering_p: float = setting(0.75, since="2026-11-28")  # probability that an image is distorted at all
+    # what happens to files on their way, done to the decoded images before all other augmentation: [low, high], between
+    # which the strength is uniform; null: not this kind
+    laundering_jpeg: list[float] | None = setting(None, since="2026-11-28")  # quality
+    laundering_webp: list[float] | None = setting(None, since="2026-11-28")  # quality
+    laundering_resize: list[float] | None = setting(None, since="2026-11-28")  # factor, and back
+    laundering_crop: list[float] | None = setting(None, since="2026-11-28")  # share of both sides that is cut off
+    laundering_blur: list[float] | None = setting(None, since="2026-11-28")  # sigma in pixels
+    laundering_noise: list[float] | None = setting(None, since="2026-11-28")  # sigma in grey levels
+    laundering_gamma: list[float] | None = setting(None, since="2026-11-28")  # exponent
+    # probability that an image is distorted at all; not of each kind
+    laundering_p: float = setting(0.75, since="2026-11-28")
     # most distortions of an image, one after the other; their number, kinds and order are random
     laundering_most: int = setting(2, since="2026-11-28")
 

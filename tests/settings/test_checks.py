@@ -30,6 +30,27 @@ def test_augmentation_that_fits():
     check("augment.crop=24", "data.image_size=40")
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("laundering_jpeg=[0,95]", r"augment.laundering_jpeg must be \[low, high\] between 1 and 100, or null"),
+        ("laundering_blur=[2,1]", "augment.laundering_blur must be"),
+        ("laundering_blur=[2]", "augment.laundering_blur must be"),
+        ("laundering_most=0", "augment.laundering_most must be 1 or more"),
+        ("laundering_p=1.5", "augment.laundering_p is a probability"),
+    ],
+)
+def test_impossible_laundering(setting, message):
+    with pytest.raises(UserError, match=message):
+        check(f"augment.{setting}")
+
+
+def test_distorted_images_are_not_on_the_device():
+    check("augment.laundering_blur=null", "data.on_device=true")
+    with pytest.raises(UserError, match="keeps the images as they are"):
+        check("augment.laundering_blur=[1,2]", "data.on_device=true")
+
+
 @pytest.mark.parametrize("weights", ["[1,2]", "[1,2,-1]", "[0,0,0]", "[a,1,1]", "heavy", "{focus:{3:1}}", "{x:1}"])
 def test_impossible_class_weights(weights):
     with pytest.raises(UserError, match="class_weights"):

@@ -26,6 +26,7 @@ from deepfake_lit.core import hardware
 KEPT = Path(__file__).parents[1] / "kept"
 TRAIN = "train data.root={data} output_dir={out} data.cache_dir={cache} trainer.max_epochs=1 model.width=0.125"
 PLAIN = "train data.root={data} output_dir={out} data.cache_dir={cache}"
+ROBUSTNESS = "robustness {checkpoint} data.root={data} data.cache_dir={cache} output={out}"
 PREDICT = "predict {checkpoint} images={data} output={out}"
 EVALUATE = "evaluate {checkpoint} data.root={data} data.cache_dir={cache} output={out}"
 
@@ -93,6 +94,10 @@ SITUATIONS = {
     "no such precision": (EVALUATE + " precision=int8", "precision is 'int8'; it must be one of auto, fp32, bf16", 2),
     "GPUs by number": (TRAIN + " trainer.devices=[0,1]", r"trainer.devices=\[0, 1\] names GPUs.* run on the CPU", 2),
     "no devices": (TRAIN + " trainer.devices=0", "trainer.devices=0 must be auto, a number of devices, or a list", 2),
+    "no such kind": (ROBUSTNESS + " kinds=[jpge]", "kinds is 'jpge'; it must be one of jpeg, jpeg_444, webp", 2),
+    "no checkpoint, robustness": ("robustness data.root={data} output={out}", "name at least one checkpoint", 2),
+    "a checkpoint twice": (ROBUSTNESS + " {checkpoint}", "a checkpoint is named twice", 2),
+    "no data, robustness": ("robustness {checkpoint} data.root={out}", "there is no such folder or .zip file", 2),
     # a run that cannot be
     "no batches": (TRAIN + " trainer.limit_train_batches=0", "limit_train_batches is 0; it must be a number of", 2),
     "no validation": (TRAIN + " trainer.limit_val_batches=0.0", "limit_val_batches is 0.0; it must be a number of", 2),
@@ -210,6 +215,7 @@ SITUATIONS = {
 WRITING = {  # command -> how the place that it writes to is set, in a message
     "predict {checkpoint} images={data} output=@": "output",
     "evaluate {checkpoint} data.root={data} data.cache_dir={cache} output=@": "output",
+    "robustness {checkpoint} data.root={data} data.cache_dir={cache} output=@": "output",
     "audit data.root={data} data.cache_dir={cache} output_dir=@": "output_dir",
     "export {checkpoint} output=@/model.onnx": "output",
     "report output_dir={runs} output=@": "output",

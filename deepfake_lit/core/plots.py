@@ -131,7 +131,7 @@ def accuracy_over_strength(path: Path, report: dict[str, Any]) -> None:
     lines = -(-(len(scales) + 1) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.6), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
-    for axes, (kind, rows) in zip(grid, [*scales.items(), ("", single)], strict=False):
+    for (kind, rows), axes in zip([*scales.items(), ("", single)], grid, strict=False):
         for name, figures in zip(_short(apart(report["checkpoints"])), results, strict=True):
             chosen = [figures[i] for i in ([0, *rows] if kind else rows)]
             x = (
@@ -152,10 +152,10 @@ def accuracy_over_strength(path: Path, report: dict[str, Any]) -> None:
                 axes.invert_xaxis()  # from the weakest on
         else:
             axes.set_xticks(x, [conditions[i]["kind"] for i in rows], rotation=20)
-        axes.set_ylabel("accuracy")
         axes.grid(alpha=0.25)
     for axes in grid:  # those that are left
         axes.set_axis_off()
+    figure.supylabel("accuracy")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     _save(figure, path)
 

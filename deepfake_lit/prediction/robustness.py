@@ -14,6 +14,7 @@ from deepfake_lit.core import console, hardware, plots
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import atomic, check_writable, write_json
 from deepfake_lit.core.randomness import derive
+from deepfake_lit.data import distortions
 from deepfake_lit.data.distortions import GRID, on_batch
 from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.preprocess import tensors
@@ -80,8 +81,10 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     predictors = [Predictor([m], machine, [order]) for m, order in zip(together.members, together.orders, strict=True)]
     labels = numbers[np.concatenate([split.labels for split in splits])]
     names = "+".join(split.name for split in splits)
-    what = (data.hash, names, together.class_names, cfg.views, machine.precision, machine.device)
-    folders = [output / "answers" / digest(_file_hash(path), *what) for path in checkpoints]
+    images = [(i, fact.pixel_hash) for split in splits for i, fact in zip(split.ids, split.facts, strict=True)]
+    what = (images, data.size, data.fit, together.class_names, cfg.views, machine.precision, machine.device)
+    what += (_hash(Path(distortions.__file__)),)  # a distortion that was changed is measured anew
+    folders = [output / "answers" / digest(_hash(checkpoint_file(Path(path))), *what) for path in checkpoints]
     _measure(conditions, predictors, splits, folders, cfg)
     found = [_figures_of(folder, conditions, labels) for folder in folders]
     report = {
@@ -101,8 +104,8 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     return report
 
 
-def _file_hash(checkpoint: str) -> str:
-    with checkpoint_file(Path(checkpoint)).open("rb") as file:
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -145,10 +148,15 @@ def _distorted(condition: Condition, splits: list[SplitImages], step: int) -> It
         for start in range(0, len(split), step):
             arrays = split.gather(slice(start, start + step))
             if condition.strength is not None:
-                keys = [derive(condition.kind, image_id) for image_id in split.ids[start : start + step]]
+                keys = [_key(condition.kind, image_id) for image_id in split.ids[start : start + step]]
                 distort = partial(_apply, condition=condition)
                 arrays = on_batch(*arrays, keys, distort)
             yield tensors(*arrays)
+
+
+def _key(kind: str, image_id: str) -> int:
+    name = image_id.encode(errors="surrogateescape")  # a file's name need not be text
+    return derive(kind, int.from_bytes(name, "big"))
 
 
 def _apply(image: np.ndarray, random: np.random.Generator, condition: Condition) -> np.ndarray:

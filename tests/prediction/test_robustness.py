@@ -91,6 +91,18 @@ def test_it_goes_on_where_it_was_interrupted(report, checkpoints, samples, tmp_p
     assert not calls
 
 
+def test_other_images_are_measured_anew(report, checkpoints, samples):
+    found, output = report
+    other = robustness(checkpoints[1:], config(samples, output, split="train"))
+    again = robustness(checkpoints, config(samples, output))
+    assert other["data"]["images"] == 100
+    assert again == found
+
+
+def test_a_name_need_not_be_text():
+    assert module._key("noise", "a\udcff") != module._key("noise", "a") != module._key("blur", "a")
+
+
 def test_batches_change_no_answer(report, checkpoints, samples, tmp_path):
     found = robustness(checkpoints[1:], config(samples, tmp_path, batch_size=7))
     for few, many in zip(found["results"][0], report[0]["results"][1], strict=True):

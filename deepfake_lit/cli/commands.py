@@ -91,7 +91,7 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def robustness(arguments: list[str]) -> None:
-    from deepfake_lit.prediction.robustness import RobustnessConfig
+    from deepfake_lit.settings.commands import RobustnessConfig
 
     checkpoints, cfg = settings(arguments, RobustnessConfig, "checkpoints", f"name a checkpoint{_as_in('robustness')}")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")

@@ -96,7 +96,7 @@ HELP = {
     "robustness": Help(
         "measure what is left after JPEG, a resize, a little noise",
         "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
-        "",
+        "RobustnessConfig",
         ("robustness RUN/last.ckpt data.root=PATH", "robustness A/last.ckpt B/last.ckpt data.root=PATH 'kinds=[jpeg]'"),
         {},
     ),

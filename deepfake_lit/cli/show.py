@@ -253,7 +253,7 @@ def robustness(report: dict[str, Any], output: Path) -> None:
     for letter, checkpoint in zip(letters, report["checkpoints"], strict=True):
         out.print(f"{letter}: {checkpoint}", markup=False)
     data = report["data"]
-    table = _table(f"accuracy on {data['images']:,} {data['split']} images after", "", *letters)
+    table = new_table(f"accuracy on {data['images']:,} {data['split']} images after", "", *letters)
     for i, condition in enumerate(report["conditions"]):
         table.add_row(condition["name"], *(f"{results[i]['accuracy']:.4f}" for results in report["results"]))
     out.print(table)

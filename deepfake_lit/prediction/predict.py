@@ -1,7 +1,7 @@
 """Checkpoints on new images: probabilities, labels, a submission; and on labelled ones: figures."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,8 @@ from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.robustness import CLEAN, Condition, condition_figures, holm, mean_interval, summary
 from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.checks import check_views
+from deepfake_lit.settings.commands import RobustnessConfig
 from deepfake_lit.settings.identity import digest
-from deepfake_lit.settings.schema import DataConfig
-
-
-@dataclass
-class RobustnessConfig:
-    data: DataConfig = field(default_factory=DataConfig)  # as for evaluate, like the two that follow
-    split: str = "auto"
-    classes: dict[str, str] = field(default_factory=dict)
-    kinds: list[str] | None = None  # of the grid's distortions, in data/distortions.py; null: all of them
-    views: list[str] = field(default_factory=lambda: ["identity"])
-    batch_size: int = 250
-    output: str = "outputs/robustness"
-    accelerator: str = "auto"
-    precision: str = "auto"
 
 
 def grid(kinds: list[str] | None = None) -> list[Condition]:

@@ -25,6 +25,19 @@ class EvaluateConfig:
 
 
 @dataclass
+class RobustnessConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    split: str = "auto"  # as for evaluate
+    classes: dict[str, str] = setting({})  # as for evaluate
+    kinds: list[str] | None = None  # of the grid's distortions, in data/distortions.py; null: all of them
+    views: list[str] = setting(["identity"])  # of test-time augmentation
+    batch_size: int = 250  # images computed together
+    output: str = "outputs/robustness"  # folder of what is written
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+
+
+@dataclass
 class PredictConfig:
     # folder, .zip, image, CSV with a column of ids or paths, text file with a path a line, or a list: [a.png,folder]
     images: Any = None

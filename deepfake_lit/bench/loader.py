@@ -61,8 +61,8 @@ def _loader(cfg: BenchConfig) -> list[Comparison]:
     plain, plainly = _OneByOne(split, v2.Compose(to_float)), ImageDataModule(data, run.data, AugmentConfig(), 0)
     few = np.arange(64)
     expected = torch.stack([plain[i][0] for i in few])
-    raw = plainly.train_dataloader().dataset[0, 0, few]
-    same = torch.allclose(plainly.training_batch(raw).images, expected, atol=1e-6)
+    raw = plainly.train_dataloader().loader.dataset[0, 0, few]
+    same = torch.allclose(plainly.training_batches(raw)[0].images, expected, atol=1e-6)
 
     batches, rows = min(LOADED, len(split)) // 64, []
     for case, (augmentation, transforms) in cases.items():
@@ -81,7 +81,7 @@ def _fastest(
     """Compare with a DataLoader without workers and with one per core, and return the row of the faster one."""
 
     def ours():
-        return [module.training_batch(raw).images.shape for raw in islice(module.train_dataloader(), batches)]
+        return [batch.images.shape for batch in islice(module.train_dataloader(), batches)]
 
     candidates = []
     for workers in (0, cores()):

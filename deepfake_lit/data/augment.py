@@ -19,12 +19,15 @@ from deepfake_lit.data.warp import affine, identity, perspective, warp
 from deepfake_lit.settings.schema import AugmentConfig
 
 
-def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
+def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig, batch_size: int | None = None) -> Tensor:
     """Apply all configured augmentations except CutMix and MixUp.
+
+    An image looks the same with whatever others it is augmented, except for a shift that a batch shares.
 
     Args:
         images: float (B, C, H, W) in [0, 1], before normalisation.
         keys: int64 (B,) from `randomness.sample_keys`.
+        batch_size: number of images of a batch, if these are of several; None: they are one.
 
     Returns:
         Images of the same shape (with a window: of the window's side) and range; `images` itself is not changed.
@@ -34,7 +37,7 @@ def augment(images: Tensor, keys: Tensor, cfg: AugmentConfig) -> Tensor:
     if cfg.rot90:
         images = _turned(images, keys, cfg.rot90)
     if cfg.crop:
-        images = _shifted(images, keys, cfg.crop, cfg.crop_shared)
+        images = _shifted(images, keys, cfg.crop, batch_size or len(images) if cfg.crop_shared else None)
     matrices = _matrices(keys, cfg, *images.shape[-2:])
     for name, axis in (("hflip", 0), ("vflip", 1)):
         if not (p := getattr(cfg, name)):
@@ -78,16 +81,18 @@ def _turned(images: Tensor, keys: Tensor, p: float) -> Tensor:
     return turned
 
 
-def _shifted(images: Tensor, keys: Tensor, most: int, shared: bool) -> Tensor:
+def _shifted(images: Tensor, keys: Tensor, most: int, shared: int | None) -> Tensor:
     """Shift each image by -most..most pixels along both axes, with its border mirrored.
 
     Args:
-        shared: shift all images by the first image's shift.
+        shared: shift so many images, which follow each other, by the shift of the first of them; None: each by its own.
     """
     height, width = images.shape[-2:]
     padded = F.pad(images, (most,) * 4, mode="reflect")
     down, right = ((uniform(keys, f"crop_{axis}") * (2 * most + 1)).long() for axis in "yx")
-    if shared:
+    if shared and shared < len(images):
+        down, right = (shift[::shared].repeat_interleave(shared)[: len(images)] for shift in (down, right))
+    elif shared:
         rows = (torch.arange(height, device=images.device) + down[0])[:, None]
         return padded[:, :, rows, torch.arange(width, device=images.device) + right[0]]
     return _windows(padded, down, right, height, width)
@@ -191,24 +196,27 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
     targets = F.one_hot(labels, num_classes).to(torch.float32)
     if cfg.mix_epochs is not None and epoch >= cfg.mix_epochs:
         return images, targets
-    before = torch.arange(len(labels), device=labels.device).roll(1)
     random = python_random(seed, epoch, step, "mix")
-    choice = random.random()
+    choice, following = random.random(), None
+
+    def partners(batch: Tensor) -> Tensor:
+        return batch.roll(1, 0) if following is None else batch[following]
+
     if choice < cfg.cutmix_p:
         ratio = random.betavariate(cfg.cutmix_alpha, cfg.cutmix_alpha)
         height, width = images.shape[-2:]
         top, bottom, left, right = cutmix_box(ratio, random.randrange(height), random.randrange(width), height, width)
-        others = next_of_class(labels) if cfg.cutmix_within_class else before
+        if cfg.cutmix_within_class:
+            following = next_of_class(labels)
         images, inner = images.clone(), images[..., top:bottom, left:right]
-        images[..., top:bottom, left:right] = inner[others]
+        images[..., top:bottom, left:right] = partners(inner)
         ratio = 1 - (bottom - top) * (right - left) / (height * width)
     elif choice < cfg.cutmix_p + cfg.mixup_p:
         ratio = random.betavariate(cfg.mixup_alpha, cfg.mixup_alpha)
-        others = before
-        images = torch.lerp(images[others], images, ratio)
+        images = torch.lerp(partners(images), images, ratio)
     else:
         return images, targets
-    return images, torch.lerp(targets[others], targets, ratio)
+    return images, torch.lerp(partners(targets), targets, ratio)
 
 
 def next_of_class(labels: Tensor) -> Tensor:

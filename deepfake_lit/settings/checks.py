@@ -36,8 +36,8 @@ def check(cfg: Config) -> None:
     require(min(d.std) > 0, "data.std must be above 0")
     names = d.class_names or []
     require(len(set(names)) == len(names), f"data.class_names={names} names a class twice")
-    for name in ("batch_size", "eval_batch_size"):
-        require(getattr(d, name) > 0, f"data.{name} must be above 0")
+    for name in ("batch_size", "eval_batch_size", "portion"):
+        require(getattr(d, name) is None or getattr(d, name) > 0, f"data.{name} must be above 0")
     for name in ("image_size", "decode_size"):
         require(getattr(d, name) is None or getattr(d, name) >= 8, f"data.{name} must be at least 8 pixels")
     require(0 < d.validation_fraction < 1, "data.validation_fraction must lie between 0 and 1")

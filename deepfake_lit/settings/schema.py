@@ -48,6 +48,9 @@ class DataConfig:
     # keep decoded images on the device and gather batches there; null: only on a CUDA GPU, and only if they take at
     # most a quarter of its memory
     on_device: bool | None = setting(None, role="work")
+    # number of batches that are augmented in one call; null: 1 on a CPU, and on a CUDA GPU as many as a 64th of its
+    # memory holds, at most 32
+    portion: int | None = setting(None, role="work", since="2026-11-27")
     decode_workers: int | None = setting(None, role="work")  # processes that decode files; null: one per core
 
 

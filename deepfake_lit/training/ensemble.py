@@ -163,11 +163,8 @@ class LogitsDataModule(ImageDataModule):
         labels = self.tables.labels if batches.shuffle else split.labels
         return DataLoader(TableRows(table, labels), sampler=batches, batch_size=None)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return Batch(*(tensor.to(device) for tensor in batch))
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch
+    def prepare(self, batches: list[Batch]) -> list[Batch]:
+        return batches  # Lightning moves them
 
 
 def gains(

@@ -23,11 +23,8 @@ class TrainingSteps:
     def __init__(self, run: Config, data: ImageData, machine: hardware.Hardware):
         check_against_data(run, len(data.class_names), data.size)
         self.device, self.dtype = torch.device(machine.device), machine.dtype
-        module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last)
-        self.batches = [
-            Batch(*(tensor.to(self.device) for tensor in module.training_batch(raw)))
-            for raw in islice(module.train_dataloader(), LEARNING)
-        ]
+        module = ImageDataModule(data, run.data, run.augment, run.seed, machine.channels_last, machine.device)
+        self.batches = list(islice(module.train_dataloader(), LEARNING))
         self.classifier = build_classifier(run, data, machine).to(self.device).train()
         self.optimizer = build_optimizer(run.optimizer, self.classifier.net)
         with FlopCounterMode(display=False) as counter:

@@ -133,8 +133,8 @@ def test_training_batches(data, channels, planes, channels_last):
     module = module_of(data, AUGMENTED, channels_last=channels_last, channels=channels, image_size=40)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     sizes, shares = [], []
-    for raw in module.train_dataloader():
-        batch = module.training_batch(raw)
+    for raw in module.train_dataloader().loader:
+        batch = module.training_batches(raw)[0]
         sizes.append(len(batch.labels))
         assert batch.images.shape == (sizes[-1], planes, 40, 40)
         assert batch.images.is_contiguous(memory_format=memory_format)
@@ -152,28 +152,32 @@ def test_training_batches(data, channels, planes, channels_last):
     assert 0 < min(shares) < 1
 
 
-def test_lightnings_hook_augments_in_training_only(data):
+def test_only_the_training_loader_augments(data):
+    """What it yields is ready; Lightning's hooks let it pass, and make batches of what the validation loader yields."""
     module = module_of(data, AUGMENTED)
-    raw = next(iter(module.train_dataloader()))
-    for training in (True, False):
-        module.trainer = SimpleNamespace(training=training)
-        plain = torch.equal(module.on_after_batch_transfer(raw, 0).images, module.evaluation_batch(raw).images)
-        assert plain != training
+    training = module.train_dataloader()
+    raw, ready = next(iter(training.loader)), next(iter(training))
+    moved = module.on_after_batch_transfer(module.transfer_batch_to_device(ready, torch.device("cpu"), 0), 0)
+    assert all(torch.equal(a, b) for a, b in zip(moved, ready, strict=True))
+    assert torch.equal(ready.images, module.training_batches(raw)[0].images)
+    plain = module.on_after_batch_transfer(module.transfer_batch_to_device(raw, torch.device("cpu"), 0), 0)
+    assert torch.equal(plain.images, module.evaluation_batch(raw).images)
+    assert not torch.equal(plain.images, ready.images)
 
 
 def test_without_augmentation_training_batches_are_plain(data):
     module = module_of(data)
-    raw = next(iter(module.train_dataloader()))
-    for trained, evaluated in zip(module.training_batch(raw), module.evaluation_batch(raw), strict=True):
+    raw = next(iter(module.train_dataloader().loader))
+    for trained, evaluated in zip(module.training_batches(raw)[0], module.evaluation_batch(raw), strict=True):
         assert torch.equal(trained, evaluated)
 
 
 def batches_of(module, epochs) -> list[torch.Tensor]:
-    loader, tensors = module.train_dataloader(), []
+    loader, tensors = module.train_dataloader().loader, []
     for epoch in epochs:
         loader.sampler.set_epoch(epoch)
         for raw in loader:
-            tensors += [raw.indices, raw.transparency, *module.training_batch(raw)]
+            tensors += [raw.indices, raw.transparency, *module.training_batches(raw)[0]]
     return tensors
 
 
@@ -188,18 +192,18 @@ def test_images_that_are_on_the_device_change_nothing(data):
     """In training and in validation; here the device is the CPU."""
 
     def batches(**settings) -> list[torch.Tensor]:
-        module, tensors = module_of(data, AUGMENTED, channels="rgba", **settings), []
-        for training, loader in ((True, module.train_dataloader()), (False, module.val_dataloader())):
-            module.trainer = SimpleNamespace(training=training)
-            for raw in loader:
-                assert (raw.pixels is None) == settings["on_device"]
-                there = module.transfer_batch_to_device(raw, torch.device("cpu"), 0)
-                tensors += [there.pixels, there.transparency, *module.on_after_batch_transfer(there, 0)]
-            module.trainer = None
+        module = module_of(data, AUGMENTED, channels="rgba", **settings)
+        training, loader = module.train_dataloader(), module.val_dataloader()
+        tensors = [tensor for batch in training for tensor in batch]
+        for raw in (*training.loader, *loader):
+            assert (raw.pixels is None) == settings["on_device"]
+        for raw in loader:
+            there = module.transfer_batch_to_device(raw, torch.device("cpu"), 0)
+            tensors += [there.pixels, there.transparency, *module.on_after_batch_transfer(there, 0)]
         return tensors
 
-    here, there = batches(on_device=False), batches(on_device=True, workers=2)
-    assert len(here) == (4 + 2) * 5
+    here, there = batches(on_device=False), batches(on_device=True, workers=2, portion=3)
+    assert len(here) == 4 * 3 + 2 * 5
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
@@ -215,9 +219,9 @@ def test_images_are_kept_on_a_gpu_where_they_fit(data, monkeypatch):
 
 
 def test_seed_and_epoch_change_the_augmentation(data):
-    raw = next(iter(module_of(data).train_dataloader()))
-    seeds = [module_of(data, AugmentConfig(rotation=20), seed).training_batch(raw).images for seed in (0, 1)]
-    later = module_of(data, AugmentConfig(rotation=20)).training_batch(raw._replace(epoch=1)).images
+    raw = next(iter(module_of(data).train_dataloader().loader))
+    seeds = [module_of(data, AugmentConfig(rotation=20), seed).training_batches(raw)[0].images for seed in (0, 1)]
+    later = module_of(data, AugmentConfig(rotation=20)).training_batches(raw._replace(epoch=1))[0].images
     assert not torch.equal(seeds[0], seeds[1])
     assert not torch.equal(seeds[0], later)
 
@@ -232,8 +236,8 @@ def test_class_sampling_reaches_the_loader(data):
 def test_an_image_drawn_again_is_augmented_anew(data):
     module = module_of(data, AugmentConfig(rotation=20), class_sampling=[0.0, 0.0, 1.0, 0.0, 1.0])
     looks: dict[int, list[torch.Tensor]] = {}
-    for raw in module.train_dataloader():
-        for index, image in zip(raw.indices.tolist(), module.training_batch(raw).images, strict=True):
+    for raw in module.train_dataloader().loader:
+        for index, image in zip(raw.indices.tolist(), module.training_batches(raw)[0].images, strict=True):
             looks.setdefault(index, []).append(image)
     again = [images for images in looks.values() if len(images) > 1]
     assert again

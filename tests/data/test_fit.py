@@ -188,7 +188,7 @@ def test_training_windows_are_a_function_of_seed_epoch_and_image(mixed, tmp_path
 
     def seen(seed: int, epoch: int, workers: int = 0) -> np.ndarray:
         module = ImageDataModule(data, DataConfig(batch_size=5, workers=workers), AugmentConfig(), seed)
-        loader = module.train_dataloader()
+        loader = module.train_dataloader().loader
         loader.sampler.set_epoch(epoch)
         found = np.zeros((32, 36, 36, 3), np.uint8)
         for batch in loader:
@@ -199,7 +199,7 @@ def test_training_windows_are_a_function_of_seed_epoch_and_image(mixed, tmp_path
     np.testing.assert_array_equal(first, seen(0, 0, workers=2))
     assert (first != seen(0, 1)).any(axis=(1, 2, 3)).sum() > 20
     assert (first != seen(1, 0)).any(axis=(1, 2, 3)).sum() > 20
-    places = random_places(0, False, 0, 0, np.arange(32))
+    places = random_places(0, None, 0, 0, np.arange(32))
     for i, (height, width) in enumerate(train.pixels.sizes):
         top, left = (places[i] * (height - 35, width - 35)).astype(int)
         np.testing.assert_array_equal(first[i], train.pixels.image(i)[top : top + 36, left : left + 36])
@@ -383,4 +383,4 @@ def test_on_device_says_that_it_does_nothing(mixed, tmp_path, capsys):
     data = opened(mixed, tmp_path / "cache", on_device=True)
     assert "data.on_device does nothing here" in capsys.readouterr().err
     module = ImageDataModule(data, DataConfig(root=str(mixed), on_device=True), AugmentConfig(), 0)
-    assert next(iter(module.train_dataloader())).pixels is not None
+    assert next(iter(module.train_dataloader().loader)).pixels is not None

@@ -74,7 +74,7 @@ def test_validation_is_normalised_as_training_is(experiment, small):
     module = ImageDataModule(data, cfg.data, cfg.augment, cfg.seed)
     pixels, clear = data.splits["train"].gather(slice(0, 4))
     batch = RawBatch(torch.from_numpy(pixels), clear, torch.arange(4), torch.arange(4), 0, 0)
-    trained, evaluated = module.training_batch(batch).images, module.evaluation_batch(batch).images
+    trained, evaluated = module.training_batches(batch)[0].images, module.evaluation_batch(batch).images
     torch.testing.assert_close(trained, evaluated, rtol=0, atol=0)
     expected = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     torch.testing.assert_close(evaluated, expected)

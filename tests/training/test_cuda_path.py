@@ -105,15 +105,16 @@ def test_the_method_catches_a_tensor_on_the_cpu(fake, monkeypatch):
     # The same in the package's code: a matrix that stayed on the CPU.
     monkeypatch.setattr("deepfake_lit.data.augment.identity", lambda like: torch.eye(3).expand(len(like), 3, 3))
     with pytest.raises(RuntimeError, match=DEVICES_MIXED):
-        module_of("rgb", "cutmix_p").training_batch(raw_batch("cuda"))
+        module_of("rgb", "cutmix_p").training_batches(raw_batch("cuda"))
 
 
 def module_of(channels: str, mixing: str) -> ImageDataModule:
     count = CHANNELS[channels]
-    cfg = DataConfig(channels=channels, image_size=SIZE, mean=[0.4, 0.5, 0.6, 0.5][:count], std=[0.2])
+    cfg = DataConfig(batch_size=B, channels=channels, image_size=SIZE, mean=[0.4, 0.5, 0.6, 0.5][:count], std=[0.2])
     mixed = {"cutmix_p": 1.0, mixing: True} if mixing == "cutmix_within_class" else {mixing: 1.0}
     augment = dataclasses.replace(EVERYTHING, **mixed)
-    return ImageDataModule(SimpleNamespace(class_names=list("abcde")), cfg, augment, 0, channels_last=True)
+    classes = SimpleNamespace(class_names=list("abcde"))
+    return ImageDataModule(classes, cfg, augment, 0, channels_last=True, device="cuda")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def module_of(channels: str, mixing: str) -> ImageDataModule:
 def test_batches_are_made_on_the_gpu(fake, channels, transparent, mixing):
     module, raw = module_of(channels, mixing), raw_batch("cuda", transparent)
     assert on_cuda(sample_keys(0, 0, raw.indices))
-    for batch, side in ((module.training_batch(raw), EVERYTHING.window), (module.evaluation_batch(raw), SIZE)):
+    for batch, side in ((module.training_batches(raw)[0], EVERYTHING.window), (module.evaluation_batch(raw), SIZE)):
         assert on_cuda(*batch)
         assert batch.images.shape == (B, CHANNELS[channels], side, side)
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -138,11 +139,10 @@ def test_images_kept_on_the_gpu(fake):
     module = module_of("rgba", "cutmix_p")
     pixels = np.zeros((9, 48, 48, 3), np.uint8)
     module.data.splits = {"train": SimpleNamespace(gather=lambda _: (pixels, pixels[..., 0]))}
-    module.trainer = SimpleNamespace(training=True)
     numbers = torch.zeros(B, dtype=torch.int64)
-    raw = module.transfer_batch_to_device(RawBatch(None, None, numbers, numbers, 0, 0), torch.device("cuda"), 0)
-    assert on_cuda(raw.pixels, raw.transparency, raw.labels, *module.training_batch(raw))
-    assert raw.pixels.shape == (B, 48, 48, 3)
+    batches = module.prepare([RawBatch(None, None, numbers, numbers, 0, step) for step in range(3)])
+    assert [len(batch.labels) for batch in batches] == [B] * 3
+    assert all(on_cuda(*batch) for batch in batches)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.kind)

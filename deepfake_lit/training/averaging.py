@@ -3,9 +3,10 @@
 import math
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from deepfake_lit.core.randomness import seed_torch
 from deepfake_lit.settings.schema import TrainerConfig
@@ -40,12 +41,32 @@ class MovingAverage(Average):
     """
 
     def __init__(self, decay: float):
-        super().__init__(avg_fn=self.updated)
+        super().__init__()
         self.decay = decay
 
-    def updated(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay)  # a tensor, to avoid a device synchronisation
-        return current + decay.to(average.device) * (average - current)
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, module, stage)
+        lightning.update_by(self, self._update)
+
+    @torch.no_grad()
+    def _update(self, average: AveragedModel, module: pl.LightningModule) -> None:
+        """Update the average in a few operations on all tensors, without a question to the device."""
+        averages, currents = ([*each.parameters(), *each.buffers()] for each in (average.module, module))
+        updates = average.n_averaged.clone()
+        average.n_averaged += 1
+        if updates == 0:
+            torch._foreach_copy_(averages, currents)
+            return
+        decay = ((1 + updates) / (10 + updates)).clamp(max=self.decay).item()
+        pairs = list(zip(averages, currents, strict=True))
+        means, values = map(list, zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True))
+        torch._foreach_sub_(means, values)
+        torch._foreach_mul_(means, decay)
+        torch._foreach_add_(means, values)
+        if counts := [pair for pair in pairs if not pair[0].is_floating_point()]:  # of batches, in batch norm
+            old, new = (torch.stack(each) for each in zip(*counts, strict=True))
+            rounded = (new + decay * (old - new)).to(old.dtype)
+            torch._foreach_copy_([count for count, _ in counts], list(rounded.unbind()))
 
 
 class StochasticWeightAverage(Average):

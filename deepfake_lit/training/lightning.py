@@ -4,11 +4,14 @@ pyproject.toml restricts Lightning to the releases that have these internals.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from torch.optim.swa_utils import AveragedModel
 
 
 def fetch_again(trainer: pl.Trainer) -> None:
@@ -46,6 +49,15 @@ def averaged(average: WeightAveraging, module: pl.LightningModule) -> Iterator[N
 def keep_on_device(average: WeightAveraging, trainer: pl.Trainer) -> None:
     """Create the average on the device that the module is moved to later, not on its current device."""
     average._device = trainer.strategy.root_device
+
+
+def update_by(average: WeightAveraging, update: Callable[[AveragedModel, pl.LightningModule], None]) -> None:
+    """Let a function update the average, and count the updates on the host.
+
+    torch asks the device at every step whether the update is the first, and so waits for it."""
+    model = average._average_model
+    model.n_averaged = torch.tensor(0)
+    model.update_parameters = partial(update, model)
 
 
 def announce_no_epoch(checkpoint: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def build_optimizer(cfg, net: nn.Module, fused: bool = True) -> Optimizer:
     matrices = [p for p in parameters if p.dim() >= 2]
     others = {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}
     if cfg.kind == "muon":
-        from timm.optim import Muon
+        from deepfake_lit.training.muon import Muon
 
         *hidden, classifier = matrices
         groups = [{"params": hidden}, {"params": [classifier], "use_fallback": True}, others]

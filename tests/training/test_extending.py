@@ -2,11 +2,13 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.faults import differences
 from helpers.kills import Killed, kill_at
+from pytorch_lightning import LightningModule
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.datamodule import ImageDataModule
@@ -201,10 +203,25 @@ def test_until_it_starts_the_average_is_the_trained_weights(settings, tmp_path):
     assert averaged[3]["train/loss"] == plain[3]["train/loss"]
 
 
-def test_the_average_needs_nothing_from_the_device():
-    """Its decay is a tensor, whose value no step waits for."""
-    half = MovingAverage(0.5).updated(torch.zeros(3), torch.ones(3), torch.tensor(1000))
-    torch.testing.assert_close(half, torch.full((3,), 0.5))
-    torch.testing.assert_close(
-        MovingAverage(0.5).updated(torch.zeros(1), torch.ones(1), torch.tensor(0)), torch.tensor([0.9])
-    )
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_average_asks_nothing_of_the_device(device):
+    """Not even whether an update is the first: tensors on "meta" have no values."""
+    module, callback = LightningModule(), MovingAverage(0.8)
+    module.norm = torch.nn.BatchNorm1d(2, device=device)
+    module.layer = torch.nn.Linear(2, 2, device=device)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)), global_step=0)
+    callback.setup(trainer, module, "fit")
+    expected = [tensor.clone() for tensor in module.state_dict().values()]
+    for step in range(30):
+        for i, tensor in enumerate(module.state_dict().values()):
+            tensor.copy_(torch.full_like(tensor, 3 * step + i))
+            decay = min((1 + step) / (10 + step), 0.8)
+            mean = tensor + decay * (expected[i] - tensor)
+            expected[i] = (mean if step else tensor.clone()).to(tensor.dtype)
+        trainer.global_step = step + 1
+        callback.on_train_batch_end(trainer, module, None, None, step)
+    average = callback._average_model
+    assert average.n_averaged == 30
+    for tensor, mean in zip(average.module.state_dict().values(), expected, strict=True):
+        assert (tensor.device, tensor.dtype) == (mean.device, mean.dtype)
+        assert device == "meta" or torch.allclose(tensor, mean, rtol=1e-6)

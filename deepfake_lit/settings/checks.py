@@ -112,6 +112,13 @@ def check(cfg: Config) -> None:
         f"extends is {cfg.extends!r}; it must be the fingerprint of a run: the 16 digits that its folder is named by",
     )
     one_of("trainer.precision", t.precision, ("auto", "fp32", "bf16", "fp16"))
+    one_of("trainer.compile", t.compile, ("auto", "on", "off"))
+    captured = t.compile == "on"
+    require(not captured or m.kind != "ensemble", "trainer.compile=on: an ensemble trains no network; leave it out")
+    require(
+        not captured or t.accumulate_grad_batches == 1,
+        "trainer.compile=on keeps no gradients from step to step: leave trainer.accumulate_grad_batches at 1",
+    )
     for name, value in (("monitor", cfg.monitor), ("scheduler.monitor", getattr(cfg.scheduler, "monitor", None))):
         if value is not None:
             one_of(name, value, MONITORS)

@@ -1,5 +1,6 @@
 """The LightningModule that trains a classifier."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -45,13 +46,15 @@ class Classifier(pl.LightningModule):
         # Sums over the epoch so far: losses, correct images, images. They are read once per epoch.
         self.train_sums = torch.zeros(3)
         self.val_loss = MeanMetric(nan_strategy="disable")  # else NaN would be left out
+        self.compiled: Callable[[Tensor], Tensor] | None = None  # the network for training steps on whole batches
         self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels of this validation
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        logits = self.net(batch.images)
+        whole = len(batch.labels) == self.cfg.data.batch_size
+        logits = (self.compiled if self.compiled and whole else self.net)(batch.images)
         loss = soft_cross_entropy(logits, batch.targets, self.class_weights, self.cfg.loss.label_smoothing)
         self.train_sums = self.train_sums.to(logits.device)
         self.train_sums += sums_of(logits.detach(), loss.detach(), batch.labels)

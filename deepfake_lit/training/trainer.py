@@ -20,6 +20,7 @@ from deepfake_lit.core.processes import is_main_process
 from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.callbacks import DerivedRandomness
+from deepfake_lit.training.compiled import Compiled
 
 # Of these loggers, messages below a warning only repeat what a run's own lines say.
 TALKATIVE = ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector")
@@ -36,7 +37,7 @@ def build_trainer(
     t = cfg.trainer
     if is_main_process():
         order_events(folder / "tensorboard")
-    callbacks = [DerivedRandomness(cfg.seed), *further]
+    callbacks = [Compiled(cfg), DerivedRandomness(cfg.seed), *further]
     if show_bar := t.progress_bar and console.err.is_terminal:
         callbacks.append(_Bar(refresh_rate=10))
     return pl.Trainer(

@@ -59,7 +59,7 @@ def report(arguments: list[str]) -> None:
         page = publish(cfg, records)
     else:
         page = report(cfg)
-    print(f"{page}; beside it report.md and tables/*.csv")
+    print(f"{page}; beside it report.md, tables/*.csv and figures/*.svg")
 
 
 def audit(arguments: list[str]) -> int:

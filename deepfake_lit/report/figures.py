@@ -74,6 +74,12 @@ def _svg(figure, description: str) -> str:
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', text, count=1)
 
 
+def alone(svg: str) -> str:
+    """Return a plot of a page as a file of its own: black on white, whatever surrounds it."""
+    svg = re.sub(r"var\(--c\d, (#\w+)\)", r"\1", svg).replace("currentColor", "black")
+    return re.sub(r"(<svg [^>]*>)", r'\1<rect width="100%" height="100%" fill="white"/>', svg, count=1)
+
+
 def in_style(function):
     """Make a plotting function draw under `STYLE`, whatever matplotlib's settings are otherwise."""
 

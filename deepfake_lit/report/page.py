@@ -21,6 +21,7 @@ from deepfake_lit.report.notes import notes
 from deepfake_lit.report.robustness import robustness_of
 from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
+from deepfake_lit.report.summary import in_short, other_images
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.report.verdict import MARGIN
 from deepfake_lit.results.provenance import code_version, now
@@ -29,6 +30,7 @@ from deepfake_lit.settings.identity import READS
 from deepfake_lit.settings.schema import DataConfig
 
 DRAWN = 12  # most rows in a plot
+UNFOLDED = 8  # rows of a sweep; of more, those without a real difference are folded away
 SCALES = {
     "full": "the settings as they are stated, and this project's choice where a report names none",
     "cpu": "slimmer networks and fewer epochs, for two CPU cores, with what these need; otherwise as at full scale",
@@ -80,6 +82,10 @@ def report(cfg: ReportConfig) -> Path:
     for name in ("index.html", "report.md"):
         with atomic(target / name) as file:
             file.write(environment.get_template(f"{name}.j2").render(context))
+    for section in context["sections"]:
+        if section["claims_plot"]:
+            with atomic(target / "figures" / f"{section['key']}.svg") as file:
+                file.write(figures.alone(section["claims_plot"]))
     for section, tables in zip(found, measured, strict=True):
         for key, rows in tables.items():
             write_csv(
@@ -180,6 +186,8 @@ def _section(
         "remarks": reported.get("remarks", []),
         "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,
         "data": _data(every),
+        "in_short": in_short(section, measured, claimed),
+        "other_images": other_images(section, every),
         "classes": [
             by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
         ],
@@ -259,10 +267,25 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], e
         every: the rows of all tables.
     """
     rows = []
+    has_reported = any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured)
+    axis = figures.along_axis(table, measured)
+    fold = not has_reported and not axis and len(measured) > UNFOLDED
+    if fold:
+        by_effect = sorted(measured, key=lambda m: -m.difference.value if m.difference else 0)
+        measured = sorted(by_effect, key=lambda m: m.row.key != table.reference)
     for m in measured:
+        ensemble = [run.result for run in m.row.done if run.result.kind == "ensemble"]
+        settled = m.difference is None or m.difference.verdict.kind not in ("unsettled", "same")
         commands = dict.fromkeys(command_line(run.overrides) for run in m.row.runs if run.overrides)
         rows.append(
-            {"m": m, "label": m.row.label, "reference": m.row.key == table.reference, "commands": list(commands)}
+            {
+                "m": m,
+                "label": m.row.label,
+                "reference": m.row.key == table.reference,
+                "commands": list(commands),
+                "members": len(ensemble[0].members or ()) if len(ensemble) == 1 else 0,
+                "folded": fold and settled is False,
+            }
         )
     trained = [m for m in measured if m.done_by_network and not m.row.view and figures.epochs_of(m) > 1]
     keys = frozenset(m.row.key for m in trained)
@@ -270,8 +293,6 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], e
     curves = None if any(keys <= earlier for earlier in drawn) else figures.learning_curves(fitting)
     drawn.add(keys)
     reference = next((m.row.label for m in measured if m.row.key == table.reference), None)
-    has_reported = any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured)
-    axis = figures.along_axis(table, measured)
     return {
         "key": table.key,
         "title": table.title,

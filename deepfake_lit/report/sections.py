@@ -145,7 +145,7 @@ def section_of_sweep(folder: Path) -> Section | None:
     if len(rows) > 1 and all(row.x is not None for row in rows.values()):
         values = sorted(row.x for row in rows.values())
         axis = {"label": names[0], "log": values[0] > 0 and values[-1] / values[0] >= 10}
-    title = f"Sweep {folder.name}"
+    title = f"Sweep {folder.name} over {', '.join(names) or 'seeds'}"
     reference = _unswept(entries[0]["overrides"], differing, rows) or next(iter(rows))
     table = Table(folder.name, ", ".join(names) or "seeds", list(rows.values()), reference, axis)
     swept: dict[str, list[str]] = {}

@@ -217,8 +217,8 @@ def test_claims_come_first_each_once(tmp_path):
     record(tmp_path, {"cnn": [0.94, 0.93, 0.94], "rgb": [0.93, 0.94, 0.93], "lr_1e-4": [0.9, 0.9, 0.9]})
     page = report(ReportConfig(str(tmp_path), images=False))
     text = page.read_text()
-    assert text.index("Which claimed differences exist?") < text.index('<h2 id="report_b-full">')
-    panel = text[text.index('id="report_b-full-claims"') : text.index('<h2 id="report_b-full">')]
+    assert text.index("Which claimed differences exist?") < text.index('id="report_b-full"')
+    panel = text[text.index('id="report_b-full-claims"') : text.index('id="report_b-full"')]
     rows = [re.sub(r"<[^>]*>", " ", row) for row in panel.split("<tr>")[2:]]
     assert len(rows) == 11
     (low,) = [row for row in rows if row.split()[:3] == ["learning", "rate", "1e-4"]]

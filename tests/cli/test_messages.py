@@ -95,7 +95,11 @@ SITUATIONS = {
     "GPUs by number": (TRAIN + " trainer.devices=[0,1]", r"trainer.devices=\[0, 1\] names GPUs.* run on the CPU", 2),
     "no devices": (TRAIN + " trainer.devices=0", "trainer.devices=0 must be auto, a number of devices, or a list", 2),
     "no such kind": (ROBUSTNESS + " kinds=[jpge]", "kinds is 'jpge'; it must be one of jpeg, jpeg_444, webp", 2),
-    "no checkpoint, robustness": ("robustness data.root={data} output={out}", "name at least one checkpoint", 2),
+    "no checkpoint, robustness": (
+        "robustness data.root={data} output={out}",
+        "name a checkpoint, as in: deepfake-lit robustness",
+        2,
+    ),
     "a checkpoint twice": (ROBUSTNESS + " {checkpoint}", "a checkpoint is named twice", 2),
     "no data, robustness": ("robustness {checkpoint} data.root={out}", "there is no such folder or .zip file", 2),
     # a run that cannot be

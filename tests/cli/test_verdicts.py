@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from deepfake_lit.cli import verdicts
+from deepfake_lit.core import console
 
 PUBLISHED = Path(__file__).parents[2] / "outputs" / "published"
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setattr(console.out, "width", 200)  # whatever the width of the terminal that the tests run in
 
 
 def test_claims_of_a_report_stand_beside_what_was_measured(capsys):

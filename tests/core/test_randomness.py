@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from scipy import stats
 
 from deepfake_lit.core.randomness import GOLDEN, MASK, derive, mix, mix_tensor, python_random, sample_keys, uniform
 from deepfake_lit.data import randaugment
 from deepfake_lit.data.augment import augment
 from deepfake_lit.settings.choices import CHANNELS
+from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import AugmentConfig
 
 PRESETS = sorted((Path(__file__).resolve().parents[2] / "conf" / "augment").glob("*.yaml"))
@@ -161,7 +161,7 @@ def test_randaugment_and_alpha():
 @pytest.mark.parametrize("size", [100, 128])
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_presets(preset, size):
-    cfg = AugmentConfig(**yaml.safe_load(preset.read_text()))
+    cfg = compose([f"augment={preset.stem}", "data.root=x"]).augment
     for planes in CHANNELS.values():
         images = torch.rand(4, planes, size, size)
         result = augment(images, keys(4), cfg)

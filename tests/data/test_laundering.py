@@ -48,7 +48,7 @@ def test_strengths_lie_in_their_range_and_kinds_that_are_null_are_left_out():
 def batches(samples, cache, workers: int, **settings) -> list:
     cfg = DataConfig(root=str(samples), batch_size=32, workers=workers)
     module = ImageDataModule(open_data(cfg, cache), cfg, AugmentConfig(**settings), 5)
-    return list(module.train_dataloader())
+    return list(module.train_dataloader().loader)  # as they come, before they are augmented on the device
 
 
 def test_batches_are_the_same_from_any_number_of_workers(samples, tmp_path):

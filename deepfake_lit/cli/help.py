@@ -32,26 +32,26 @@ class Help:
     more: str = ""
 
 
-OUTPUT_DIR = "the cache of decoded images and the audit lie there"
-TRAIN_ENDS = {1: "a trial of a sweep failed", 75: "interrupted: the same command goes on"}
+OUTPUT_DIR = "folder of the cache of decoded images and of the audit"
+TRAIN_ENDS = {1: "a trial of a sweep failed", 75: "interrupted: the same command continues"}
 HELP = {
     "demo": Help(
-        "try everything on made-up images, from audit to the page of runs: minutes on a CPU",
+        "try everything on made-up images, from audit to the page of all runs: minutes on a CPU",
         "[SETTING=VALUE ...]",
         "DemoConfig",
         ("demo", "demo train=300 max_epochs=2 output_dir=/tmp/demo"),
         {},
     ),
     "audit": Help(
-        "say what is in a data set, and what is wrong with it",
+        "show what is in a data set, and what is wrong with it",
         "data.root=PATH [SETTING=VALUE ...]",
         "DataConfig",
         ("audit data.root=PATH", "audit data.root=PATH 'data.tolerate=[same_pixels]'"),
-        {2: "the data have a problem that data.tolerate does not name"},
+        {2: "a mistake in the command, or a problem in the data that data.tolerate does not name"},
         "It counts images, sizes and modes, lists problems, and draws a contact sheet and the spectra of the classes.",
     ),
     "train": Help(
-        "train one run, or with -m a sweep",
+        "train one run, or a sweep with -m",
         "[-m] data.root=PATH [experiment=NAME] [SETTING=VALUE ...]",
         "Config",
         (
@@ -60,11 +60,11 @@ HELP = {
             "train +sweep=dropout experiment=residual_cnn data.root=PATH",
         ),
         TRAIN_ENDS,
-        "The same command again is the same run: a finished one is returned at once, an interrupted one goes on.\n"
-        "-m trains each combination of values with commas. --cfg job prints the configuration and trains nothing.",
+        "If you repeat a command, a finished run gives its result at once, and an interrupted run continues.\n"
+        "With -m, commas separate values, and each combination is trained. --cfg job only prints the configuration.",
     ),
     "reproduce": Help(
-        "run the tables of a report, as far as they are missing, and make the page",
+        "run what is missing of a report's tables, and make the page",
         "REPORT... data.root=PATH [SETTING=VALUE ...]",
         "ReproduceConfig",
         ("reproduce report_b scale=cpu data.root=PATH", "reproduce all scale=smoke data.root=PATH"),
@@ -77,7 +77,7 @@ HELP = {
         "ReportConfig",
         ("report", "report report_b-cpu output=outputs/published/report_b"),
         {},
-        "With names it publishes their results and predictions, without images and weights.",
+        "With names it publishes the results and predictions of these, without images and weights.",
     ),
     "status": Help(
         "list runs and sweeps: done, running, interrupted, failed",
@@ -87,28 +87,28 @@ HELP = {
         {},
     ),
     "evaluate": Help(
-        "measure checkpoints on labelled images; several are one ensemble",
+        "measure a checkpoint on labelled images; several checkpoints make one ensemble",
         "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
         "EvaluateConfig",
         ("evaluate RUN/best.ckpt data.root=PATH", "evaluate RUN/best.ckpt data.root=PATH 'classes={nature: real}'"),
         {},
     ),
     "robustness": Help(
-        "measure what is left after JPEG, a resize, a little noise",
+        "measure how much accuracy is left after JPEG, a resize or a little noise",
         "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
         "RobustnessConfig",
         ("robustness RUN/last.ckpt data.root=PATH", "robustness A/last.ckpt B/last.ckpt data.root=PATH 'kinds=[jpeg]'"),
         {},
     ),
     "predict": Help(
-        "answer for new images; several checkpoints are one ensemble",
+        "predict the classes of new images; several checkpoints make one ensemble",
         "CHECKPOINT... images=PATH [SETTING=VALUE ...]",
         "PredictConfig",
         ("predict RUN/best.ckpt images=FOLDER", "predict A/best.ckpt B/best.ckpt a.jpg b.png output=answers"),
         {1: "some images could not be read"},
     ),
     "export": Help(
-        "write a checkpoint as one ONNX file, from pixels to probabilities",
+        "write a checkpoint as one ONNX file that computes probabilities from pixels",
         "CHECKPOINT [SETTING=VALUE ...]",
         "ExportConfig",
         ("export RUN/best.ckpt output=model.onnx",),
@@ -129,7 +129,7 @@ HELP = {
         {},
     ),
     "completion": Help(
-        "print what a shell needs to complete commands and settings",
+        "print the script with which a shell completes commands and settings",
         "bash|zsh",
         "",
         ("completion bash",),
@@ -145,8 +145,8 @@ def usage() -> str:
     commands = "\n".join(f"  {name:<{width}}{text.what}" for name, text in HELP.items())
     return (
         f"usage: {NAME} COMMAND [SETTING=VALUE ...]\n\n{commands}\n\n"
-        f"Begin with: {NAME} demo; then, with images of your own, audit and train experiment=speedrun.\n"
-        f"{NAME} COMMAND --help tells a command's settings, with examples.\n"
+        f"Begin with {NAME} demo. Then use your own images with audit and train experiment=speedrun.\n"
+        f"{NAME} COMMAND --help lists the settings of a command, with examples.\n"
     )
 
 

@@ -13,13 +13,13 @@ from deepfake_lit.settings.schema import DataConfig
 @dataclass
 class EvaluateConfig:
     data: DataConfig = field(default_factory=DataConfig)
-    # train | validation | test | all; auto: the data's own validation or test split; without one, all images, or of the
-    # data that the checkpoint was trained on the share that was held out
+    # train | validation | test | all; auto: the data's own validation or test split; without one, all images, but if
+    # the checkpoint was trained on these data, only the share that was held out
     split: str = "auto"
     classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint: {fake: ai}
-    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation
-    batch_size: int = 250  # images computed together
-    output: str = "outputs/evaluation"  # folder of what is written
+    views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
+    batch_size: int = 250  # images that are computed together
+    output: str = "outputs/evaluation"  # folder for the files that it writes
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
 
@@ -29,25 +29,25 @@ class RobustnessConfig:
     data: DataConfig = field(default_factory=DataConfig)
     split: str = "auto"  # as for evaluate
     classes: dict[str, str] = setting({})  # as for evaluate
-    kinds: list[str] | None = None  # of the grid's distortions, in data/distortions.py; null: all of them
-    views: list[str] = setting(["identity"])  # of test-time augmentation
-    batch_size: int = 250  # images computed together
-    output: str = "outputs/robustness"  # folder of what is written
+    kinds: list[str] | None = None  # distortions to measure, named in data/distortions.py; null: all of them
+    views: list[str] = setting(["identity"])  # views of test-time augmentation
+    batch_size: int = 250  # images that are computed together
+    output: str = "outputs/robustness"  # folder for the files that it writes
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
 
 
 @dataclass
 class PredictConfig:
-    # folder, .zip, image, CSV with a column of ids or paths, text file with a path a line, or a list: [a.png,folder]
+    # folder, .zip, image, CSV with a column of ids or paths, text file with a path per line, or a list: [a.png,folder]
     images: Any = None
-    output: str = "outputs/predictions"  # folder of what is written
-    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation
-    batch_size: int = 250  # images computed together
+    output: str = "outputs/predictions"  # folder for the files that it writes
+    views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
+    batch_size: int = 250  # images that are computed together
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     decode_workers: int | None = None  # processes that decode files; null: one per core
-    # write files.csv: what each file has been through, as far as it can be read; null: for at most 500 images
+    # write files.csv: what happened to each file before, as far as the file shows it; null: only up to 500 images
     history: bool | None = None
 
 
@@ -61,11 +61,11 @@ class ReproduceConfig:
     scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds per network
     seeds: list[int] | None = None  # null: the scale's seeds; a single seed leaves out rows that are a mean over seeds
     rows: list[str] | None = None  # null: all rows of the report
-    # numbers of seeds at which the verdicts will be read, as in [3,6,10]; null: the scale's, else once, at all seeds.
-    # The first run of a report declares them, and later ones keep them
+    # numbers of seeds at which you will read the verdicts, as in [3,6,10]; null: those of the scale, else once, at all
+    # seeds. The first run of a report declares them, and later runs keep them
     looks: list[int] | None = None
-    # into so many folds the training images are divided, and each row is run on each of them, with the first of the
-    # seeds unless several are named; null: the validation images
+    # number of folds of the training images; each row is run on each fold, with the first seed unless `seeds` names
+    # several; null: no folds, the validation images
     folds: int | None = None
 
 
@@ -74,28 +74,28 @@ class ReportConfig:
     output_dir: str = "outputs"  # where the runs are
     output: str | None = None  # null: <output_dir>/report
     data_root: str | None = None  # null: where the runs say that the images were
-    images: bool = True  # show images; false for a page to be published without them
+    images: bool = True  # show images on the page; false: a page without images, to publish
 
 
 @dataclass
 class StatusConfig:
     output_dir: str = "outputs"  # where the runs are
-    watch: float | None = None  # seconds between two looks, until Ctrl-C; null: look once
+    watch: float | None = None  # show the list again after so many seconds, until Ctrl-C; null: show it once
 
 
 @dataclass
 class BenchConfig:
     data: DataConfig = field(default_factory=DataConfig)
     sizes: list[int] = setting([2000, 4000, 12500])  # training images of KNN and SVM
-    repetitions: int = 3  # of each side, in turn
-    patience: float = 60.0  # seconds; KNN and SVM: a side that takes longer is not repeated
+    repetitions: int = 3  # how often each of the two ways is measured, in turn
+    patience: float = 60.0  # seconds; for KNN and SVM, a way that takes longer is not repeated
     threads: int | None = None  # null: one per core
-    seconds: float | None = None  # most for all that is measured in processes of its own; null: no limit
+    seconds: float | None = None  # time limit for everything that is measured in processes of its own; null: no limit
     growth: list[int] = setting([12500, 50000, 200000])  # numbers of made-up images
     growth_runs: list[int] = setting([20, 200, 2000])  # numbers of made-up runs
     # made-up images of `memory`: number, side in pixels, classes
     memory: list[list[int]] = setting([[12500, 100, 5], [3000, 32, 1000], [48, 4000, 2]])
-    output: str = "outputs/bench"  # folder of what is written
+    output: str = "outputs/bench"  # folder for the files that it writes
 
 
 @dataclass
@@ -104,12 +104,12 @@ class SamplesConfig:
     validation: int = 300  # images
     test: int = 0  # images
     image_size: int = 64  # side in pixels
-    seed: int = 0  # other images of the same kind
+    seed: int = 0  # another seed gives other images of the same kind
 
 
 @dataclass
 class DemoConfig:
-    output_dir: str = "outputs/demo"  # folder of everything
+    output_dir: str = "outputs/demo"  # folder for everything that it writes
     train: int = 1200  # images
     validation: int = 300  # images
     test: int = 100  # images

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from deepfake_lit.cli.arguments import NETWORKS_OWN, refuse_flags, refuse_unused
 from deepfake_lit.core.errors import UNFINISHED, UserError
 from deepfake_lit.core.files import read_json
+from deepfake_lit.results.result import Results
 from deepfake_lit.settings.compose import config_dir, from_dict, load, register
 from deepfake_lit.settings.identity import NOT_IDENTITY, ROLE, setting_of
 from deepfake_lit.settings.schema import Config
@@ -68,6 +69,11 @@ def train(arguments: list[str]) -> int:
         try:
             cfg = load(composed)
             from deepfake_lit.cli import show  # after the check, so that a typo costs no import of torch
+            from deepfake_lit.studies.finished import finished
+
+            if result := finished(cfg):
+                show.results(Results([], result))
+                return result.best["accuracy"]
             from deepfake_lit.core.processes import is_main_process
             from deepfake_lit.training.run import run
 

@@ -140,3 +140,17 @@ def test_status_shows_running_runs_first_and_fits_the_terminal(tmp_path, capsys)
     assert "and 26 more" in text
     assert f"{39:016}" in said(runs, None)
     assert said([], None) == "no runs yet\n"
+
+
+def test_a_finished_run_is_returned_without_torch(samples, tmp_path, capfd):
+    overrides = [f"data.root={samples}", f"output_dir={tmp_path}", "model.width=0.125", "trainer.max_epochs=1"]
+    assert exit_status(["train", *overrides]) == 0
+    before = capfd.readouterr().out
+    code = (
+        f"import sys; from deepfake_lit.cli.main import main\ntry: main({['train', *overrides]!r})\n"
+        "except SystemExit as end: assert end.code == 0 and 'torch' not in sys.modules, end.code"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "finished before: " in done.stderr
+    assert done.stdout == before

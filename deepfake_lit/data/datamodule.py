@@ -180,6 +180,15 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self.sampler)
 
+    @property
+    def _iterator(self) -> Any:
+        """Return the loader's iterator. Lightning stops its workers at the end, and sets it to None."""
+        return self.loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: None) -> None:
+        self.loader._iterator = iterator
+
     def __iter__(self) -> Iterator[Batch]:
         done = self.sampler.done
         raw = iter(self.loader)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepfake_lit.data.datamodule import Batch, ImageDataModule
@@ -64,6 +65,17 @@ def test_they_are_the_same_wherever_the_images_come_from(settings, data):
     augment = augmentation("report_b")
     drawn = {key: value for key, value in settings.items() if key == "class_sampling"}
     assert same(batches_of(module_of(data, augment, 3, **settings)), batches_of(module_of(data, augment, 1, **drawn)))
+
+
+def test_lightning_stops_the_workers(data):
+    loader = module_of(data, augmentation("none"), 1, workers=1).train_dataloader()
+    combined = CombinedLoader(loader)
+    iter(combined)
+    assert next(combined)
+    workers = loader.loader._iterator._workers
+    assert all(worker.is_alive() for worker in workers)
+    combined.reset()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

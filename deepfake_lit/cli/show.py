@@ -66,7 +66,8 @@ def _network(result: Result) -> None:
         _members(result)
     out.print(
         f"  {result.images_per_second:.0f} training images/s on {machine['name']} "
-        f"({machine['device']}, {machine['precision']}), {result.wall_seconds / 60:.1f} minutes"
+        f"({machine['device']}, {machine['precision']}{', compiled' if machine.get('compiled') else ''}), "
+        f"{result.wall_seconds / 60:.1f} minutes"
     )
     out.print(f"  {result.folder}", markup=False)
 

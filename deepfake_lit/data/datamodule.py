@@ -311,14 +311,18 @@ class ImageDataModule(pl.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
         """Move a batch of the validation loader, or a training batch, which is there already."""
-        return self._moved(batch, device, "validation")
+        return self._with_pixels(self._moved(batch, device), "validation")
 
-    def _moved(self, batch: Any, device: torch.device, split: str) -> Any:
-        batch = super().transfer_batch_to_device(batch, device, 0)
+    def _moved(self, batch: Any, device: torch.device) -> Any:
+        """Return a batch on a device, which need not wait for it."""
+        return super().transfer_batch_to_device(batch, device, 0)
+
+    def _with_pixels(self, batch: RawBatch | Batch, split: str) -> RawBatch | Batch:
+        """Give a batch that is on its device the pixels that are kept there."""
         if isinstance(batch, Batch) or batch.pixels is not None:
             return batch
         if split not in self._on_device:
-            arrays = self.data.splits[split].gather(slice(None))
+            arrays, device = self.data.splits[split].gather(slice(None)), batch.indices.device
             self._on_device[split] = tuple(None if a is None else torch.from_numpy(a).to(device) for a in arrays)
         pixels, transparency = self._on_device[split]
         if transparency is not None:
@@ -330,9 +334,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def prepare(self, batches: list[RawBatch]) -> list[Batch]:
         """Return training batches that follow each other, on the device and augmented in one call."""
-        if batches[0].pixels is None:  # the numbers of all of them are one transfer
-            batches = [joined(batches)]
-        return self.training_batches(joined([self._moved(raw, self.device, "train") for raw in batches]))
+        raw = joined([self._moved(batch, self.device) for batch in batches])
+        return self.training_batches(self._with_pixels(raw, "train"))
 
     def training_batches(self, raw: RawBatch) -> list[Batch]:
         """Return the augmented batches, a function of the raw ones and the seed alone.
@@ -364,7 +367,7 @@ class ImageDataModule(pl.LightningDataModule):
         order = self._training_order()
         order.start_at(epoch, 0)
         steps = islice(order, count)
-        while portion := [self._moved(rows[step], device, "train") for step in islice(steps, order.portion)]:
+        while portion := [self._moved(rows[step], device) for step in islice(steps, order.portion)]:
             yield from (batch.images for batch in self.training_batches(joined(portion)))
 
     def evaluation_batch(self, batch: RawBatch) -> Batch:

@@ -133,5 +133,5 @@ def test_a_portion_is_bounded_by_the_device_s_memory_and_by_what_workers_load(da
         return module._portion()
 
     assert [portion(64 * each * n) for n in (0, 1, 5, 1000)] == [1, 1, 5, 32]
-    assert portion(64 * each * 1000, on_device=False, workers=3) == 3
+    assert portion(64 * each * 1000, on_device=False, workers=2) == 2
     assert module_of(data, AugmentConfig(), 7)._portion() == 7

@@ -7,6 +7,7 @@ import pytest
 import timm.optim
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepfake_lit.models.build import build_model
 from deepfake_lit.settings.kinds import MuonConfig, WhiteningCNNConfig
@@ -66,6 +67,28 @@ def test_padded_matrices_give_the_same_weights_within_rounding(net, monkeypatch)
     ours, _ = trained(net, [muon.Muon])
     moved = furthest(net, theirs)
     assert furthest(ours, theirs) < 0.01 * moved
+
+
+class Products(TorchDispatchMode):
+    """Counts products of matrices, or of batches of them."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count += function.__name__ in ("addmm.out", "baddbmm.out")
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize(("padded", "expected"), [(0, 6 * 15), (muon.PADDED, 15)])
+def test_matrices_together_take_fewer_products(net, monkeypatch, padded, expected):
+    """Seven matrices, two of one shape; five iterations of three products."""
+    together = muon.together
+    monkeypatch.setattr(muon, "together", lambda shapes, _: together(shapes, padded))
+    net, optimizer = trained(net, [muon.Muon], steps=1)
+    gradients(net, 1)
+    with Products() as products:
+        optimizer.step()
+    assert products.count == expected
 
 
 def test_what_is_worked_on_together():

@@ -107,7 +107,8 @@ def _change(value: float, metric: Metric) -> str:
 
 
 def _ends(interval: tuple[float, float], metric: Metric) -> str:
-    return " to ".join(_percent(end) if metric.percent else f"{end:.3f}" for end in interval)
+    ends = [max(end, 0.0) for end in interval]  # no metric is below 0
+    return " to ".join(_percent(end) if metric.percent else f"{end:.3f}" for end in ends)
 
 
 def _points(value: float | None) -> str:

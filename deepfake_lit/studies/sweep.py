@@ -55,7 +55,7 @@ def _run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
         if network and not cfg.retry_failed and (reason := failure(network)):
             console.note(f"failed before and is left out ({reason}); retry_failed=true tries again")
             return None
-        results = _run(cfg, data, adaptive, Path(hydra_config.sweep.dir), number)
+        results = _run(cfg, data, adaptive, Path(hydra_config.sweep.dir))
     except Busy:
         return None
     except Unfinished:
@@ -73,11 +73,11 @@ def _run_trial(composed: DictConfig, hydra_config: DictConfig) -> float | None:
     return None
 
 
-def _run(cfg: Config, data: ImageData, wait: bool, folder: Path, number: int) -> Results:
+def _run(cfg: Config, data: ImageData, wait: bool, folder: Path) -> Results:
     """Run a trial beside others; if memory does not suffice, once more when the GPU is its own."""
     with suppress(OutOfMemory), turn(folder):
         return run(cfg, data, wait)
-    console.note(f"trial {number} ran out of memory and waits until it can have the GPU alone")
+    console.note("ran out of memory and waits until it can have the GPU alone")
     with turn(folder, alone=True):
         return run(cfg, data, wait)
 

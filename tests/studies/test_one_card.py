@@ -107,7 +107,7 @@ def test_a_trial_that_runs_out_of_memory_is_tried_alone(times, no_memory, settin
     no_memory(times)
     status = exit_status(["train", "-m", *settings, "seed=1,2", f"output_dir={tmp_path / 'swept'}"])
     said = " ".join(capsys.readouterr().err.split())
-    assert "trial 0 ran out of memory and waits until it can have the GPU alone" in said
+    assert "trial 0: ran out of memory and waits until it can have the GPU alone" in said
     assert turns == [False, True, False]
     if times == 2:
         assert status == 1

@@ -158,7 +158,7 @@ class LogitsDataModule(ImageDataModule):
     def train_labels(self) -> np.ndarray:
         return self.tables.labels
 
-    def _loader(self, split: SplitImages, batches: Batches, places: Callable | None = None) -> DataLoader:
+    def _loader(self, split: SplitImages, batches: Batches, *of_training: Callable | None) -> DataLoader:
         table = self.tables.fit if batches.shuffle else self.tables.validation
         labels = self.tables.labels if batches.shuffle else split.labels
         return DataLoader(TableRows(table, labels), sampler=batches, batch_size=None)

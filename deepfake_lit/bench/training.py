@@ -102,7 +102,7 @@ def _fed(cfg: BenchConfig) -> Comparison:
 
     def excess(ours: float, reference: float) -> str:
         share = ours / reference
-        return f"{share:.3f} times the steps on one batch, goal {FED_GOAL}; {portion} batches augmented in one call"
+        return f"{share:.3f} times the steps on one batch (goal {FED_GOAL}); batches augmented in one call: {portion}"
 
     return compared("fed", "DeepFakeNet, batches of 32", real, fixed, lambda a, b: a == b, cfg, excess)
 

@@ -137,8 +137,8 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
         main(["report", "report_a-smoke", f"output_dir={tmp_path}", f"output={published}"])
     assert stop.value.code == 0
     for file in published.rglob("*"):
-        assert file.suffix in ("", ".json", ".npz", ".csv", ".html", ".md")
-        if file.suffix in (".json", ".csv", ".html", ".md"):
+        assert file.suffix in ("", ".json", ".npz", ".csv", ".html", ".md", ".svg")
+        if file.suffix in (".json", ".csv", ".html", ".md", ".svg"):
             assert str(tmp_path) not in file.read_text()
     shown = [re.sub(r"Written \S+", "", (f / "report.md").read_text()) for f in (published, tmp_path / "report")]
     assert shown[0] == re.sub(r"## Other runs.*?(?=## Order of rows|\Z)", "", shown[1], flags=re.DOTALL)

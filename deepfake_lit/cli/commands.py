@@ -21,7 +21,7 @@ def train(arguments: list[str]) -> int:
 
 
 def reproduce(arguments: list[str]) -> int:
-    from deepfake_lit.core.errors import UserError
+    from deepfake_lit.core.errors import UserError, one_of
     from deepfake_lit.settings.commands import ReproduceConfig
     from deepfake_lit.studies.plan import plans
 
@@ -30,6 +30,8 @@ def reproduce(arguments: list[str]) -> int:
     if not reports:
         raise UserError(f"name a report: {', '.join(plans())}, or all")
     further = [a for a in arguments if a not in own]
+    for name in reports:
+        one_of("report", name, (*plans(), "all"))
     if reports == ["all"]:
         reports = plans(cfg.scale)
     from deepfake_lit.studies.reproduce import reproduce

@@ -150,8 +150,12 @@ def usage() -> str:
     )
 
 
-def show(command: str) -> None:
-    """Print the help of a command."""
+def show(command: str, groups: tuple[str, ...] = ()) -> None:
+    """Print the help of a command.
+
+    Args:
+        groups: of which settings are shown, such as `trainer`; empty: all.
+    """
     text = HELP[command]
     out = Console(highlight=False)
     out.print(f"usage: {NAME} {command} {text.usage}\n", markup=False, soft_wrap=True)
@@ -159,12 +163,15 @@ def show(command: str) -> None:
     if text.more:
         out.print(text.more, markup=False)
     for title, rows in _tables(command, text.settings):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
-        table.add_column(overflow="fold", max_width=32)
+        shown = [row for row in rows if not groups or row[0].startswith(tuple(f"{group}." for group in groups))]
+        if not shown:
+            continue
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(overflow="fold", max_width=36)
         table.add_column(overflow="fold")
-        for name, meaning in rows:
+        for name, meaning in shown:
             table.add_row(Text(name), Text(meaning))
-        out.print()
+        out.print(f"\n{title}", style="italic")
         out.print(table)
     out.print("\nexamples", style="italic")
     for example in text.examples:

@@ -49,7 +49,7 @@ def _main(argv: list[str] | None) -> None:
         print(f"deepfake-lit: there is no command {arguments[0]!r}; {hint}", file=sys.stderr)
         sys.exit(2)
     if ASKED & {*arguments[1:]}:
-        help.show(arguments[0])
+        help.show(arguments[0], tuple(a.rstrip(".") for a in arguments[1:] if a not in ASKED))
         return
     sys.exit(_with_messages(command, with_home(arguments[1:])))
 

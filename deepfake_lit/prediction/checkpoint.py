@@ -91,7 +91,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = checkpoint_file(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint")
+        raise UserError(f"{path}: there is no such checkpoint; `deepfake-lit status` lists the runs")
     if path.suffix == ".skops":
         raise UserError(f"{path} is a baseline; a network's checkpoint is wanted here")
     try:

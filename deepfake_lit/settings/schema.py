@@ -13,15 +13,15 @@ from deepfake_lit.settings.roles import setting
 
 @dataclass
 class DataConfig:
-    root: str = setting(MISSING, role="place")  # folder or .zip file with the images
-    # auto | kaggle (CSV files beside folders) | folders (one folder per class)
+    root: str = setting(MISSING, role="place")  # folder, .zip, .tar or table (.parquet) with the images
+    # auto | kaggle (train.csv and images in folders) | folders (a folder for each class; no CSV file or table is read)
     layout: str = setting("auto", role="reading", reads=True)
     channels: str = "rgb"  # rgb | rgba | gray
     image_size: int | None = None  # side of the network's input in pixels; null: the size of the images
     # side in pixels that every file is brought to when it is decoded; null: all must have the same size, or `fit` is
     # random_crop: then it is the smallest side of all images, at least 32 and at most 256
     decode_size: int | None = setting(None, reads=True)
-    # how they are brought to decode_size: resize (removes traces of generators) | crop or pad (the centre; where it is
+    # how images get the size decode_size: resize (removes traces of generators) | crop or pad (the centre; where it is
     # too small, its border is mirrored) | random_crop (random windows in training, the centre in evaluation) | auto:
     # resize with a decode_size; without one, random_crop where fewer than 80 % of the images have the same size
     fit: str = setting("auto", role="reading", since="2026-11-27", reads=True)
@@ -35,7 +35,7 @@ class DataConfig:
     fold: int | None = setting(None, since="2026-11-25")  # the fold that is held out, from 0
     mean: list[float] = setting([0.5])  # mean of pixels in [0, 1], for normalisation; one value, or one per channel
     std: list[float] = setting([0.5])  # standard deviation of pixels, in the same form
-    batch_size: int = 32  # images a training step
+    batch_size: int = 32  # images in a training step
     eval_batch_size: int = 250  # images computed together in an evaluation
     class_sampling: list[float] | None = None  # sampling weight of each class; null: every image once per epoch
     # kinds of problem that give a warning instead of stopping the run
@@ -44,7 +44,7 @@ class DataConfig:
     # largest size of a split's decoded images in GiB; larger ones, and those that the disk has no room for, are not
     # stored but decoded again in every epoch
     cache_gib: float = setting(100.0, role="work", since="2026-11-27")
-    workers: int = setting(0, role="work")  # processes that gather batches; 0: the training process does it
+    workers: int = setting(0, role="work")  # processes that make batches; 0: the training process does it
     # keep decoded images on the device and gather batches there; null: only on a CUDA GPU, and only if they take at
     # most a quarter of its memory
     on_device: bool | None = setting(None, role="work")
@@ -98,10 +98,10 @@ class AugmentConfig:
     # side, in pixels of the network's input, of a randomly placed window that replaces the image in training, before
     # all other augmentation; evaluation uses the whole image; null: the whole image
     window: int | None = setting(None, since="2026-11-25")
-    # what happens to files on their way, done to the decoded images before all other augmentation: [low, high], between
-    # which the strength is uniform; null: not this kind
-    laundering_jpeg: list[float] | None = setting(None, since="2026-11-28")  # quality
-    laundering_webp: list[float] | None = setting(None, since="2026-11-28")  # quality
+    # JPEG quality, uniform in [low, high]; null: no JPEG. This and the next ones are what happens to files on their way:
+    # they are done to the decoded images, before all other augmentation
+    laundering_jpeg: list[float] | None = setting(None, since="2026-11-28")
+    laundering_webp: list[float] | None = setting(None, since="2026-11-28")  # WebP quality
     laundering_resize: list[float] | None = setting(None, since="2026-11-28")  # factor, and back
     laundering_crop: list[float] | None = setting(None, since="2026-11-28")  # share of both sides that is cut off
     laundering_blur: list[float] | None = setting(None, since="2026-11-28")  # sigma in pixels
@@ -150,7 +150,7 @@ class TrainerConfig:
     limit_val_batches: Any = 1.0  # likewise, of the validation batches
     checkpoint_minutes: float = setting(10.0, role="work")  # minutes between two last.ckpt within an epoch
     log_every_n_steps: int = setting(50, role="work")  # steps between two points of the curves in TensorBoard
-    progress_bar: bool = setting(True, role="work")  # in a terminal; false: a line an epoch
+    progress_bar: bool = setting(True, role="work")  # show a progress bar in a terminal; false: print lines instead
     threads: int | None = setting(None, role="work")  # CPU threads per process; null: torch's choice
     # stop the training after this many epochs in a row without a better value of `monitor`; null: never
     early_stopping: int | None = setting(None, since="2026-11-25")
@@ -172,7 +172,7 @@ class ViewsConfig:
 @dataclass
 class Config:
     name: str = setting("default", role="apart")  # of the experiment, and of the folder of its runs
-    seed: int = 0  # of weights, order and augmentation
+    seed: int = 0  # of the first weights, the order of the images and the augmentation
     output_dir: str = setting("outputs", role="place")  # folder of runs, sweeps, caches and pages
     monitor: str = "val/accuracy"  # metric that selects best.ckpt
     # fingerprint of a run of the same name to continue for more epochs; null: start anew. With a constant or plateau
@@ -180,7 +180,7 @@ class Config:
     extends: str | None = setting(None, since="2026-11-25")
     # checkpoint of the initial weights and nothing else; null: none. To continue a run, repeat its command instead
     init_from: str | None = setting(None, role="weights")
-    # digest of those weights, set by the run; other weights are refused
+    # digest of those weights; the run sets it, and other weights are refused
     init_weights: str | None = setting(None, since="2026-11-25")
     data: DataConfig = field(default_factory=DataConfig)
     model: Any = MISSING

@@ -101,7 +101,7 @@ SITUATIONS = {
         2,
     ),
     "a checkpoint twice": (ROBUSTNESS + " {checkpoint}", "a checkpoint is named twice", 2),
-    "no data, robustness": ("robustness {checkpoint} data.root={out}", "there is no such folder or .zip file", 2),
+    "no data, robustness": ("robustness {checkpoint} data.root={out}", "there is no such folder or file", 2),
     # a run that cannot be
     "no batches": (TRAIN + " trainer.limit_train_batches=0", "limit_train_batches is 0; it must be a number of", 2),
     "no validation": (TRAIN + " trainer.limit_val_batches=0.0", "limit_val_batches is 0.0; it must be a number of", 2),
@@ -210,7 +210,7 @@ SITUATIONS = {
     ),
     "a network's, evaluate": (EVALUATE + " data.image_size=64", "data.image_size=64 would have no effect", 2),
     # places
-    "no data": ("train data.root={out}", "there is no such folder or .zip file", 2),
+    "no data": ("train data.root={out}", "there is no such folder or file", 2),
     "data not given": ("audit", "data.root is not set", 2),
     "images not given": ("predict {checkpoint}", "images is not set", 2),
     "no output, status": ("status output_dir={out}", "there is no folder", 2),

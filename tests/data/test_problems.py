@@ -77,7 +77,7 @@ BROKEN = {
     "root missing": case(lambda r: r / "nowhere", "layout", "nowhere: there is no such folder"),
     "root is a text file": case(lambda r: r / "train.csv", "layout", "neither a folder nor a readable .zip"),
     "root name too long": case(lambda r: r / ("x" * 300), "layout", "cannot be read"),
-    "nothing in root": case(lambda r: (r / "empty").mkdir() or r / "empty", "layout", "neither train.csv"),
+    "nothing in root": case(lambda r: (r / "empty").mkdir() or r / "empty", "layout", "it has no images"),
     "train.csv missing": case(remove("train.csv"), "class_count", "no images of the split train, only of validation"),
     "layout kaggle without train.csv": case(remove("train.csv"), "layout", "no train.csv in it", layout="kaggle"),
     "train and test are no classes": case(

@@ -37,9 +37,11 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
     def unclear(reason: str) -> DataError:
         folders = sorted(f"{folder or '.'}/" for folder in source.images)
         more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-        listed = f"the folders with images are {', '.join(folders[:SHOWN])}{more}" if folders else _no_images(source)
+        listed = f"the folders with images are {', '.join(folders[:SHOWN])}{more}"
         return DataError(f"{source.name}={cfg.root}: {reason}; {listed}", {"layout"})
 
+    if not source.images:
+        raise DataError(f"{source.name}={cfg.root}: {_no_images(source)}", {"layout"})
     paths = {folder: tuple(folder.split("/")) for folder in source.images if folder}
     paths = _without_wrappers(paths, _lower(cfg.class_names or ()))
     level = _split_level(paths.values())

@@ -29,7 +29,7 @@ def open_source(root: str | Path, name: str = "data.root", tables: bool = True) 
     try:
         path = Path(root).expanduser().absolute()  # a worker process may have another working directory
         if not path.exists():
-            raise wrong("there is no such folder or .zip file")
+            raise wrong("there is no such folder or file")
         if path.is_dir():
             return Table(path, name) if tables and holds_tables(path) else Folder(path, name)
         if path.is_file() and zipfile.is_zipfile(path):

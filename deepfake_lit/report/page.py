@@ -57,6 +57,7 @@ def report(cfg: ReportConfig) -> Path:
         "scales": SCALES,
         "metrics": {name: metric for name, metric in METRICS.items() if metric.column},
         "sections": [_section(s, m, data, cfg.images) for s, m in zip(found, measured, strict=True)],
+        "in_short": [s.key for s in found if s.key != "runs" or len(found) == 1],
         "robustness": robustness_of(output),
         "ranks": _ranks(found, measured),
         "spectra": images.spectra(data) if data and cfg.images else None,

@@ -98,7 +98,7 @@ class AugmentConfig:
     # side, in pixels of the network's input, of a randomly placed window that replaces the image in training, before
     # all other augmentation; evaluation uses the whole image; null: the whole image
     window: int | None = setting(None, since="2026-11-25")
-    # JPEG quality, uniform in [low, high]; null: no JPEG. This and the next ones are what happens to files on their way.
+    # JPEG quality, uniform in [low, high]; null: no JPEG. This and the next ones are what happens to files on the way.
     # They are done to the decoded images, before all other augmentation
     laundering_jpeg: list[float] | None = setting(None, since="2026-11-28")
     laundering_webp: list[float] | None = setting(None, since="2026-11-28")  # WebP quality

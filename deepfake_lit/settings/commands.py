@@ -25,16 +25,10 @@ class EvaluateConfig:
 
 
 @dataclass
-class RobustnessConfig:
-    data: DataConfig = field(default_factory=DataConfig)
-    split: str = "auto"  # as for evaluate
-    classes: dict[str, str] = setting({})  # as for evaluate
-    kinds: list[str] | None = None  # distortions to measure, named in data/distortions.py; null: all of them
-    views: list[str] = setting(["identity"])  # views of test-time augmentation
-    batch_size: int = 250  # images that are computed together
-    output: str = "outputs/robustness"  # folder for the files that it writes
-    accelerator: str = "auto"  # auto | cpu | gpu
-    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+class RobustnessConfig(EvaluateConfig):
+    views: list[str] = setting(["identity"])  # of test-time augmentation
+    output: str = "outputs/robustness"  # folder of what is written
+    kinds: list[str] | None = None  # of the grid's distortions, in data/distortions.py; null: all of them
 
 
 @dataclass

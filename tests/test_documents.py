@@ -11,7 +11,8 @@ from deepfake_lit.cli.arguments import settings
 from deepfake_lit.cli.help import HELP
 from deepfake_lit.settings import commands
 from deepfake_lit.settings.choices import BENCHES
-from deepfake_lit.settings.compose import choices, compose
+from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.conf import choices
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]

@@ -58,7 +58,7 @@ def _settings(command: str) -> list[str]:
 
 def _values(command: str) -> dict[str, list[str]]:
     """Return the choices of the settings that have some, by their names."""
-    from deepfake_lit.settings.compose import choices
+    from deepfake_lit.settings.conf import choices
 
     found = {"split": ["auto", "train", "validation", "test", "all"]} if command == "evaluate" else {}
     found |= {"scale": ["full", "cpu", "smoke"]} if command == "reproduce" else {}

@@ -187,7 +187,7 @@ def _tables(command: str, schema: str) -> Iterator[tuple[str, list[tuple[str, st
     from deepfake_lit.cli.arguments import NETWORKS_OWN
     from deepfake_lit.settings import commands
     from deepfake_lit.settings.choices import BENCHES
-    from deepfake_lit.settings.compose import choices
+    from deepfake_lit.settings.conf import choices
     from deepfake_lit.settings.kinds import KINDS
     from deepfake_lit.settings.meanings import meanings
     from deepfake_lit.settings.schema import Config, DataConfig

@@ -7,7 +7,6 @@ composed tree once more and returns plain dataclasses, so that no code after it 
 import json
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,25 +14,13 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-import deepfake_lit
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.checks import check
+from deepfake_lit.settings.conf import config_dir
 from deepfake_lit.settings.identity import without_nulls
 from deepfake_lit.settings.kinds import KINDS
 from deepfake_lit.settings.messages import explain, not_set
 from deepfake_lit.settings.schema import BaselineConfig, Config
-
-
-def config_dir() -> Path:
-    """Return the path of `conf/`, which is beside the package in a checkout and inside it in an installed wheel."""
-    package = Path(deepfake_lit.__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
-
-
-def choices(group: str) -> list[str]:
-    """Return the files of a group in conf/."""
-    return sorted(file.stem for file in (config_dir() / group.lstrip("+")).glob("*.yaml"))
 
 
 def compose(overrides: list[str]) -> Config:

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
-from deepfake_lit.settings.roles import setting
+from deepfake_lit.settings.roles import MISSING, setting
 
 
 @dataclass

@@ -8,7 +8,7 @@ import tokenize
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from omegaconf import MISSING
+from deepfake_lit.settings.roles import MISSING
 
 
 class Meaning(NamedTuple):
@@ -37,7 +37,7 @@ def _default(field: dataclasses.Field) -> str:
 
 def typed(value: Any) -> str:
     """Return a value as it is typed on the command line."""
-    if value is MISSING or value is dataclasses.MISSING or value == MISSING:
+    if value is dataclasses.MISSING or value == MISSING:
         return ""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

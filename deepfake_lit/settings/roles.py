@@ -4,6 +4,7 @@ import copy
 from dataclasses import field
 from typing import Any
 
+MISSING = "???"  # what OmegaConf takes for a value that must be given; to import it takes as long as all of help
 ROLES = {
     "identity": "it can change the result, and is part of the fingerprint",
     "place": "where things lie",

@@ -6,9 +6,7 @@ Groups with several kinds (model, optimizer, scheduler) have one dataclass per k
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
-
-from deepfake_lit.settings.roles import setting
+from deepfake_lit.settings.roles import MISSING, setting
 
 
 @dataclass

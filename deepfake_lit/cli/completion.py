@@ -1,6 +1,6 @@
 """Completion of commands, settings and their choices in bash and zsh."""
 
-from deepfake_lit.cli.help import GROUPS, HELP
+from deepfake_lit.cli.help import GROUPS, HELP, schema_of
 
 SCRIPT = r"""# deepfake-lit: add this line to ~/.bashrc or ~/.zshrc:  eval "$(deepfake-lit completion SHELL)"
 _deepfake_lit() {
@@ -42,18 +42,12 @@ def words(line: str) -> list[str]:
 
 
 def _settings(command: str) -> list[str]:
-    from deepfake_lit.settings import commands
     from deepfake_lit.settings.meanings import meanings
-    from deepfake_lit.settings.schema import Config, DataConfig
 
-    schema = HELP[command].settings if command in HELP else ""
-    if not schema:
-        return []
-    if schema == "DataConfig":
-        return [each.name for each in meanings(DataConfig, "data.")]
-    groups = GROUPS if schema == "Config" else ()
-    own = Config if schema == "Config" else getattr(commands, schema)
-    return [*groups, *(each.name for each in meanings(own) if each.name not in groups)]
+    schema = schema_of(command)
+    names = [each.name for each in meanings(*schema)] if schema else []
+    groups = GROUPS if command == "train" else ()
+    return [*groups, *(name for name in names if name not in groups)]
 
 
 def _values(command: str) -> dict[str, list[str]]:

@@ -162,7 +162,7 @@ def show(command: str, groups: tuple[str, ...] = ()) -> None:
     out.print(f"{text.what[0].upper()}{text.what[1:]}.", markup=False)
     if text.more:
         out.print(text.more, markup=False)
-    for title, rows in _tables(command, text.settings):
+    for title, rows in _tables(command):
         shown = [row for row in rows if not groups or row[0].startswith(tuple(f"{group}." for group in groups))]
         if not shown:
             continue
@@ -182,17 +182,25 @@ def show(command: str, groups: tuple[str, ...] = ()) -> None:
         out.print(f"  {status}  {meaning}", markup=False)
 
 
-def _tables(command: str, schema: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def schema_of(command: str) -> tuple[type, str] | None:
+    """Return the dataclass of a command's settings and what stands before their names; None: it has none."""
+    from deepfake_lit.settings import commands
+    from deepfake_lit.settings.schema import Config, DataConfig
+
+    name = HELP[command].settings if command in HELP else ""
+    known = {"": None, "Config": (Config, ""), "DataConfig": (DataConfig, "data.")}
+    return known[name] if name in known else (getattr(commands, name), "")
+
+
+def _tables(command: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the title and the rows of each table: a name or a setting with its default, and the meaning."""
     from deepfake_lit.cli.arguments import NETWORKS_OWN
-    from deepfake_lit.settings import commands
     from deepfake_lit.settings.choices import BENCHES
     from deepfake_lit.settings.conf import choices
     from deepfake_lit.settings.kinds import KINDS
     from deepfake_lit.settings.meanings import meanings
-    from deepfake_lit.settings.schema import Config, DataConfig
 
-    def rows(own: type, prefix: str = "") -> list[tuple[str, str]]:
+    def rows(own: type, prefix: str) -> list[tuple[str, str]]:
         found = [each for each in meanings(own, prefix) if each.name not in KINDS and not each.name.endswith(".kind")]
         if command != "train":
             found = [each for each in found if each.name not in NETWORKS_OWN]
@@ -208,12 +216,9 @@ def _tables(command: str, schema: str) -> Iterator[tuple[str, list[tuple[str, st
         )
     if command == "train":
         yield "choices, as in experiment=speedrun", [(name, " ".join(choices(name))) for name in GROUPS]
-    if not schema:
-        return
-    if schema == "DataConfig":
-        yield "settings, with their defaults", [*rows(DataConfig, "data."), ("output_dir=outputs", OUTPUT_DIR)]
-    else:
-        yield "settings, with their defaults", rows(Config if schema == "Config" else getattr(commands, schema))
+    if schema := schema_of(command):
+        further = [("output_dir=outputs", OUTPUT_DIR)] if command == "audit" else []
+        yield "settings, with their defaults", [*rows(*schema), *further]
     if command == "train":
         for group, kinds in KINDS.items():
             for kind in kinds:

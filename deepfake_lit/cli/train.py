@@ -71,13 +71,14 @@ def train(arguments: list[str]) -> int:
             from deepfake_lit.cli import show  # after the check, so that a typo costs no import of torch
             from deepfake_lit.studies.finished import finished
 
-            if result := finished(cfg):
+            result, data = finished(cfg)
+            if result:
                 show.results(Results([], result))
                 return result.best["accuracy"]
             from deepfake_lit.core.processes import is_main_process
             from deepfake_lit.training.run import run
 
-            results = run(cfg)
+            results = run(cfg, data)
         except (UserError, OSError) as error:
             mistakes.append(error)
             with contextlib.suppress(OSError):  # Hydra has made the folder, which stays where there is something in it

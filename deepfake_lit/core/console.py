@@ -44,6 +44,12 @@ def note_once(message: str) -> None:
     note(message)
 
 
+@functools.cache
+def warn_once(message: str) -> None:
+    """Print a warning, but not again for every trial of a sweep."""
+    warn(message)
+
+
 @contextlib.contextmanager
 def labelled(label: str) -> Iterator[None]:
     """Begin every message of this process with a label, as of one of several trials that run side by side."""

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deepfake_lit.core.console import progress
+from deepfake_lit.core.console import progress, warn_once
 from deepfake_lit.data.decode import Facts
 from deepfake_lit.data.history import said, traces
-from deepfake_lit.data.images import ImageData, SplitImages
+from deepfake_lit.data.images import ImageData, SplitImages, cache_dir, open_data
+from deepfake_lit.settings.schema import Config
 
 PROPERTIES: dict[str, Callable[[Facts], str]] = {
     "format": lambda fact: fact.format,
@@ -89,6 +90,14 @@ def shortcut_warnings(data: ImageData) -> list[str]:
     """Return a line for each property of the training files that predicts the class clearly better than chance."""
     train = data.splits.get("train")
     return warnings_of(shortcuts(train, data.class_names)) if train and train.labels is not None and len(train) else []
+
+
+def open_run_data(cfg: Config) -> ImageData:
+    """Read and check the images that a configuration names, or open them from the cache; warn of shortcuts."""
+    data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+    for warning in shortcut_warnings(data):
+        warn_once(warning)
+    return data
 
 
 def warnings_of(found: dict[str, dict[str, Any]]) -> list[str]:

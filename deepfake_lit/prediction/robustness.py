@@ -54,8 +54,6 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     """
     check_views(cfg.views)
     conditions = grid(cfg.kinds)
-    if not checkpoints:
-        raise UserError("name at least one checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
     if len(set(checkpoints)) < len(checkpoints):
         raise UserError("a checkpoint is named twice")
     output = Path(cfg.output)

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from deepfake_lit.core.console import note
-from deepfake_lit.data.images import cache_dir, open_data
+from deepfake_lit.data.images import ImageData
+from deepfake_lit.data.shortcuts import open_run_data
 from deepfake_lit.results.result import Result, read_result
 from deepfake_lit.settings.identity import fingerprint
 from deepfake_lit.settings.schema import Config
 
 
-def finished(cfg: Config) -> Result | None:
-    """Return the result of a network that was trained before; None if it was not, or if only torch could tell.
+def finished(cfg: Config) -> tuple[Result | None, ImageData | None]:
+    """Return the result of a network that was trained before, None if it was not, or if only torch could tell.
+
+    The images come with it if they had to be opened for that.
 
     Raises:
         DataError: the images cannot be used.
@@ -18,9 +21,9 @@ def finished(cfg: Config) -> Result | None:
     of_other_weights = cfg.init_from or cfg.model.kind == "ensemble" or getattr(cfg.model, "pretrained_file", None)
     runs = Path(cfg.output_dir) / "runs" / cfg.name
     if of_other_weights or cfg.baselines or cfg.model.kind == "none" or not any(runs.glob("*/result.json")):
-        return None
-    data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
+        return None, None
+    data = open_run_data(cfg)
     folder = runs / fingerprint(cfg, data.hash)
     if result := read_result(folder):
         note(f"finished before: {folder}")
-    return result
+    return result, data

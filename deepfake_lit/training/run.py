@@ -1,7 +1,6 @@
 """One run, from a configuration to its result; read this file from top to bottom."""
 
 import contextlib
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import write_json
 from deepfake_lit.core.processes import is_main_process, process_group_left
 from deepfake_lit.data.datamodule import ImageDataModule
-from deepfake_lit.data.images import ImageData, cache_dir, open_data
-from deepfake_lit.data.shortcuts import shortcut_warnings
+from deepfake_lit.data.images import ImageData
+from deepfake_lit.data.shortcuts import open_run_data
 from deepfake_lit.data.views import check_places
 from deepfake_lit.prediction.checkpoint import LAST, PREVIOUS, describe
 from deepfake_lit.prediction.predictor import Predictor
@@ -72,20 +71,6 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Resul
 
 def _run_alone(cfg: Config, data: ImageData) -> Path:
     return Path(run(cfg, data, wait=True).main.folder)
-
-
-def open_run_data(cfg: Config) -> ImageData:
-    """Read and check the images that a configuration names, or open them from the cache; warn of shortcuts."""
-    data = open_data(cfg.data, cache_dir(cfg.data, cfg.output_dir))
-    for warning in shortcut_warnings(data):
-        _warn_once(warning)
-    return data
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Print a warning, but not again for every trial of a sweep."""
-    console.warn(message)
 
 
 def run_folder(cfg: Config, data: ImageData) -> Path:

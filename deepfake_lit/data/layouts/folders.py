@@ -60,7 +60,7 @@ def read_folders(source: Source, cfg: DataConfig, wanted: tuple[str, ...], probl
         raise unclear("which folders are the classes? data.class_names=[...] with their names says it")
     classes = sorted(next(filter(None, (_classes(places, split) for split in SPLITS)), set()), key=_by_number)
     given = cfg.class_names or []
-    if classes and {name.strip().lower() for name in classes} <= _lower(given):
+    if classes and _lower(classes) <= _lower(given):
         classes = given  # all of them, where the folders are only of some
     if len(classes) < 2:
         alone = "; data.class_names=[...] with the names of all classes reads a folder of one class" if classes else ""

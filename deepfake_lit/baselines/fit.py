@@ -127,6 +127,8 @@ class Baselines(Callback):
             "baseline": {"features": list(baseline.features.items()), "steps": list(baseline.steps.items())},
             "channels": self.cfg.data.channels,
         }
+        if self.cfg.data.leave_out is not None:
+            identity["leave_out"] = self.cfg.data.leave_out
         if self.cfg.data.folds is not None:
             identity |= {"folds": self.cfg.data.folds, "fold": self.cfg.data.fold}
         return identity | ({"seed": self.cfg.seed} if is_random(self._pipeline(baseline)) else {})

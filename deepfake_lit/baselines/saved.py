@@ -91,6 +91,7 @@ def save_baseline(path: Path, pipeline: Pipeline, features: dict, cfg: DataConfi
         "class_names": list(data.class_names),
         "image_size": [int(side) for side in data.size],
         "fit": data.fit,
+        "left_out": list(data.left_out),
         "data_hash": data.hash,
         "code": code_version(),
         "fingerprint": path.parent.name,

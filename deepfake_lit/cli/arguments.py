@@ -7,7 +7,7 @@ from pathlib import Path
 # Of data.*, what decides how a network sees images. Commands that only open a data set use none of it.
 NETWORKS_OWN = (
     *("data.channels", "data.image_size", "data.mean", "data.std", "data.batch_size", "data.eval_batch_size"),
-    *("data.class_sampling", "data.workers", "data.on_device"),
+    *("data.class_sampling", "data.workers", "data.on_device", "data.leave_out"),
 )
 
 

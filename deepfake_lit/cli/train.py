@@ -151,7 +151,11 @@ def _networks_settings() -> tuple[str, ...]:
     """Return the settings and choices that only a network uses, and that could change its result."""
     own = ("trainer.", "augment.", "loss.", "optimizer.", "scheduler.", "evaluate.", "monitor", "extends")
     named = [n for n in ROLE if n.startswith(own) and n not in NOT_IDENTITY | BASELINES_OWN]
-    return (*named, *(name for name in NETWORKS_OWN if name not in NOT_IDENTITY | {"data.channels"}), *GROUPS)
+    return (
+        *named,
+        *(name for name in NETWORKS_OWN if name not in NOT_IDENTITY | {"data.channels", "data.leave_out"}),
+        *GROUPS,
+    )
 
 
 def _arranged(arguments: list[str]) -> list[str]:

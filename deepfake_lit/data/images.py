@@ -83,7 +83,7 @@ class SplitImages:
 @dataclass
 class ImageData:
     """The checked splits. `hash` is of the content of train and validation: it changes with any pixel, label, id or
-    split, but not with paths, and is the same for every fold of the training split."""
+    split, but not with paths, and is the same for every fold of the training split and whatever class is left out."""
 
     root: str
     splits: dict[str, SplitImages]
@@ -93,6 +93,7 @@ class ImageData:
     problems: Problems  # all of them tolerated
     held_out: bool = False  # whether validation is a share of the training images
     fit: str = "resize"  # how images are brought to `size`; never auto
+    left_out: list[str] = field(default_factory=list)  # classes of the data that are none of `class_names`
 
 
 def cache_dir(cfg: DataConfig, output_dir: str | Path) -> Path:
@@ -153,7 +154,18 @@ def open_data(
         warn(f"the validation split has no image of class {', '.join(without)}: nothing can be measured on it")
     hash = _content_hash(images, fit)
     data = ImageData(str(cfg.root), images, manifest.class_names, size, hash, problems, manifest.held_out, fit)
-    return data if cfg.folds is None else with_fold(data, cfg.folds, cfg.fold)
+    return as_set(data, cfg)
+
+
+def as_set(data: ImageData, cfg: DataConfig) -> ImageData:
+    """Return what a run of these settings sees of all images: its fold, without the classes that it leaves out.
+
+    Raises:
+        UserError: the images do not allow it.
+    """
+    if cfg.folds is not None:
+        data = with_fold(data, cfg.folds, cfg.fold)
+    return data if cfg.leave_out is None else without_classes(data, cfg.leave_out)
 
 
 def _decode(
@@ -219,6 +231,33 @@ def with_fold(data: ImageData, folds: int, fold: int) -> ImageData:
     parts = {"train": train.only(np.flatnonzero(~held_out), "train")}
     parts["validation"] = train.only(np.flatnonzero(held_out), "validation")
     return dataclasses.replace(data, splits=data.splits | parts)
+
+
+def without_classes(data: ImageData, left_out: list[int]) -> ImageData:
+    """Return the data without the images of some classes; the others are numbered anew, in their order.
+
+    Raises:
+        UserError: there is no such class, or fewer than 2 are left.
+    """
+    names = data.class_names
+    if left_out[-1] >= len(names):
+        raise UserError(
+            f"data.leave_out={left_out}: there is no class {left_out[-1]}; the classes are 0..{len(names) - 1}"
+        )
+    kept = [label for label in range(len(names)) if label not in left_out]
+    if len(kept) < 2:
+        raise UserError(f"data.leave_out={left_out} leaves {len(kept)} of {len(names)} classes; 2 are needed")
+    number = np.full(len(names), -1)
+    number[kept] = np.arange(len(kept))
+    parts = {}
+    for name, split in data.splits.items():
+        if split.labels is not None:
+            split = split.only(np.flatnonzero(number[split.labels] >= 0), name)
+            split = dataclasses.replace(split, labels=number[split.labels])
+        parts[name] = split
+    return dataclasses.replace(
+        data, splits=parts, class_names=[names[i] for i in kept], left_out=[names[i] for i in left_out]
+    )
 
 
 def fold_of(hashes: list[str], labels: np.ndarray, folds: int, class_names: list[str] | None = None) -> np.ndarray:

@@ -57,6 +57,7 @@ def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
         "data_hash": data.hash,
         "image_size": list(data.size),
         "fit": data.fit,  # absent before 2026-11-27, when it was resize
+        "left_out": list(data.left_out),  # absent before 2026-11-28, when no class could be left out
         "code": code_version(),
     }
 

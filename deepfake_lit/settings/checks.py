@@ -44,6 +44,11 @@ def check(cfg: Config) -> None:
     require((d.folds is None) == (d.fold is None), "data.folds and data.fold belong together")
     require(d.folds is None or d.folds >= 2, "data.folds must be 2 or more")
     require(d.folds is None or 0 <= d.fold < d.folds, f"data.fold must be in 0..{(d.folds or 0) - 1}")
+    left = d.leave_out
+    require(
+        left is None or (len(left) > 0 and left == sorted(set(left)) and left[0] >= 0),
+        f"data.leave_out={left} must be numbers of classes, in order and each once, as in [4]; null leaves none out",
+    )
 
     for f in dataclasses.fields(a):
         if f.name in ("hflip", "vflip", "rot90") or f.name.endswith("_p"):

@@ -14,14 +14,14 @@ from deepfake_lit.core.errors import Unfinished, UserError
 from deepfake_lit.core.files import read_json, write_json
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.audit import alpha_finding
-from deepfake_lit.data.images import with_fold
+from deepfake_lit.data.images import as_set
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import setting_of
 from deepfake_lit.studies.estimate import TimeLeft
 from deepfake_lit.studies.plan import Plan, ReproduceConfig, filled, read_plan, without_references
 from deepfake_lit.training.run import open_run_data, run
 
-FOLDS = ("data.folds", "data.fold")
+OF_A_ROW = ("data.folds", "data.fold", "data.leave_out")  # which of the images a row is on
 
 
 def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
@@ -32,7 +32,7 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     """
     plan = read_plan(report, cfg, further)
     one_device("reproduce")
-    checked = compose([o for o in without_references(plan.trials[0]) if setting_of(o) not in FOLDS])
+    checked = compose([o for o in without_references(plan.trials[0]) if setting_of(o) not in OF_A_ROW])
     data, plan.output_dir = open_run_data(checked), checked.output_dir
     record = Path(plan.output_dir) / "reproduce" / f"{plan.name}.json"
     before = _before(record, plan, data.hash)
@@ -46,8 +46,8 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         try:
             overrides = [filled(o, trial, plan) for o in trial.overrides]
             console.note(f"\n{report}, {cfg.scale}: {trial.name}   {clock.left()}")
-            its = data if trial.fold is None else with_fold(data, plan.folds, trial.fold)
-            results = run(compose(overrides), its, wait=True).every
+            its = compose(overrides)
+            results = run(its, as_set(data, its.data), wait=True).every
             folders = [os.path.relpath(result.folder, plan.output_dir) for result in results]
             trial.overrides, trial.folders = overrides, folders
         except Unfinished:

@@ -141,8 +141,9 @@ def _announce(cfg: Config, data: ImageData, folder: Path, machine: hardware.Hard
     """Print what is trained, on what and where, so that a log can be understood by itself."""
     images = len(data.splits["train"])
     epochs = f"{cfg.trainer.max_epochs} epoch{'s' if cfg.trainer.max_epochs != 1 else ''}"
+    without = f" (without {', '.join(data.left_out)})" if data.left_out else ""
     console.note(
-        f"{cfg.name}, seed {cfg.seed}: {images:,} images of {len(data.class_names)} classes, {machine.name} "
+        f"{cfg.name}, seed {cfg.seed}: {images:,} images of {len(data.class_names)} classes{without}, {machine.name} "
         f"({machine.device}, {machine.precision}), {epochs}, {folder}"
     )
     if (folder / "run.json").exists() and not any((folder / name).exists() for name in (LAST, PREVIOUS)):

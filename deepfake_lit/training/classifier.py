@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from deepfake_lit.core.errors import UserError
@@ -46,19 +47,39 @@ class Classifier(pl.LightningModule):
         # Sums over the epoch so far: losses, correct images, images. They are read once per epoch.
         self.train_sums = torch.zeros(3)
         self.val_loss = MeanMetric(nan_strategy="disable")  # else NaN would be left out
-        self.compiled: Callable[[Tensor], Tensor] | None = None  # the network for training steps on whole batches
+        # For training steps on whole batches: the network, or all from a batch to the gradients and `loss_of` it.
+        self.compiled: Callable[[Tensor], Tensor] | None = None
+        self.compiled_step: Callable[[Batch], tuple[Tensor, Tensor]] | None = None
+        self._has_gradients = False  # after this training step already
         self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels of this validation
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
+    def loss_of(self, batch: Batch, net: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the training loss of a batch and its `sums_of`."""
+        logits = net(batch.images)
+        loss = soft_cross_entropy(logits, batch.targets, self.class_weights, self.cfg.loss.label_smoothing)
+        return loss, sums_of(logits.detach(), loss.detach(), batch.labels)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         whole = len(batch.labels) == self.cfg.data.batch_size
-        logits = (self.compiled if self.compiled and whole else self.net)(batch.images)
-        loss = soft_cross_entropy(logits, batch.targets, self.class_weights, self.cfg.loss.label_smoothing)
-        self.train_sums = self.train_sums.to(logits.device)
-        self.train_sums += sums_of(logits.detach(), loss.detach(), batch.labels)
-        return loss if loss.requires_grad else None
+        self._has_gradients = self.compiled_step is not None and whole
+        if self._has_gradients:
+            loss, sums = self.compiled_step(batch)
+        else:
+            loss, sums = self.loss_of(batch, self.compiled if self.compiled and whole else self.net)
+        self.train_sums = self.train_sums.to(sums.device)
+        self.train_sums += sums
+        return loss if loss.requires_grad or self._has_gradients else None
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        if not self._has_gradients:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if not self._has_gradients:
+            super().backward(loss, *args, **kwargs)
 
     def on_train_epoch_end(self) -> None:
         loss, right, images = self._all_sums()

@@ -9,6 +9,8 @@ from timm.optim.muon import _COEFFICIENTS as COEFFICIENTS
 from timm.optim.muon import get_lr_scale, resolve_ns_coefficients, zeropower_via_newtonschulz
 from torch import Tensor
 
+from deepfake_lit.training.graphs import recorded
+
 PADDED = 2**22  # most elements of matrices that are padded to one shape; of more, a GPU waits for the arithmetic
 
 
@@ -16,8 +18,13 @@ class Muon(timm.optim.Muon):
     """timm's Muon, with the same state and the same arithmetic, in fewer operations.
 
     Momentum and decay of all matrices are one operation each. Matrices of one shape are orthogonalised as one batch. On
-    a GPU, which waits for the start of each operation, small ones of different shapes are padded with zeros to one.
+    a GPU, which waits for the start of each operation, small ones of different shapes are padded with zeros to one, and
+    all of this is one CUDA graph.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._recorded: dict[tuple[int, ...], Callable] = {}  # by the weights' identity
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:
@@ -45,13 +52,29 @@ class Muon(timm.optim.Muon):
         torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         updates = torch._foreach_lerp(gradients, averages, momentum)  # Nesterov's
+        for p, matrix in zip(weights, self._orthogonal(weights, updates, group), strict=True):
+            rate = lr * get_lr_scale((len(p), p[0].numel()), group["adjust_lr_fn"])
+            p.add_(matrix.reshape(p.shape), alpha=-rate)
+
+    def _orthogonal(self, weights: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Return the weights' updates as orthogonal matrices; on a GPU all of it is started at once."""
         coefficients = resolve_ns_coefficients(group["ns_coefficients"], COEFFICIENTS)
         settings = (group["ns_steps"], coefficients, group["eps"], group["safety_factor"])
-        shapes = [(len(p), p[0].numel()) for p in weights]
-        for places in together(shapes, 0 if weights[0].device.type == "cpu" else PADDED):
-            for i, matrix in zip(places, orthogonal([updates[i].flatten(1) for i in places], *settings), strict=True):
-                rate = lr * get_lr_scale(shapes[i], group["adjust_lr_fn"])
-                weights[i].add_(matrix.reshape(weights[i].shape), alpha=-rate)
+        on_cpu = weights[0].device.type == "cpu"
+        groups = together([(len(p), p[0].numel()) for p in weights], 0 if on_cpu else PADDED)
+
+        def all_of_them(*updates: Tensor) -> list[Tensor]:
+            found: dict[int, Tensor] = {}
+            for places in groups:
+                found |= zip(places, orthogonal([updates[i].flatten(1) for i in places], *settings), strict=True)
+            return [found[i] for i in range(len(updates))]
+
+        if on_cpu:
+            return all_of_them(*updates)
+        key = tuple(id(p) for p in weights)
+        if key not in self._recorded:
+            self._recorded[key] = recorded(all_of_them, *updates)
+        return self._recorded[key](*updates)
 
 
 def together(shapes: list[tuple[int, int]], padded: int) -> list[list[int]]:

@@ -117,7 +117,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
         **origin(data),
         hardware=machine.to_dict()
         | {"threads": torch.get_num_threads(), "processes": trainer.world_size}
-        | {"compiled": module.compiled is not None},
+        | {"compiled": module.compiled is not None or module.compiled_step is not None},
         parameters=sum(p.numel() for p in module.net.parameters()),
         finished=now(),
         wall_seconds=sum(row["seconds"] for row in history.rows),

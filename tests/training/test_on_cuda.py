@@ -87,6 +87,35 @@ def test_a_run_learns_what_the_cpu_learns(settings, train, tmp_path):
     assert losses(there) == pytest.approx(losses(here), rel=0.03)
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=residual_cnn", "trainer.ema=0.5", "optimizer=muon"],
+        ["trainer.precision=fp32", "trainer.gradient_clip=0.5"],
+        ["trainer.precision=fp16", "optimizer=sgd"],
+    ],
+)
+def test_a_compiled_network_learns_what_the_plain_one_learns(overrides, train):
+    """Batches of 30, so that each epoch ends with a smaller one, which the plain network trains on."""
+    overrides = [*overrides, "trainer.max_epochs=4", "data.batch_size=30"]
+    plain, compiled = (train(how, *overrides, f"trainer.compile={how}") for how in ("off", "on"))
+    assert (compiled.hardware["compiled"], plain.hardware["compiled"]) == (True, False)
+    assert losses(compiled) == pytest.approx(losses(plain), rel=0.02)
+    assert [row["val/loss"] for row in compiled.history] == pytest.approx(
+        [row["val/loss"] for row in plain.history], rel=0.05
+    )
+
+
+def test_a_compiled_run_that_is_killed_goes_on(train, monkeypatch):
+    overrides = ["trainer.compile=on", "trainer.max_epochs=4", "trainer.checkpoint_minutes=0"]
+    whole = train("whole", *overrides)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2, 1, True)
+        with pytest.raises(Killed):
+            train("killed", *overrides)
+    assert losses(train("killed", *overrides)) == pytest.approx(losses(whole), rel=0.02)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.003), ("bf16", 0.03)])
 def test_predictions_are_the_cpu_s(precision, tolerance, samples, train, cuda, tmp_path):
     result = train("run", f"trainer.precision={precision}", "trainer.max_epochs=4")

@@ -134,7 +134,7 @@ def test_auto_compiles_where_enough_steps_are_left():
         return callback._waits
 
     assert tried()
-    assert not tried(done=2_001)
+    assert not tried(done=8_001)
     assert not tried(device="cpu")
     assert not tried(world=2)
     assert not tried(deterministic="true")

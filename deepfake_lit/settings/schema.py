@@ -141,7 +141,7 @@ class TrainerConfig:
     strategy: str = "auto"  # auto | ddp and others of Lightning, for several devices
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     channels_last: bool | None = None  # memory format; null: true on CUDA and with bf16 or fp16
-    # auto | on | off: compile the network for training, on a GPU into CUDA graphs; auto: on one CUDA GPU, if 10,000
+    # auto | on | off: compile the network for training, on a GPU into one CUDA graph; auto: on one CUDA GPU, if 4,000
     # steps or more are left and the run is not deterministic. It can change the result by rounding, as `precision` can
     compile: str = setting("auto", since="2026-11-27")
     deterministic: bool = False  # only kernels that give the same bits again; slower on a GPU

@@ -15,8 +15,8 @@ from deepfake_lit.data.datamodule import Batch
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.graphs import WARM_UP, recorded
 
-# On an H100 compiling took 1 to 9 s, 14 s where nothing had been compiled before, and saves 4 to 8 ms a step: then it
-# pays from 1,800 to 3,500 steps on.
+# On an H100 compiling took 5 to 8 s, or 25 to 33 s where nothing had been compiled before, and it saves 5 to 8 ms a
+# step: it pays from 1,000 to 6,000 steps on.
 PAYS_FROM = 4_000
 HOW = {"options": {"fallback_random": True}}  # torch's own random numbers, so that dropout is the plain network's
 

@@ -357,6 +357,9 @@ def robustness(report: dict[str, Any], output: Path) -> None:
     for i, condition in enumerate(report["conditions"]):
         table.add_row(condition["name"], *(f"{results[i]['accuracy']:.4f}" for results in report["results"]))
     out.print(table)
+    for letter, results in zip(letters, report["results"], strict=True):
+        if "coverage" in results[0]:
+            out.print(_left_of_guarantees(letter, report["conditions"], results))
     for letter, s in zip(letters, report["summaries"], strict=True):
         low, high = s["interval"]
         out.print(
@@ -373,6 +376,15 @@ def robustness(report: dict[str, Any], output: Path) -> None:
             f"different in {sure} of {len(each['conditions'])} conditions (p < 0.05, Holm)"
         )
     out.print(f"written to {output}: robustness.json robustness.csv robustness.png", markup=False)
+
+
+def _left_of_guarantees(letter: str, conditions: list[dict[str, Any]], results: list[dict[str, Any]]) -> Table:
+    columns = {"calibration_error": "calibration error", "coverage": "truth in set", "set_size": "classes in set"}
+    columns |= {"rejected": "rejected"}
+    table = new_table(f"{letter}: what is left of its calibration after", "", *columns.values())
+    for condition, figures in zip(conditions, results, strict=True):
+        table.add_row(condition["name"], *(f"{figures[name]:.3f}" for name in columns))
+    return table
 
 
 def bench(rows: list[Any], output: Path) -> None:

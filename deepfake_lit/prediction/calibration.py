@@ -56,7 +56,10 @@ class Calibration:
 
     def answers(self, p: np.ndarray, unfamiliarity: np.ndarray) -> Answers:
         """Return the answers for a checkpoint's own probabilities, float (N, K), and scores, float (N,)."""
-        calibrated = self.probabilities(p)
+        return self.said(self.probabilities(p), unfamiliarity)
+
+    def said(self, calibrated: np.ndarray, unfamiliarity: np.ndarray) -> Answers:
+        """Return the answers for probabilities that are calibrated already."""
         return Answers(calibrated, calibrated >= self.set_above, unfamiliarity, unfamiliarity > self.reject_above)
 
     def to_entry(self) -> dict[str, Any]:

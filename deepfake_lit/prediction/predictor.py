@@ -52,8 +52,11 @@ class Predictor:
     calibration: Calibration | None = None  # of a checkpoint that answers alone
 
     @classmethod
-    def load(cls, checkpoints: list[str], machine: hardware.Hardware) -> "Predictor":
+    def load(cls, checkpoints: list[str], machine: hardware.Hardware, apart: bool = False) -> "Predictor":
         """Load the members and put them on the machine's device.
+
+        Args:
+            apart: whether they are to answer each for itself, by `alone`.
 
         Raises:
             UserError: no checkpoint, an unreadable one, or members with different classes.
@@ -68,17 +71,22 @@ class Predictor:
             check_fit(member, path, first.image_size, fit_of(first), checkpoints[0])
             member.expect(first.image_size, path)
             member.to(machine)
+        found = cls(members, machine, orders)
+        if len(members) == 1:
+            return found.alone(0)
         calibrated = [path for path, m in zip(checkpoints, members, strict=True) if calibration.ENTRY in m.meta]
-        if calibrated and len(members) > 1:
+        if calibrated and not apart:
             console.warn(f"{calibrated[0]} is calibrated to answer alone; beside others its calibration is not used")
-        own = calibrated and len(members) == 1
-        entry = first.meta[calibration.ENTRY] if own else None
-        return cls(
-            members,
-            machine,
-            orders,
-            Calibration.from_entry(entry, checkpoints[0], len(first.class_names)) if own else None,
-        )
+        return found
+
+    def alone(self, number: int) -> "Predictor":
+        """Return one of the members for itself, with its calibration, and the classes in the first member's order."""
+        member, order = self.members[number], self.orders[number]
+        entry = member.meta.get(calibration.ENTRY)
+        if entry is None or order != list(range(len(order))):
+            return Predictor([member], self.machine, [order])
+        name = getattr(member, "path", "the checkpoint")
+        return Predictor([member], self.machine, [order], Calibration.from_entry(entry, name, len(order)))
 
     @property
     def class_names(self) -> list[str]:

@@ -17,6 +17,8 @@ from deepfake_lit.data import distortions
 from deepfake_lit.data.distortions import GRID, on_batch
 from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.preprocess import tensors
+from deepfake_lit.data.views import by_place
+from deepfake_lit.prediction.answers import guarantees
 from deepfake_lit.prediction.checkpoint import checkpoint_file
 from deepfake_lit.prediction.evaluate import open_labelled
 from deepfake_lit.prediction.predictor import Predictor
@@ -25,6 +27,8 @@ from deepfake_lit.results.statistics import paired
 from deepfake_lit.settings.checks import check_views
 from deepfake_lit.settings.commands import RobustnessConfig
 from deepfake_lit.settings.identity import digest
+
+GUARANTEES = ("coverage", "set_size", "rejected")  # of a calibrated checkpoint
 
 
 def grid(kinds: list[str] | None = None) -> list[Condition]:
@@ -59,10 +63,10 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     output = Path(cfg.output)
     check_writable(output)
     machine = hardware.resolve(cfg.accelerator, cfg.precision)
-    together = Predictor.load(checkpoints, machine)
+    together = Predictor.load(checkpoints, machine, apart=True)
     data, splits, numbers = open_labelled(together, checkpoints, cfg, output)
     # Each for itself, with the classes in the first one's order.
-    predictors = [Predictor([m], machine, [order]) for m, order in zip(together.members, together.orders, strict=True)]
+    predictors = [together.alone(i) for i in range(len(checkpoints))]
     splits = [split.only(np.flatnonzero(numbers[split.labels] >= 0), split.name) for split in splits]
     labels = numbers[np.concatenate([split.labels for split in splits])]
     names = "+".join(split.name for split in splits)
@@ -71,7 +75,7 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     what += (_hash(Path(distortions.__file__)),)  # a distortion that was changed is measured anew
     folders = [output / "answers" / digest(_hash(checkpoint_file(Path(path))), *what) for path in checkpoints]
     _measure(conditions, predictors, splits, folders, cfg)
-    found = [_figures_of(folder, conditions, labels) for folder in folders]
+    found = [_figures_of(f, conditions, labels, p) for f, p in zip(folders, predictors, strict=True)]
     report = {
         "checkpoints": list(checkpoints),
         "data": {"root": data.root, "hash": data.hash, "split": names, "images": len(labels)},
@@ -81,7 +85,7 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
         "conditions": [vars(c) | {"name": c.name} for c in conditions],
         "results": [figures for figures, _ in found],
         "summaries": [summary(conditions, figures, right, labels) for figures, right in found],
-        "compared": _compared(folders, conditions, labels, [right for _, right in found]),
+        "compared": _compared(folders, conditions, labels, [right for _, right in found], len(together.class_names)),
     }
     write_json(output / "robustness.json", report)
     write_table(output / "robustness.csv", report)
@@ -107,16 +111,27 @@ def _measure(
     wanted = [(condition, missing) for condition, missing in wanted if missing]
     count = sum(map(len, splits))
     for condition, missing in console.progress(iter(wanted), "conditions", len(wanted)):
-        found = {i: np.empty((count, len(predictors[i].class_names)), np.float32) for i in missing}
+        found = {i: np.empty((count, _columns(predictors[i])), np.float32) for i in missing}
         start = 0
         for batch in _distorted(condition, splits, step):
             rows = slice(start, start + len(batch[0]))
             start = rows.stop
             for i in missing:
-                found[i][rows] = predictors[i].by_view(*batch, cfg.views).mean(0).numpy()
+                found[i][rows] = _row(predictors[i], batch, cfg.views)
         for i, probabilities in found.items():
             with atomic(_answers(folders[i], condition), "wb") as file:
                 np.save(file, probabilities)
+
+
+def _columns(predictor: Predictor) -> int:
+    return len(predictor.class_names) + (predictor.calibration is not None)
+
+
+def _row(predictor: Predictor, batch: tuple, views: list[str]) -> np.ndarray:
+    """Return probabilities, float32 (B, K), with a last column for the unfamiliarity where there is a calibration."""
+    answers = predictor.answers([batch] * len(by_place(views)), views)
+    more = [] if answers.unfamiliarity is None else [answers.unfamiliarity[:, None]]
+    return np.concatenate([answers.probabilities, *more], 1)
 
 
 def _answers(folder: Path, condition: Condition) -> Path:
@@ -148,13 +163,22 @@ def _apply(image: np.ndarray, random: np.random.Generator, condition: Condition)
     return GRID[condition.kind].apply(image, condition.strength, random)
 
 
-def _figures_of(folder: Path, conditions: list[Condition], labels: np.ndarray) -> tuple[list[dict], np.ndarray]:
-    """Return the figures of each condition, and for each image the share of the distorted ones in which it is right."""
-    clean = _read(folder, conditions[0])
+def _figures_of(
+    folder: Path, conditions: list[Condition], labels: np.ndarray, predictor: Predictor
+) -> tuple[list[dict], np.ndarray]:
+    """Return the figures of each condition, and for each image the share of the distorted ones in which it is right.
+
+    Those of a calibrated checkpoint say what is left of its guarantees, too.
+    """
+    k = len(predictor.class_names)
+    clean = _read(folder, conditions[0])[:, :k]
     found, right = [], np.zeros(len(labels))
     for condition in conditions:
-        probabilities = _read(folder, condition)
+        stored = _read(folder, condition)
+        probabilities = stored[:, :k]
         found.append(condition_figures(probabilities, clean, labels))
+        if predictor.calibration:
+            found[-1] |= guarantees(predictor.calibration.said(probabilities, stored[:, k]), labels)
         if condition.kind != CLEAN:
             right += probabilities.argmax(1) == labels
     corrected = holm([figures["from_clean"]["p"] for figures in found[1:]])
@@ -164,14 +188,14 @@ def _figures_of(folder: Path, conditions: list[Condition], labels: np.ndarray) -
 
 
 def _compared(
-    folders: list[Path], conditions: list[Condition], labels: np.ndarray, right: list[np.ndarray]
+    folders: list[Path], conditions: list[Condition], labels: np.ndarray, right: list[np.ndarray], classes: int
 ) -> list[dict[str, Any]]:
     """Compare every checkpoint but the first with it: by condition, and in the mean over the distorted ones."""
     found = []
     for folder, own in zip(folders[1:], right[1:], strict=True):
         rows = []
         for condition in conditions:
-            answers = (_read(f, condition).argmax(1) == labels for f in (folder, folders[0]))
+            answers = (_read(f, condition)[:, :classes].argmax(1) == labels for f in (folder, folders[0]))
             rows.append(vars(paired(*answers)))
         mean, interval = mean_interval(own - right[0])
         found.append({"mean": mean, "interval": interval, "conditions": rows})
@@ -187,13 +211,19 @@ def write_table(path: Path, report: dict[str, Any]) -> None:
     with atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         columns = ("accuracy", "low", "high", "from_clean", "from_clean_low", "from_clean_high", "p_holm", "flips")
-        columns += ("confidence", "calibration_error", *(f"{of}_{n}" for of in ("recall", "ap", "auc") for n in names))
+        columns += (
+            "confidence",
+            "calibration_error",
+            *GUARANTEES,
+            *(f"{of}_{n}" for of in ("recall", "ap", "auc") for n in names),
+        )
         writer.writerow(["checkpoint", "condition", "kind", "strength", "images", *columns])
         for checkpoint, results in zip(report["checkpoints"], report["results"], strict=True):
             for condition, f in zip(report["conditions"], results, strict=True):
                 change = f["from_clean"]
                 values = [f["accuracy"], *f["interval"], change["difference"], *change["interval"]]
                 values += [change.get("p_holm"), f["flips"], f["confidence"], f["calibration_error"]]
+                values += [f.get(name) for name in GUARANTEES]
                 values += [*f["recall_of"], *f["ap_of"], *f["auc_of"]]
                 head = [checkpoint, condition["name"], condition["kind"], condition["strength"], f["images"]]
                 writer.writerow([*head, *("" if v is None else f"{v:.6g}" for v in values)])

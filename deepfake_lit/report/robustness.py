@@ -20,6 +20,7 @@ class Robustness:
     summaries: list[dict[str, Any]]
     compared: list[dict[str, Any] | None]  # with the first one
     plot: str | None  # data URI
+    calibrated: list[int]  # which of them have guarantees, of which it says what is left
 
 
 def robustness_of(output: Path) -> list[Robustness]:
@@ -46,4 +47,5 @@ def _shown(path: Path) -> Robustness:
                 figures[i]["beside"] = row
     plot = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None
     title = f"Distorted images: {data['images']:,} {data['split']} images"
-    return Robustness(title, apart(report["checkpoints"]), rows, report["summaries"], compared, plot)
+    calibrated = [i for i, figures in enumerate(rows[0][1]) if "coverage" in figures]
+    return Robustness(title, apart(report["checkpoints"]), rows, report["summaries"], compared, plot, calibrated)

@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.command_line import exit_status
+from helpers.made_up_runs import made_up
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.prediction import robustness as module
+from deepfake_lit.prediction.calibrate import calibrate
 from deepfake_lit.prediction.evaluate import EvaluateConfig, evaluate
 from deepfake_lit.prediction.robustness import RobustnessConfig, robustness
+from deepfake_lit.report.page import ReportConfig
+from deepfake_lit.report.page import report as write_page
+from deepfake_lit.settings.commands import CalibrateConfig
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run
 
@@ -124,3 +129,30 @@ def test_a_checkpoint_is_named_once(checkpoints, samples, tmp_path):
     for named, message in ([], "at least one"), ([checkpoints[0]] * 2, "twice"):
         with pytest.raises(UserError, match=message):
             robustness(named, config(samples, tmp_path))
+
+
+def test_a_calibrated_checkpoint_says_what_is_left_of_it(report, checkpoints, samples, tmp_path, capsys):
+    """The first one without a calibration, the second one with it: each answers for itself."""
+    cfg = CalibrateConfig(views=["identity"], output=str(tmp_path / "calibrated.ckpt"), coverage=0.8)
+    cfg.data.root = str(samples)
+    calibrate([checkpoints[0]], cfg)
+    command = ["robustness", checkpoints[1], cfg.output, f"data.root={samples}", f"output={tmp_path / 'out'}"]
+    assert exit_status([*command, "kinds=[noise]"]) == 0
+    said = capsys.readouterr()
+    assert "B: what is left of its calibration" in said.out
+    assert "is not used" not in said.err
+    plain, calibrated = json.loads((tmp_path / "out" / "robustness.json").read_text())["results"]
+    assert "coverage" not in plain[0]
+    assert calibrated[0]["coverage"] >= 0.8  # of the images that it was fitted on
+    both = zip(report[0]["conditions"], report[0]["results"][0], strict=True)
+    before = [figures for condition, figures in both if condition["kind"] in ("clean", "noise")]
+    assert [f["confusion"] for f in calibrated] == [f["confusion"] for f in before]
+    assert [f["log_loss"] for f in calibrated] != [f["log_loss"] for f in before]
+    with (tmp_path / "out" / "robustness.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["coverage"] == "" for row in rows if row["checkpoint"] == checkpoints[1]} == {True}
+    assert float(rows[-1]["rejected"]) == pytest.approx(calibrated[-1]["rejected"], abs=1e-5)
+    made_up(tmp_path / "runs" / "net" / "x", 0.9, 0)
+    page = write_page(ReportConfig(output_dir=str(tmp_path), images=False))
+    for name in ("index.html", "report.md"):
+        assert "what is left of its calibration after" in page.with_name(name).read_text()

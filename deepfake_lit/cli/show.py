@@ -274,8 +274,8 @@ def calibrations(reports: list[dict[str, Any]]) -> None:
     for report in reports:
         on, before, after = report["fitted_on"], report["before"], report["figures"]
         out.print(
-            f"{report['checkpoint']}: {report['method']} fitted on {on['images']:,} {on['split']} images; the figures "
-            f"are of {on['folds']} folds of them, each by a fit on the others",
+            f"{report['checkpoint']}: {report['method']} fitted on {on['images']:,} images ({on['split']}); "
+            f"measured on {report['measured_on']}",
             markup=False,
         )
         shown = [name for name, metric in METRICS.items() if metric.column and name in before]

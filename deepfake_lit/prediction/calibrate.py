@@ -1,7 +1,7 @@
 """Fits the calibration of checkpoints on labelled images, and writes checkpoints that have it inside."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ def calibrate(checkpoints: list[str], cfg: CalibrateConfig) -> list[dict[str, An
     """Calibrate each checkpoint, write it with its calibration, and return a report of each.
 
     What is written is fitted on all of the images. The `figures` come from folds of them: those of each fold from a
-    calibration that is fitted on the other folds.
+    calibration that is fitted on the other folds. With `cfg.folds`, networks on folds of the training images, it is
+    fitted on what each of these makes of its own fold, and the figures are of the checkpoint on the split.
 
     Raises:
         UserError: a checkpoint or the data cannot be read, or the images are those that it was trained or selected on.
@@ -43,6 +44,8 @@ def calibrate(checkpoints: list[str], cfg: CalibrateConfig) -> list[dict[str, An
     for name in ("coverage", "rejected"):
         if not 0 < getattr(cfg, name) < 1:
             raise UserError(f"{name} is a share between 0 and 1; {getattr(cfg, name)} is not")
+    if cfg.folds and len(checkpoints) > 1:
+        raise UserError("folds are networks like one checkpoint: calibrate one at a time with them")
     if cfg.output is not None and len(checkpoints) > 1:
         raise UserError("output is one file: leave it out, and each checkpoint gets its own beside it")
     machine = hardware.resolve(cfg.accelerator, cfg.precision)
@@ -60,60 +63,103 @@ def _calibrate(path: str, cfg: CalibrateConfig, machine: hardware.Hardware) -> d
     own = predictor.members[0].meta["data_hash"] == data.hash
     _refuse_seen(file, [split.name for split in splits], own)
     kept = _of_training(predictor, data if own else None, cfg)
+    named = [np.array(data.class_names)[split.labels] for split in splits]
+    seen = _seen(predictor, kept, splits, numbers[np.concatenate([split.labels for split in splits])], cfg)
+    known = seen.of_known()
+    if len(known.labels) < FOLDS * len(predictor.class_names):
+        raise UserError(f"{path}: {len(known.labels)} images of known classes are too few to calibrate with")
 
-    seen = [predictor.look_at_split(split, cfg.views, cfg.batch_size, "looking") for split in splits]
-    views = [together(list(parts)) for parts in zip(*seen, strict=True)]
-    p = mean_probabilities(views)
-    scores = np.mean([SCORES[cfg.score].of(kept, view) for view in views], 0)
-    labels = numbers[np.concatenate([split.labels for split in splits])]
-    hashes = [fact.pixel_hash for split in splits for fact in split.facts]
-    known = labels >= 0
-    if len(labels[known]) < FOLDS * len(predictor.class_names):
-        raise UserError(f"{path}: {known.sum()} images of known classes are too few to calibrate with")
-
+    split = "+".join(split.name for split in splits)
+    fitted = _out_of_fold(predictor, data, cfg, machine) if cfg.folds else known
     fitted_on = {
         "data_hash": data.hash,
-        "split": "+".join(split.name for split in splits),
-        "images": int(known.sum()),
-        "folds": FOLDS,
+        "split": f"train, each by one of {len(cfg.folds)} networks that have not seen it" if cfg.folds else split,
+        "images": len(fitted.labels),
         "date": now(),
     }
     fit = _Fit(cfg, kept, fitted_on)
-    whole = fit(p[known], scores[known], labels[known])
-    folds = fold_of([h for h, one in zip(hashes, known, strict=True) if one], labels[known], FOLDS)
-    after = fit.by_fold(p[known], scores[known], labels[known], folds)
-    names = np.concatenate([np.array(data.class_names)[split.labels] for split in splits])
-    figures = figures_of(after.probabilities, labels[known]) | _intervals(after, labels[known])
-    checkpoint[ENTRY][calibration.ENTRY] = whole.to_entry() | {"fitted_on": fitted_on}
+    whole = fit(fitted)
+    after = whole.answers(known.p, known.scores) if cfg.folds else fit.by_fold(known)
+    figures = figures_of(after.probabilities, known.labels) | _intervals(after, known.labels)
+    checkpoint[ENTRY][calibration.ENTRY] = whole.to_entry()
     with atomic(output, "wb") as stream:
-        kept_entries = {name: checkpoint[name] for name in ("state_dict", ENTRY, "epoch") if name in checkpoint}
-        torch.save(kept_entries, stream)
+        torch.save({name: checkpoint[name] for name in ("state_dict", ENTRY, "epoch") if name in checkpoint}, stream)
     return {
         "checkpoint": path,
         "output": str(output),
         "class_names": predictor.class_names,
         "fitted_on": fitted_on,
+        "measured_on": f"{split}: {len(known.labels):,} images"
+        + ("" if cfg.folds else f", in {FOLDS} folds, each by a fit on the others"),
         "method": whole.method,
         "scale": whole.scale.tolist(),
         "bias": whole.bias.tolist(),
         "score": whole.score,
         "coverage": whole.coverage,
         "rejected": whole.rejected,
-        "before": figures_of(p[known], labels[known]),
+        "before": figures_of(known.p, known.labels),
         "figures": figures,
-        "unknown": unknown_figures(whole.answers(p, scores), known, names),
+        "unknown": unknown_figures(whole.answers(seen.p, seen.scores), seen.labels >= 0, np.concatenate(named)),
     }
 
 
+class _Seen(NamedTuple):
+    """What a checkpoint makes of N images: p float32 (N, K), scores float (N,), labels int64 (N,), -1 if unknown."""
+
+    p: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    hashes: np.ndarray  # of the pixels
+
+    def at(self, rows: np.ndarray) -> "_Seen":
+        return _Seen(*(each[rows] for each in self))
+
+    def of_known(self) -> "_Seen":
+        return self.at(self.labels >= 0)
+
+
+def _seen(
+    predictor: Predictor, kept: Kept, splits: list[SplitImages], labels: np.ndarray, cfg: CalibrateConfig
+) -> _Seen:
+    parts = [predictor.look_at_split(split, cfg.views, cfg.batch_size, "looking") for split in splits]
+    views = [together(list(each)) for each in zip(*parts, strict=True)]
+    scores = np.mean([SCORES[cfg.score].of(kept, view) for view in views], 0)
+    hashes = np.array([fact.pixel_hash for split in splits for fact in split.facts])
+    return _Seen(mean_probabilities(views), scores, labels, hashes)
+
+
+def _out_of_fold(main: Predictor, data: ImageData, cfg: CalibrateConfig, machine: hardware.Hardware) -> _Seen:
+    """Return what networks on folds of the training images make of the fold that each has not seen.
+
+    Raises:
+        UserError: one of them is on no fold, on other data, or on a fold of another one, or has other classes.
+    """
+    folds, parts = set(), []
+    for path in cfg.folds:
+        one = Predictor.load([path], machine)
+        one.calibration = None
+        own = getattr(one.members[0], "config", None)
+        if own is None or own.data.folds is None or one.members[0].meta["data_hash"] != data.hash:
+            raise UserError(f"folds: {path} is no network on a fold of these images, as with data.folds=5 data.fold=0")
+        if one.class_names != main.class_names:
+            raise UserError(f"folds: {path} has other classes than the checkpoint that is calibrated")
+        if (own.data.folds, own.data.fold) in folds or len({count for count, _ in folds} | {own.data.folds}) > 1:
+            raise UserError(f"folds: {path} has a fold twice, or another number of folds than the others")
+        folds.add((own.data.folds, own.data.fold))
+        held_out = as_set(data, own.data).splits["validation"]
+        parts.append(_seen(one, _of_training(one, data, cfg), [held_out], held_out.labels, cfg))
+    return _Seen(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
 class _Fit:
-    """How a calibration is fitted: called with probabilities (N, K), scores (N,) and labels (N,)."""
+    """How a calibration is fitted: called with what the checkpoint makes of images of known classes."""
 
     def __init__(self, cfg: CalibrateConfig, kept: Kept, fitted_on: dict[str, Any]):
         self.cfg, self.kept, self.fitted_on = cfg, kept, fitted_on
 
-    def __call__(self, p: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Calibration:
+    def __call__(self, seen: _Seen) -> Calibration:
         cfg = self.cfg
-        scale, bias = calibration.fit_scaling(p, labels, cfg.method)
+        scale, bias = calibration.fit_scaling(seen.p, seen.labels, cfg.method)
         found = Calibration(
             scale=scale,
             bias=bias,
@@ -121,22 +167,23 @@ class _Fit:
             coverage=cfg.coverage,
             score=cfg.score,
             kept=self.kept,
-            reject_above=calibration.rejection_threshold(scores, cfg.rejected),
+            reject_above=calibration.rejection_threshold(seen.scores, cfg.rejected),
             rejected=cfg.rejected,
             method=cfg.method,
             views=list(cfg.views),
             fitted_on=self.fitted_on,
         )
-        found.set_above = calibration.conformal_threshold(found.probabilities(p), labels, cfg.coverage)
+        found.set_above = calibration.conformal_threshold(found.probabilities(seen.p), seen.labels, cfg.coverage)
         return found
 
-    def by_fold(self, p: np.ndarray, scores: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Answers:
+    def by_fold(self, seen: _Seen) -> Answers:
         """Return the answers for every image by the calibration that is fitted on the other folds."""
+        folds = fold_of(seen.hashes.tolist(), seen.labels, FOLDS)
         order, parts = [], []
         for fold in range(FOLDS):
             own = folds == fold
             order.append(np.flatnonzero(own))
-            parts.append(self(p[~own], scores[~own], labels[~own]).answers(p[own], scores[own]))
+            parts.append(self(seen.at(~own)).answers(seen.p[own], seen.scores[own]))
         return joined(parts).at(np.argsort(np.concatenate(order)))
 
 

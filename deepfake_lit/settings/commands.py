@@ -37,6 +37,9 @@ class CalibrateConfig:
     data: DataConfig = field(default_factory=DataConfig)
     # images that it is fitted on: validation | test | all; auto: as in evaluate. None of them may have been trained on
     split: str = "auto"
+    # checkpoints of the same training on folds (data.folds=5 data.fold=0, ...): it is then fitted on what each makes of
+    # the training images that it has not seen, and measured on the split; null: fitted on the split
+    folds: list[str] | None = None
     classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
     method: str = "temperature"  # temperature: one number for all classes | vector: a scale and a bias for each class
     score: str = "energy"  # of unfamiliarity, by which images are rejected; unfamiliarity.py lists them

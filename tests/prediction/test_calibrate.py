@@ -45,7 +45,8 @@ def calibrated(trained, samples) -> tuple[Path, dict]:
 def test_its_figures_are_of_images_that_it_was_not_fitted_on(calibrated):
     path, report = calibrated
     on, figures = report["fitted_on"], report["figures"]
-    assert (report["output"], on["split"], on["images"], on["folds"]) == (str(path), "validation", 40, 5)
+    assert (report["output"], on["split"], on["images"]) == (str(path), "validation", 40)
+    assert report["measured_on"] == "validation: 40 images, in 5 folds, each by a fit on the others"
     assert figures["accuracy"] == report["before"]["accuracy"]  # a temperature changes no answer
     assert figures["log_loss"] < report["before"]["log_loss"] + 0.1
     assert figures["coverage"] == pytest.approx(0.8, abs=0.2)
@@ -146,3 +147,21 @@ def test_a_score_of_features_needs_the_training_images(trained, samples, tmp_pat
     cfg = configured(CalibrateConfig, root, output=str(tmp_path / "x.ckpt"))
     assert calibrate([str(trained / "last.ckpt")], cfg)[0]["fitted_on"]["images"] == 40
     assert json.dumps(np.load(trained / "predictions.npz")["labels"].max().item()) == "3"
+
+
+def test_it_can_be_fitted_on_the_training_images_by_networks_that_have_not_seen_them(
+    trained, settings, samples, tmp_path, capsys
+):
+    small = ["model=whitening_cnn", "model.width=0.125", "trainer.max_epochs=4", "data.leave_out=[4]"]
+    overrides = [*settings, f"output_dir={tmp_path}", *small, "data.folds=2"]
+    folds = [str(Path(run(compose([*overrides, f"data.fold={i}"])).main.folder) / "last.ckpt") for i in (0, 1)]
+    cfg = configured(CalibrateConfig, samples, folds=folds, score="knn", output=str(tmp_path / "x.ckpt"))
+    (report,) = calibrate([str(trained / "last.ckpt")], cfg)
+    assert report["fitted_on"]["images"] == 80  # every training image of the four classes once
+    assert report["measured_on"] == "validation: 40 images"
+    command = ["calibrate", str(trained / "last.ckpt"), f"data.root={samples}", f"output={tmp_path / 'y.ckpt'}"]
+    assert exit_status([*command, f"folds=[{','.join(folds)}]"]) == 0
+    assert "80 images (train, each by one of 2 networks" in capsys.readouterr().out
+    for wrong, message in ((folds[:1] * 2, "has a fold twice"), ([str(trained / "last.ckpt")], "no network on a fold")):
+        with pytest.raises(UserError, match=message):
+            calibrate([str(trained / "last.ckpt")], configured(CalibrateConfig, samples, folds=wrong))

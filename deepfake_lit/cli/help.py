@@ -100,6 +100,14 @@ HELP = {
         ("robustness RUN/last.ckpt data.root=PATH", "robustness A/last.ckpt B/last.ckpt data.root=PATH 'kinds=[jpeg]'"),
         {},
     ),
+    "calibrate": Help(
+        "fit how sure a checkpoint may be, its prediction sets, and when it says none_of_these",
+        "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
+        "CalibrateConfig",
+        ("calibrate RUN/last.ckpt data.root=PATH", "calibrate RUN/last.ckpt data.root=PATH score=knn rejected=0.01"),
+        {},
+        "It writes calibrated.ckpt beside each checkpoint. predict and evaluate use what is in it.",
+    ),
     "predict": Help(
         "predict the classes of new images; several checkpoints make one ensemble",
         "CHECKPOINT... images=PATH [SETTING=VALUE ...]",

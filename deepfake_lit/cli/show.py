@@ -245,7 +245,63 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
     out.print(f"accuracy            {_accuracy(plain)}")
     out.print(f"accuracy with TTA   {_accuracy(report['tta'])}   views: {', '.join(report['views'])}")
     out.print(", ".join(f"{metric.label} {plain[name]:.4f}" for name, metric in METRICS.items() if metric.column))
+    if "coverage" in plain:
+        out.print(_guarantees(report["tta"]) + " (with TTA)")
+    if report["unknown"]:
+        out.print(_unknown(report["unknown"], report["class_names"]))
     out.print(f"written to {output}: evaluation.json predictions.npz confusion.png", markup=False)
+
+
+def calibrations(reports: list[dict[str, Any]]) -> None:
+    """Print what each calibration has come to on images that it was not fitted on."""
+    for report in reports:
+        on, before, after = report["fitted_on"], report["before"], report["figures"]
+        out.print(
+            f"{report['checkpoint']}: {report['method']} fitted on {on['images']:,} {on['split']} images; the figures "
+            f"are of {on['folds']} folds of them, each by a fit on the others",
+            markup=False,
+        )
+        shown = [name for name, metric in METRICS.items() if metric.column and name in before]
+        table = new_table("", "", "accuracy", *(METRICS[name].label for name in shown))
+        for name, figures in (("before", before), ("calibrated", after)):
+            table.add_row(name, f"{figures['accuracy']:.4f}", *(f"{figures[metric]:.4f}" for metric in shown))
+        out.print(table)
+        low, high = after["coverage_interval"]
+        low_rejected, high_rejected = after["rejected_interval"]
+        out.print(
+            f"prediction sets hold the truth in {after['coverage']:.1%} ({low:.1%} to {high:.1%}; "
+            f"{report['coverage']:.0%} asked) and have {after['set_size']:.2f} classes in the mean; "
+            f"{after['empty']:.1%} are empty"
+        )
+        out.print(
+            f"{after['rejected']:.1%} of the known images are rejected ({low_rejected:.1%} to {high_rejected:.1%}; "
+            f"{report['rejected']:.0%} asked), by {report['score']}"
+        )
+        if report["unknown"]:
+            out.print(_unknown(report["unknown"], report["class_names"]))
+        out.print(f"written to {report['output']}", markup=False)
+    if len(reports) > 1:
+        names = ("calibration_error", "coverage", "set_size", "rejected")
+        means = [f"{name} {sum(r['figures'][name] for r in reports) / len(reports):.4f}" for name in names]
+        out.print(f"means of {len(reports)} checkpoints: {', '.join(means)}")
+
+
+def _guarantees(figures: dict[str, Any]) -> str:
+    return (
+        f"prediction sets hold the truth in {figures['coverage']:.1%}, {figures['set_size']:.2f} classes in the mean; "
+        f"{figures['rejected']:.1%} rejected"
+    )
+
+
+def _unknown(unknown: dict[str, Any], class_names: list[str]) -> Table:
+    """Return a table of what images of unknown classes are taken for, and how many of them are rejected."""
+    table = new_table("unknown classes", "class", "images", "rejected", "AUROC", "most often taken for")
+    for name, row in unknown.items():
+        counts = Counter(dict(zip(class_names, row["taken_for"], strict=True))).most_common(SHOWN)
+        taken = ", ".join(f"{other} {count / row['images']:.0%}" for other, count in counts if count)
+        figures = [f"{row[key]:{form}}" if key in row else "" for key, form in (("rejected", ".1%"), ("auroc", ".3f"))]
+        table.add_row(name, f"{row['images']:,}", *figures, taken)
+    return table
 
 
 def robustness(report: dict[str, Any], output: Path) -> None:

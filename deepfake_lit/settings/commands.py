@@ -16,7 +16,8 @@ class EvaluateConfig:
     # train | validation | test | all; auto: the data's own validation or test split; without one, all images, but if
     # the checkpoint was trained on these data, only the share that was held out
     split: str = "auto"
-    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint: {fake: ai}
+    # class of the data -> class of the checkpoint, or none_of_these: {fake: ai, midjourney: none_of_these}
+    classes: dict[str, str] = setting({})
     views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
     batch_size: int = 250  # images that are computed together
     output: str = "outputs/evaluation"  # folder for the files that it writes
@@ -29,6 +30,23 @@ class RobustnessConfig(EvaluateConfig):
     views: list[str] = setting(["identity"])  # of test-time augmentation
     output: str = "outputs/robustness"  # folder of what is written
     kinds: list[str] | None = None  # of the grid's distortions, in data/distortions.py; null: all of them
+
+
+@dataclass
+class CalibrateConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    # images that it is fitted on: validation | test | all; auto: as in evaluate. None of them may have been trained on
+    split: str = "auto"
+    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
+    method: str = "temperature"  # temperature: one number for all classes | vector: a scale and a bias for each class
+    score: str = "energy"  # of unfamiliarity, by which images are rejected; unfamiliarity.py lists them
+    coverage: float = 0.95  # share of the images of known classes whose prediction set shall hold the truth
+    rejected: float = 0.05  # share of the images of known classes that may be called none_of_these
+    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation, as predict will use them
+    batch_size: int = 250  # images that are computed together
+    output: str | None = None  # the checkpoint that is written; null: calibrated.ckpt beside each checkpoint
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
 
 
 @dataclass

@@ -114,6 +114,17 @@ def calibrate(arguments: list[str]) -> None:
     show.calibrations(calibrate(checkpoints, cfg))
 
 
+def open_set(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import OpenSetConfig
+
+    checkpoints, cfg = settings(arguments, OpenSetConfig, "checkpoints", f"name a checkpoint{_as_in('open_set')}")
+    refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
+    from deepfake_lit.cli import show
+    from deepfake_lit.prediction.open_set import open_set
+
+    show.open_set(open_set(checkpoints, cfg), Path(cfg.output))
+
+
 def predict(arguments: list[str]) -> int:
     from deepfake_lit.settings.commands import PredictConfig
 
@@ -229,6 +240,7 @@ _ALL = (
     evaluate,
     robustness,
     calibrate,
+    open_set,
     predict,
     export,
     bench,

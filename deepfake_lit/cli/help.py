@@ -108,6 +108,14 @@ HELP = {
         {},
         "It writes calibrated.ckpt beside each checkpoint. predict and evaluate use what is in it.",
     ),
+    "open_set": Help(
+        "measure how well networks tell images of classes that their training left out",
+        "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
+        "OpenSetConfig",
+        ("open_set outputs/runs/speedrun_95/*/last.ckpt data.root=PATH",),
+        {},
+        "Networks with the same classes left out are one hold-out. reproduce open_set trains and measures them all.",
+    ),
     "predict": Help(
         "predict the classes of new images; several checkpoints make one ensemble",
         "CHECKPOINT... images=PATH [SETTING=VALUE ...]",

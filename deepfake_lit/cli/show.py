@@ -286,6 +286,32 @@ def calibrations(reports: list[dict[str, Any]]) -> None:
         out.print(f"means of {len(reports)} checkpoints: {', '.join(means)}")
 
 
+def open_set(report: dict[str, Any], output: Path) -> None:
+    """Print how well each score tells unknown images, and what these are taken for."""
+    several = [", ".join(each["left_out"]) for each in report["hold_outs"]]
+    table = new_table("AUROC by the class that is left out", "score", *several, "mean", "95 %", "FPR95", "OSCR")
+    for name, score in report["scores"].items():
+        own, mean = [each["scores"][name]["auroc"]["value"] for each in report["hold_outs"]], report["mean"][name]
+        low, high = mean["auroc"]["interval"]
+        figures = [*own, *(mean[metric]["value"] for metric in ("auroc", "fpr95", "oscr"))]
+        cells = [f"{figure:.3f}" for figure in figures]
+        table.add_row(score["label"], *cells[: len(own) + 1], f"{low:.3f} to {high:.3f}", *cells[len(own) + 1 :])
+    out.print(table)
+    for name, row in report["compared"].items():
+        low, high = row["interval"]
+        out.print(
+            f"{report['scores'][report['best']]['label']} beside {report['scores'][name]['label']}: AUROC "
+            f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}), p {row['p_holm']:.3g} (Holm)"
+        )
+    names = report["class_names"] if len(report["class_names"]) <= SHOWN_CLASSES else []
+    taken = new_table("what is taken for what, %", "images", *names, "rejected", "AUROC")
+    for row in report["taken"]:
+        shares = [f"{100 * share:.0f}" for share in row["taken_for"][: len(names)]]
+        taken.add_row(row["what"], *shares, f"{100 * row['rejected']:.0f}", f"{row['auroc']:.3f}")
+    out.print(taken)
+    out.print(f"written to {output}: open_set.json", markup=False)
+
+
 def _guarantees(figures: dict[str, Any]) -> str:
     return (
         f"prediction sets hold the truth in {figures['coverage']:.1%}, {figures['set_size']:.2f} classes in the mean; "

@@ -18,6 +18,7 @@ from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
 from deepfake_lit.report.measure import Measured, looks, measure
 from deepfake_lit.report.notes import notes
+from deepfake_lit.report.open_set import open_sets_of
 from deepfake_lit.report.robustness import robustness_of
 from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
@@ -59,6 +60,7 @@ def report(cfg: ReportConfig) -> Path:
         "sections": [_section(s, m, data, cfg.images) for s, m in zip(found, measured, strict=True)],
         "in_short": [s.key for s in found if s.key != "runs" or len(found) == 1],
         "robustness": robustness_of(output),
+        "open_sets": open_sets_of(output),
         "ranks": _ranks(found, measured),
         "spectra": images.spectra(data) if data and cfg.images else None,
         "states": _states(found),

@@ -50,6 +50,18 @@ class CalibrateConfig:
 
 
 @dataclass
+class OpenSetConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    split: str = "auto"  # validation | test; auto: the data's own
+    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
+    views: list[str] = setting(["identity"])  # views of test-time augmentation
+    batch_size: int = 250  # images that are computed together
+    output: str = "outputs/open_set"  # folder for the file that it writes; below the output folder, the page shows it
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+
+
+@dataclass
 class PredictConfig:
     # folder, .zip, image, CSV with a column of ids or paths, text file with a path per line, or a list: [a.png,folder]
     images: Any = None

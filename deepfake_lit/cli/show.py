@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
-from deepfake_lit.core.metrics import METRICS, PER_CLASS, SHOWN_CLASSES, worst
+from deepfake_lit.core.metrics import AGAINST_REST, METRICS, PER_CLASS, SHOWN_CLASSES, worst
 from deepfake_lit.data.history import said
 from deepfake_lit.data.problems import SHOWN, printable
 from deepfake_lit.results.result import Result, Results
@@ -144,6 +144,17 @@ def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> T
     return table
 
 
+def _against_rest(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:
+    """Return a table of what the probability of each class alone tells, whatever the answer is."""
+    table = new_table(title, "class", *(metric.label for metric in AGAINST_REST.values()))
+    for i in worst(figures["confusion"], SHOWN_CLASSES):
+        values = [figures[name][i] for name in AGAINST_REST]
+        table.add_row(class_names[i], *("-" if value is None else f"{value:.4f}" for value in values))
+    means = [figures[name.removesuffix("_of")] for name in AGAINST_REST]
+    table.add_row("macro", *("-" if value is None else f"{value:.4f}" for value in means))
+    return table
+
+
 def _by_group(groups: dict[str, Any], class_names: list[str]) -> Table:
     title, named = "by group", class_names if len(class_names) <= SHOWN_CLASSES else []
     if len(groups) > SHOWN_CLASSES:
@@ -240,11 +251,17 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
     """Print the figures of checkpoints on a labelled split, by class and overall."""
     plain = report["plain"]
     out.print(_per_class(f"{report['data']['split']}, {plain['images']:,} images", plain, report["class_names"]))
+    out.print(_against_rest("each class against the rest", plain, report["class_names"]))
+    if together := report["together"]:
+        images = f"{together['images']:,} images, accuracy {_accuracy(together)}"
+        out.print(_against_rest(f"classes put together: {images}", together, together["names"]))
     if report["groups"]:
         out.print(_by_group(report["groups"], report["class_names"]))
     out.print(f"accuracy            {_accuracy(plain)}")
     out.print(f"accuracy with TTA   {_accuracy(report['tta'])}   views: {', '.join(report['views'])}")
     out.print(", ".join(f"{metric.label} {plain[name]:.4f}" for name, metric in METRICS.items() if metric.column))
+    further = ("adaptive_calibration_error", "brier", "risk_area")
+    out.print(", ".join(f"{METRICS[name].label} {plain[name]:.4f}" for name in further))
     if "coverage" in plain:
         out.print(_guarantees(report["tta"]) + " (with TTA)")
     if report["unknown"]:

@@ -11,6 +11,7 @@ from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import check_writable, write_json
+from deepfake_lit.core.groups import group_labels, grouped
 from deepfake_lit.data.images import ImageData, SplitImages, cache_dir, open_data
 from deepfake_lit.data.manifest import Manifest, read_manifest
 from deepfake_lit.data.problems import DataError, Problems
@@ -57,6 +58,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     )
     plain, tta, labels, ids = plain.at(known), tta.at(known), labels[known], ids[known]
     groups = groups[known] if len(groups) else groups
+    together = predictor.groups(cfg.data.groups)
     report = {
         "checkpoints": list(checkpoints),
         "data": {"root": data.root, "hash": data.hash, "split": names},
@@ -67,6 +69,7 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
         "tta": figures_of(tta.probabilities, labels) | guarantees(tta, labels),
         "groups": {g: figures_of(plain.probabilities[groups == g], labels[groups == g]) for g in sorted(set(groups))},
         "unknown": unknown,
+        "together": _together(plain.probabilities, labels, together),
     }
     write_json(output / "evaluation.json", report)
     arrays = {
@@ -79,6 +82,13 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     title = f"{names}, {len(ids):,} images: {report['plain']['accuracy']:.2%}"
     plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)
     return report
+
+
+def _together(p: np.ndarray, labels: np.ndarray, classes: dict[str, list[int]] | None) -> dict[str, Any] | None:
+    """Return the figures of classes put together."""
+    if classes is None:
+        return None
+    return {"names": list(classes), "classes": classes} | figures_of(grouped(p, classes), group_labels(labels, classes))
 
 
 def unknown_figures(answers: Answers, known: np.ndarray, class_names: np.ndarray) -> dict[str, Any]:

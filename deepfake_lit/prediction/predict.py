@@ -9,6 +9,7 @@ import numpy as np
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic, check_writable
+from deepfake_lit.core.groups import grouped
 from deepfake_lit.data.history import History, history_of, said
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.preprocess import tensors
@@ -37,6 +38,7 @@ class Predictions:
     class_names: list[str]
     skipped: list[tuple[str, str, str]]
     histories: list[History | None] = field(default_factory=list)
+    groups: dict[str, list[int]] | None = None  # the classes that are put together
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -59,6 +61,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     if not cfg.images:
         raise UserError("images is not set; give it on the command line, as in images=FOLDER or images=[a.jpg,b.png]")
     predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
+    groups = predictor.groups(cfg.groups)
     found = find_images(cfg.images)
     unreadable = [(i, "", "no such file") for i, file in zip(found.ids, found.files, strict=True) if file is None]
     present = [row for row in zip(found.files, found.ids, found.places, strict=True) if row[0] is not None]
@@ -93,7 +96,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
         histories += [history_of(found.source.read(rows[i][0])) for i in good] if looks else []
 
     names, answers = predictor.class_names, joined(parts)
-    result = Predictions(done, answers, unreadable, resized, names, found.skipped, histories)
+    result = Predictions(done, answers, unreadable, resized, names, found.skipped, histories, groups)
     write_predictions(Path(cfg.output), result)
     (Path(cfg.output) / "files.csv").unlink(missing_ok=True)  # of an earlier prediction
     if histories:
@@ -112,7 +115,7 @@ def write_predictions(folder: Path, result: Predictions) -> None:
         writer.writerows(zip(ids, labels, strict=True))
     with atomic(folder / "probabilities.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
-        more = _more_columns(result.answers, names)
+        more = _more_columns(result.answers, names) | _group_columns(result)
         head = [*(f"p_{name}" for name in names), *([] if numbered else ["class"]), *more]
         writer.writerow(["image_id", "label", *head])
         for row, (image_id, label, p) in enumerate(zip(ids, labels, result.probabilities, strict=True)):
@@ -135,6 +138,15 @@ def _more_columns(answers: Answers, names: list[str]) -> dict[str, list[str]]:
         "prediction_set": ["|".join(answers.set_of(row, names)) for row in range(len(answers.sets))],
         "unfamiliarity": [f"{score:.6g}" for score in answers.unfamiliarity],
     }
+
+
+def _group_columns(result: Predictions) -> dict[str, list[str]]:
+    """Return the columns of classes that are put together, by their name."""
+    if result.groups is None:
+        return {}
+    p, names = grouped(result.probabilities, result.groups), list(result.groups)
+    columns = {f"p_group_{name}": [f"{each:.6f}" for each in p[:, i]] for i, name in enumerate(names)}
+    return {"group": [names[i] for i in p.argmax(1)]} | columns
 
 
 def write_histories(path: Path, ids: list[str], histories: list[History | None]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.groups import grouped_classes
 from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.views import by_place, check_places
 from deepfake_lit.prediction import calibration
@@ -81,6 +83,15 @@ class Predictor:
     @property
     def class_names(self) -> list[str]:
         return self.members[0].class_names
+
+    def groups(self, given: dict[str, Any] | None) -> dict[str, list[int]] | None:
+        """Return the classes of the groups that are given, else of those of the first member's data.groups, or None.
+
+        Raises:
+            UserError: they do not fit the classes.
+        """
+        own = self.members[0].meta.get("config", {}).get("data", {}).get("groups")
+        return grouped_classes(given or own, self.class_names) if given or own else None
 
     @property
     def left_out(self) -> list[str]:

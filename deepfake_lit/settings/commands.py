@@ -71,6 +71,8 @@ class PredictConfig:
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     decode_workers: int | None = None  # processes that decode files; null: one per core
+    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: the training's data.groups
+    groups: Any = None
     # write files.csv: what happened to each file before, as far as the file shows it; null: only up to 500 images
     history: bool | None = None
 
@@ -99,6 +101,8 @@ class ReportConfig:
     output: str | None = None  # null: <output_dir>/report
     data_root: str | None = None  # null: where the runs say that the images were
     images: bool = True  # show images on the page; false: a page without images, to publish
+    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: those of a training's data.groups
+    groups: Any = None
 
 
 @dataclass

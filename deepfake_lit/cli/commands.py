@@ -103,6 +103,28 @@ def robustness(arguments: list[str]) -> None:
     show.robustness(robustness(checkpoints, cfg), Path(cfg.output))
 
 
+def calibrate(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import CalibrateConfig
+
+    checkpoints, cfg = settings(arguments, CalibrateConfig, "checkpoints", f"name a checkpoint{_as_in('calibrate')}")
+    refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
+    from deepfake_lit.cli import show
+    from deepfake_lit.prediction.calibrate import calibrate
+
+    show.calibrations(calibrate(checkpoints, cfg))
+
+
+def open_set(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import OpenSetConfig
+
+    checkpoints, cfg = settings(arguments, OpenSetConfig, "checkpoints", f"name a checkpoint{_as_in('open_set')}")
+    refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
+    from deepfake_lit.cli import show
+    from deepfake_lit.prediction.open_set import open_set
+
+    show.open_set(open_set(checkpoints, cfg), Path(cfg.output))
+
+
 def predict(arguments: list[str]) -> int:
     from deepfake_lit.settings.commands import PredictConfig
 
@@ -210,5 +232,20 @@ def completion(arguments: list[str]) -> None:
         raise UserError('name bash or zsh, as in: eval "$(deepfake-lit completion bash)"')
 
 
-_ALL = (audit, train, reproduce, report, evaluate, robustness, predict, export, bench, status, samples, completion)
+_ALL = (
+    audit,
+    train,
+    reproduce,
+    report,
+    evaluate,
+    robustness,
+    calibrate,
+    open_set,
+    predict,
+    export,
+    bench,
+    status,
+    samples,
+    completion,
+)
 COMMANDS = {command.__name__: command for command in _ALL}

@@ -100,6 +100,22 @@ HELP = {
         ("robustness RUN/last.ckpt data.root=PATH", "robustness A/last.ckpt B/last.ckpt data.root=PATH 'kinds=[jpeg]'"),
         {},
     ),
+    "calibrate": Help(
+        "fit how sure a checkpoint may be, its prediction sets, and when it says none_of_these",
+        "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
+        "CalibrateConfig",
+        ("calibrate RUN/last.ckpt data.root=PATH", "calibrate RUN/last.ckpt data.root=PATH score=knn rejected=0.01"),
+        {},
+        "It writes calibrated.ckpt beside each checkpoint. predict and evaluate use what is in it.",
+    ),
+    "open_set": Help(
+        "measure how well networks tell images of classes that their training left out",
+        "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
+        "OpenSetConfig",
+        ("open_set outputs/runs/speedrun_95/*/last.ckpt data.root=PATH",),
+        {},
+        "Networks with the same classes left out are one hold-out. reproduce open_set trains and measures them all.",
+    ),
     "predict": Help(
         "predict the classes of new images; several checkpoints make one ensemble",
         "CHECKPOINT... images=PATH [SETTING=VALUE ...]",

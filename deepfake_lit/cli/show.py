@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepfake_lit.core.console import duration, out, warn
-from deepfake_lit.core.metrics import METRICS, PER_CLASS, SHOWN_CLASSES, worst
+from deepfake_lit.core.metrics import AGAINST_REST, METRICS, PER_CLASS, SHOWN_CLASSES, worst
 from deepfake_lit.data.history import said
 from deepfake_lit.data.problems import SHOWN, printable
 from deepfake_lit.results.result import Result, Results
@@ -144,6 +144,17 @@ def _per_class(title: str, figures: dict[str, Any], class_names: list[str]) -> T
     return table
 
 
+def _against_rest(title: str, figures: dict[str, Any], class_names: list[str]) -> Table:
+    """Return a table of what the probability of each class alone tells, whatever the answer is."""
+    table = new_table(title, "class", *(metric.label for metric in AGAINST_REST.values()))
+    for i in worst(figures["confusion"], SHOWN_CLASSES):
+        values = [figures[name][i] for name in AGAINST_REST]
+        table.add_row(class_names[i], *("-" if value is None else f"{value:.4f}" for value in values))
+    means = [figures[name.removesuffix("_of")] for name in AGAINST_REST]
+    table.add_row("macro", *("-" if value is None else f"{value:.4f}" for value in means))
+    return table
+
+
 def _by_group(groups: dict[str, Any], class_names: list[str]) -> Table:
     title, named = "by group", class_names if len(class_names) <= SHOWN_CLASSES else []
     if len(groups) > SHOWN_CLASSES:
@@ -240,12 +251,100 @@ def evaluation(report: dict[str, Any], output: Path) -> None:
     """Print the figures of checkpoints on a labelled split, by class and overall."""
     plain = report["plain"]
     out.print(_per_class(f"{report['data']['split']}, {plain['images']:,} images", plain, report["class_names"]))
+    out.print(_against_rest("each class against the rest", plain, report["class_names"]))
+    if together := report["together"]:
+        images = f"{together['images']:,} images, accuracy {_accuracy(together)}"
+        out.print(_against_rest(f"classes put together: {images}", together, together["names"]))
     if report["groups"]:
         out.print(_by_group(report["groups"], report["class_names"]))
     out.print(f"accuracy            {_accuracy(plain)}")
     out.print(f"accuracy with TTA   {_accuracy(report['tta'])}   views: {', '.join(report['views'])}")
     out.print(", ".join(f"{metric.label} {plain[name]:.4f}" for name, metric in METRICS.items() if metric.column))
+    further = ("adaptive_calibration_error", "brier", "risk_area")
+    out.print(", ".join(f"{METRICS[name].label} {plain[name]:.4f}" for name in further))
+    if "coverage" in plain:
+        out.print(_guarantees(report["tta"]) + " (with TTA)")
+    if report["unknown"]:
+        out.print(_unknown(report["unknown"], report["class_names"]))
     out.print(f"written to {output}: evaluation.json predictions.npz confusion.png", markup=False)
+
+
+def calibrations(reports: list[dict[str, Any]]) -> None:
+    """Print what each calibration has come to on images that it was not fitted on."""
+    for report in reports:
+        on, before, after = report["fitted_on"], report["before"], report["figures"]
+        out.print(
+            f"{report['checkpoint']}: {report['method']} fitted on {on['images']:,} {on['split']} images; the figures "
+            f"are of {on['folds']} folds of them, each by a fit on the others",
+            markup=False,
+        )
+        shown = [name for name, metric in METRICS.items() if metric.column and name in before]
+        table = new_table("", "", "accuracy", *(METRICS[name].label for name in shown))
+        for name, figures in (("before", before), ("calibrated", after)):
+            table.add_row(name, f"{figures['accuracy']:.4f}", *(f"{figures[metric]:.4f}" for metric in shown))
+        out.print(table)
+        low, high = after["coverage_interval"]
+        low_rejected, high_rejected = after["rejected_interval"]
+        out.print(
+            f"prediction sets hold the truth in {after['coverage']:.1%} ({low:.1%} to {high:.1%}; "
+            f"{report['coverage']:.0%} asked) and have {after['set_size']:.2f} classes in the mean; "
+            f"{after['empty']:.1%} are empty"
+        )
+        out.print(
+            f"{after['rejected']:.1%} of the known images are rejected ({low_rejected:.1%} to {high_rejected:.1%}; "
+            f"{report['rejected']:.0%} asked), by {report['score']}"
+        )
+        if report["unknown"]:
+            out.print(_unknown(report["unknown"], report["class_names"]))
+        out.print(f"written to {report['output']}", markup=False)
+    if len(reports) > 1:
+        names = ("calibration_error", "coverage", "set_size", "rejected")
+        means = [f"{name} {sum(r['figures'][name] for r in reports) / len(reports):.4f}" for name in names]
+        out.print(f"means of {len(reports)} checkpoints: {', '.join(means)}")
+
+
+def open_set(report: dict[str, Any], output: Path) -> None:
+    """Print how well each score tells unknown images, and what these are taken for."""
+    several = [", ".join(each["left_out"]) for each in report["hold_outs"]]
+    table = new_table("AUROC by the class that is left out", "score", *several, "mean", "95 %", "FPR95", "OSCR")
+    for name, score in report["scores"].items():
+        own, mean = [each["scores"][name]["auroc"]["value"] for each in report["hold_outs"]], report["mean"][name]
+        low, high = mean["auroc"]["interval"]
+        figures = [*own, *(mean[metric]["value"] for metric in ("auroc", "fpr95", "oscr"))]
+        cells = [f"{figure:.3f}" for figure in figures]
+        table.add_row(score["label"], *cells[: len(own) + 1], f"{low:.3f} to {high:.3f}", *cells[len(own) + 1 :])
+    out.print(table)
+    for name, row in report["compared"].items():
+        low, high = row["interval"]
+        out.print(
+            f"{report['scores'][report['best']]['label']} beside {report['scores'][name]['label']}: AUROC "
+            f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}), p {row['p_holm']:.3g} (Holm)"
+        )
+    names = report["class_names"] if len(report["class_names"]) <= SHOWN_CLASSES else []
+    taken = new_table("what is taken for what, %", "images", *names, "rejected", "AUROC")
+    for row in report["taken"]:
+        shares = [f"{100 * share:.0f}" for share in row["taken_for"][: len(names)]]
+        taken.add_row(row["what"], *shares, f"{100 * row['rejected']:.0f}", f"{row['auroc']:.3f}")
+    out.print(taken)
+    out.print(f"written to {output}: open_set.json", markup=False)
+
+
+def _guarantees(figures: dict[str, Any]) -> str:
+    return (
+        f"prediction sets hold the truth in {figures['coverage']:.1%}, {figures['set_size']:.2f} classes in the mean; "
+        f"{figures['rejected']:.1%} rejected"
+    )
+
+
+def _unknown(unknown: dict[str, Any], class_names: list[str]) -> Table:
+    """Return a table of what images of unknown classes are taken for, and how many of them are rejected."""
+    table = new_table("unknown classes", "class", "images", "rejected", "AUROC", "most often taken for")
+    for name, row in unknown.items():
+        counts = Counter(dict(zip(class_names, row["taken_for"], strict=True))).most_common(SHOWN)
+        taken = ", ".join(f"{other} {count / row['images']:.0%}" for other, count in counts if count)
+        figures = [f"{row[key]:{form}}" if key in row else "" for key, form in (("rejected", ".1%"), ("auroc", ".3f"))]
+        table.add_row(name, f"{row['images']:,}", *figures, taken)
+    return table
 
 
 def robustness(report: dict[str, Any], output: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from deepfake_lit.core import detection
+
 BINS = 15  # number of bins of the calibration error
 SHOWN_CLASSES = 20  # most classes in a table on the terminal or a page; files hold all of them
 LEAST = 1e-12  # log loss counts smaller probabilities as this
@@ -24,6 +26,7 @@ class Metric:
         better: "max" or "min".
         column: its name in CSV tables; None: pages and tables have no column for it.
         percent: whether pages show it in percent. The terminal shows four digits.
+        logged: whether each validation logs it, so that it can be a monitor.
         of_images: takes the same, returns float (N,) with that mean: the page then has an interval of it. None: it is
             no mean over images.
     """
@@ -34,6 +37,7 @@ class Metric:
     column: str | None = None
     percent: bool = True
     of_images: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    logged: bool = True
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -71,6 +75,29 @@ def calibration_gaps(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
     return gaps * np.sign(np.bincount(which, gaps))[which]
 
 
+def adaptive_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the calibration error of all classes' probabilities, in bins that hold equally many images each
+    (Nixon et al. 2019, arXiv 1904.01685).
+    """
+    gaps = []
+    for label in range(probabilities.shape[1]):
+        order = np.argsort(probabilities[:, label], kind="stable")
+        gap = (probabilities[:, label].astype(np.float64) - (labels == label))[order]
+        gaps += [abs(part.mean()) for part in np.array_split(gap, BINS) if len(part)]
+    return float(np.mean(gaps))
+
+
+def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the squared distance of each image's probabilities from the truth, over all classes, (N,), in 0..2."""
+    p = probabilities.astype(np.float64)
+    return (p**2).sum(1) - 2 * p[np.arange(len(labels)), labels] + 1
+
+
+def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of `brier_scores` (Brier, Monthly Weather Review 78, 1950)."""
+    return float(brier_scores(probabilities, labels).mean())
+
+
 def log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the negative logarithm of the true class's probability for each image, in nats, (N,)."""
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
@@ -99,15 +126,32 @@ METRICS = {
     "calibration_error": Metric(
         "calibration error", calibration_error, "min", "calibration_error", of_images=calibration_gaps
     ),
-    "log_loss": Metric("log loss", log_loss, "min", "log_loss", percent=False, of_images=log_losses),
+    "log_loss": Metric("log loss", log_loss, "min", "log_loss", percent=False, of_images=log_losses, logged=False),
+    "adaptive_calibration_error": Metric("adaptive calibration error", adaptive_calibration_error, "min", logged=False),
+    "brier": Metric("Brier score", brier_score, "min", percent=False, of_images=brier_scores, logged=False),
+    "risk_area": Metric("risk over coverage, area", detection.risk_area, "min", logged=False),
+    "ap": Metric("AP", detection.macro(detection.average_precision), logged=False),
+    "auc": Metric("AUC", detection.macro(detection.auc), logged=False),
+    "eer": Metric("EER", detection.macro(detection.equal_error_rate), "min", logged=False),
+    "found_at_1": Metric("TPR at 1 % FPR", detection.macro(detection.found_at(0.01)), logged=False),
+    "found_at_5": Metric("TPR at 5 % FPR", detection.macro(detection.found_at(0.05)), logged=False),
 }
 PER_CLASS = {
     "precision_of": Metric("precision", _of_classes(0)),
     "recall_of": Metric("recall", _of_classes(1)),
     "f1_of": Metric("F1", _of_classes(2)),
 }
-# metrics that are logged at each validation; log loss is left out because val/loss, the mean over batches, is it
-LOGGED = {name: metric for name, metric in METRICS.items() if name != "log_loss"}
+# one class against the rest; None for a class without images
+AGAINST_REST = {
+    "ap_of": Metric("AP", detection.by_class(detection.average_precision)),
+    "auc_of": Metric("AUC", detection.by_class(detection.auc)),
+    "eer_of": Metric("EER", detection.by_class(detection.equal_error_rate), "min"),
+    "found_at_1_of": Metric("TPR at 1 % FPR", detection.by_class(detection.found_at(0.01))),
+    "found_at_5_of": Metric("TPR at 5 % FPR", detection.by_class(detection.found_at(0.05))),
+}
+DETECTION = ("adaptive_calibration_error", "brier", "risk_area", *(n.removesuffix("_of") for n in AGAINST_REST))
+# metrics of each validation; log loss is none of them because val/loss, the mean over batches, is it
+LOGGED = {name: metric for name, metric in METRICS.items() if metric.logged}
 MONITORS = ("val/loss", *(f"val/{name}" for name in LOGGED))
 
 

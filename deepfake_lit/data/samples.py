@@ -55,7 +55,7 @@ def write_samples(
             rng = np.random.default_rng([seed, number, index])
             image_id, label = str(uuid.UUID(bytes=rng.bytes(16), version=4)), index % CLASSES
             with named(root / split):
-                _image(label, image_size, rng).save(root / split / f"{image_id}.png")
+                made_up(label, image_size, rng).save(root / split / f"{image_id}.png")
             rows.append((image_id, label))
         # The fourth number separates this random stream from those of the images, which have three.
         order = np.random.default_rng([seed, number, count, 1]).permutation(count)
@@ -75,7 +75,8 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> No
         writer.writerows(rows)
 
 
-def _image(label: int, size: int, rng: np.random.Generator) -> Image.Image:
+def made_up(label: int, size: int, rng: np.random.Generator) -> Image.Image:
+    """Return one square image with the traces of a class, RGBA for label 3 and RGB for the others."""
     scene, matte = _scene(size, rng)
     # All classes use the same ranges, so that neither the noise level nor the loss of detail reveals the class.
     sigma, softness = rng.uniform(0.03, 0.06), rng.uniform(0.4, 0.8)

@@ -11,14 +11,17 @@ from deepfake_lit.core import hardware, plots
 from deepfake_lit.core.console import note, warn
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import check_writable, write_json
+from deepfake_lit.core.groups import group_labels, grouped
 from deepfake_lit.data.images import ImageData, SplitImages, cache_dir, open_data
 from deepfake_lit.data.manifest import Manifest, read_manifest
 from deepfake_lit.data.problems import DataError, Problems
 from deepfake_lit.data.split import SPLITS
+from deepfake_lit.prediction.answers import NONE, Answers, guarantees, joined
 from deepfake_lit.prediction.classes import align, numbered
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.files import write_predictions
+from deepfake_lit.results.open_set import separation
 from deepfake_lit.settings.checks import check_views
 from deepfake_lit.settings.commands import EvaluateConfig
 from deepfake_lit.settings.schema import DataConfig
@@ -28,8 +31,10 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     """Figures without (`plain`) and with test-time augmentation (`tta`), also written to `cfg.output`.
 
     Several checkpoints are evaluated as one ensemble, the mean of their probabilities. The classes of the data are
-    those of the checkpoint with the same name. Where the data's folders or tables also have groups, such as generators,
-    `groups` has the figures of each. Writes `evaluation.json`, `predictions.npz` and `confusion.png`.
+    those of the checkpoint with the same name. Images of classes that its training left out, or that `cfg.classes`
+    calls none_of_these, are unknown: the figures are without them, and `unknown` says what becomes of them. Where the
+    data's folders or tables also have groups, such as generators, `groups` has the figures of each. Writes
+    `evaluation.json`, `predictions.npz` and `confusion.png`.
 
     Raises:
         UserError: checkpoints or data cannot be read, or have different classes.
@@ -40,27 +45,67 @@ def evaluate(checkpoints: list[str], cfg: EvaluateConfig) -> dict[str, Any]:
     data, splits, numbers = open_labelled(predictor, checkpoints, cfg, output)
     check_writable(output)
     names = "+".join(split.name for split in splits)
-    answers = [predictor.on_split(split, cfg.views, cfg.batch_size) for split in splits]
-    plain, tta = (np.concatenate([pair[i].numpy() for pair in answers]) for i in (0, 1))
+    answers = [predictor.answers_on(split, cfg.views, cfg.batch_size) for split in splits]
+    plain, tta = (joined([pair[i] for pair in answers]) for i in (0, 1))
     labels = numbers[np.concatenate([split.labels for split in splits])]
-    ids = [image_id for split in splits for image_id in split.ids]
+    ids = np.array([image_id for split in splits for image_id in split.ids])
     groups = np.array([group for split in splits for group in split.groups])
+    known = labels >= 0
+    if not known.any():
+        raise UserError("no image is of a class that the checkpoint knows; predict says what it makes of such images")
+    unknown = unknown_figures(
+        tta, known, np.concatenate([np.array(data.class_names)[split.labels] for split in splits])
+    )
+    plain, tta, labels, ids = plain.at(known), tta.at(known), labels[known], ids[known]
+    groups = groups[known] if len(groups) else groups
+    together = predictor.groups(cfg.data.groups)
     report = {
         "checkpoints": list(checkpoints),
         "data": {"root": data.root, "hash": data.hash, "split": names},
         "class_names": predictor.class_names,
         "views": list(cfg.views),
         "hardware": predictor.machine.to_dict(),
-        "plain": figures_of(plain, labels),
-        "tta": figures_of(tta, labels),
-        "groups": {group: figures_of(plain[groups == group], labels[groups == group]) for group in sorted(set(groups))},
+        "plain": figures_of(plain.probabilities, labels) | guarantees(plain, labels),
+        "tta": figures_of(tta.probabilities, labels) | guarantees(tta, labels),
+        "groups": {g: figures_of(plain.probabilities[groups == g], labels[groups == g]) for g in sorted(set(groups))},
+        "unknown": unknown,
+        "together": _together(plain.probabilities, labels, together),
     }
     write_json(output / "evaluation.json", report)
-    arrays = {"ids": np.array(ids), "labels": labels, "probabilities": plain, "probabilities_tta": tta}
+    arrays = {
+        "ids": ids,
+        "labels": labels,
+        "probabilities": plain.probabilities,
+        "probabilities_tta": tta.probabilities,
+    }
     write_predictions(output / "predictions.npz", arrays | ({"groups": groups} if len(groups) else {}))
     title = f"{names}, {len(ids):,} images: {report['plain']['accuracy']:.2%}"
     plots.confusion_matrix(output / "confusion.png", report["plain"]["confusion"], predictor.class_names, title)
     return report
+
+
+def _together(p: np.ndarray, labels: np.ndarray, classes: dict[str, list[int]] | None) -> dict[str, Any] | None:
+    """Return the figures of classes put together."""
+    if classes is None:
+        return None
+    return {"names": list(classes), "classes": classes} | figures_of(grouped(p, classes), group_labels(labels, classes))
+
+
+def unknown_figures(answers: Answers, known: np.ndarray, class_names: np.ndarray) -> dict[str, Any]:
+    """Return what becomes of images of unknown classes, by the class; empty if there are none.
+
+    That is the number of `images`, how often each known class is their most probable one (`taken_for`), and with a
+    calibration the `rejected` share and the `separation` from the known images.
+    """
+    found = {}
+    for name in sorted(set(class_names[~known])):
+        own = answers.at(class_names == name)
+        counts = np.bincount(own.labels, minlength=own.probabilities.shape[1]).tolist()
+        found[str(name)] = {"images": len(own.labels), "taken_for": counts}
+        if own.rejected is not None:
+            scores = separation(answers.unfamiliarity[known], own.unfamiliarity)
+            found[str(name)] |= {"rejected": float(own.rejected.mean()), **scores}
+    return found
 
 
 class Labelled(Protocol):
@@ -81,7 +126,8 @@ def open_labelled(
         output: the command's own folder; the cache is beside it.
 
     Returns:
-        The data; the splits to evaluate; for each class of the data its number for the predictor, int64 (K,).
+        The data; the splits to evaluate; for each class of the data its number for the predictor, int64 (K,), -1 where
+        it is unknown to it.
 
     Raises:
         UserError: the data cannot be read, have no such split, or have other classes.
@@ -93,19 +139,7 @@ def open_labelled(
         warn(f"the images and those that the checkpoint was trained on have different sizes, {sides}: they are resized")
     for path, member in zip(checkpoints, predictor.members, strict=True):
         member.expect(data.size, path)
-    numbers = np.array(
-        align(
-            data.class_names,
-            predictor.class_names,
-            "the data",
-            "the checkpoint",
-            cfg.classes,
-            "; say which is which: 'classes={" + ", ".join(f"{name}: ..." for name in data.class_names[:5]) + "}'",
-        )
-    )
-    if not cfg.classes and [predictor.class_names[i].lower() for i in numbers] != [n.lower() for n in data.class_names]:
-        pairs = ", ".join(f"{predictor.class_names[i]} = {n}" for i, n in zip(numbers, data.class_names, strict=True))
-        warn(f"the classes are only numbers on one side, so they are taken in this order: {pairs}")
+    numbers = _numbers(predictor, data.class_names, cfg.classes)
     known = any(m.meta["data_hash"] == data.hash for m in predictor.members)
     chosen = _chosen(cfg.split, data, known)
     if cfg.split == "auto" and "train" in chosen:
@@ -113,6 +147,26 @@ def open_labelled(
     if known and "train" in chosen:
         warn("these are the images that a checkpoint was trained on; the figures say nothing about new ones")
     return data, [data.splits[name] for name in chosen], numbers
+
+
+def _numbers(predictor: Predictor, class_names: list[str], classes: dict[str, str]) -> np.ndarray:
+    """Return for each class of the data its number for the predictor, int64 (K,), -1 where it is unknown to it."""
+    left_out = {name: NONE for name in class_names if name.lower() in _lower(predictor.left_out)}
+    unknown = {name for name, theirs in (left_out | classes).items() if theirs == NONE}
+    mapping = {name: theirs for name, theirs in classes.items() if theirs != NONE}
+    if len(mapping) < len(classes):  # what is said of the unknown ones says that the others have their names
+        mapping = {name: mapping.get(name, name) for name in class_names if name not in unknown}
+    if wrong := unknown - set(class_names):
+        raise UserError(f"classes: there is no class {min(wrong)}; those of the data are {', '.join(class_names[:20])}")
+    own = [name for name in class_names if name not in unknown]
+    listed = ", ".join(f"{name}: ..." for name in class_names[:5])
+    remedy = "; say which is which: 'classes={" + listed + "}', with " + NONE + " for what it does not know"
+    found = align(own, predictor.class_names, "the data", "the checkpoint", mapping, remedy) if own else []
+    if not mapping and [predictor.class_names[i].lower() for i in found] != [name.lower() for name in own]:
+        pairs = ", ".join(f"{predictor.class_names[i]} = {n}" for i, n in zip(found, own, strict=True))
+        warn(f"the classes are only numbers on one side, so they are taken in this order: {pairs}")
+    number = dict(zip(own, found, strict=True))
+    return np.array([number.get(name, -1) for name in class_names])
 
 
 def _opened(cfg: Labelled, output: Path, predictor: Predictor) -> ImageData:

@@ -11,6 +11,7 @@ from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.pool import Places
 from deepfake_lit.data.preprocess import Preprocess, tensors
 from deepfake_lit.data.views import apply_view
+from deepfake_lit.prediction.member import Member
 
 
 @torch.inference_mode()
@@ -40,6 +41,31 @@ def logits(
         with torch.autocast(device.type, machine.dtype, enabled=machine.dtype != torch.float32):
             outputs.append(net(apply_view(view, images).contiguous(memory_format=memory_format)).float())
     return torch.stack(outputs).cpu()
+
+
+def look(
+    member: Member, pixels: Tensor, transparency: Tensor | None, views: list[str], machine: Hardware
+) -> tuple[Tensor, Tensor | None]:
+    """Return a member's logits, float32 (V, B, K), and its features, float32 (V, B, D), on the CPU.
+
+    Features are the input of its last linear layer; None for what is not one network with such a layer.
+    """
+    layer = None if member.net is None else last_linear(member.net)
+    if layer is None:
+        return member.logits(pixels, transparency, views, machine), None
+    features: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0].float().cpu()))
+    try:
+        found = member.logits(pixels, transparency, views, machine)
+    finally:
+        hook.remove()
+    return found, torch.stack(features)
+
+
+def last_linear(net: nn.Module) -> nn.Linear | None:
+    """Return the last linear layer of a network, which gives its logits."""
+    layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    return layers[-1] if layers else None
 
 
 def split_batches(split: SplitImages, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

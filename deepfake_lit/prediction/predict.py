@@ -9,10 +9,12 @@ import numpy as np
 from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic, check_writable
+from deepfake_lit.core.groups import grouped
 from deepfake_lit.data.history import History, history_of, said
 from deepfake_lit.data.pool import decode_stream
 from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.data.views import by_place, check_places
+from deepfake_lit.prediction.answers import Answers, joined
 from deepfake_lit.prediction.inputs import find_images
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.settings.checks import check_views
@@ -23,19 +25,25 @@ FEW = 500  # images of which the history is looked at without being asked for
 
 @dataclass
 class Predictions:
-    """`probabilities` float32 (N, K) of the `ids` that could be read, for the K classes.
+    """The answers for the N `ids` that could be read, and the names of the K classes.
 
     `histories` are of the same images, empty if nobody asked for them. `unreadable` and `skipped` are (id, file,
     reason): images that lack an answer, and files that were left out on purpose, such as hidden ones.
     """
 
     ids: list[str]
-    probabilities: np.ndarray
+    answers: Answers
     unreadable: list[tuple[str, str, str]]
     resized: int  # images of another size than the network was trained on; others are cut to it, as its own were
     class_names: list[str]
     skipped: list[tuple[str, str, str]]
     histories: list[History | None] = field(default_factory=list)
+    groups: dict[str, list[int]] | None = None  # the classes that are put together
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Return float32 (N, K), calibrated where the checkpoint is."""
+        return self.answers.probabilities
 
 
 def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
@@ -53,6 +61,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     if not cfg.images:
         raise UserError("images is not set; give it on the command line, as in images=FOLDER or images=[a.jpg,b.png]")
     predictor = Predictor.load(checkpoints, hardware.resolve(cfg.accelerator, cfg.precision))
+    groups = predictor.groups(cfg.groups)
     found = find_images(cfg.images)
     unreadable = [(i, "", "no such file") for i, file in zip(found.ids, found.files, strict=True) if file is None]
     present = [row for row in zip(found.files, found.ids, found.places, strict=True) if row[0] is not None]
@@ -65,7 +74,7 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
     done: list[str] = []
     histories: list[History | None] = []
     looks = len(present) <= FEW if cfg.history is None else cfg.history
-    p = np.empty((len(present), len(predictor.class_names)), np.float32)
+    parts = [Answers.nothing(len(predictor.class_names), predictor.calibration is not None)]
     resized, start = 0, 0
     stream = decode_stream(found.source, [row[0] for row in present], size, step, cfg.decode_workers, fit)
     for chunk, pixels, transparency, facts in console.progress(stream, "predicting", len(present), step):
@@ -82,11 +91,12 @@ def predict(checkpoints: list[str], cfg: PredictConfig) -> Predictions:
             tensors(pixels[good, place], None if transparency is None else transparency[good, place])
             for place in range(pixels.shape[1])
         ]
-        p[len(done) : len(done) + len(good)] = predictor.at_places(windows, cfg.views).mean(0).numpy()
+        parts.append(predictor.answers(windows, cfg.views))
         done += [rows[i][1] for i in good]
         histories += [history_of(found.source.read(rows[i][0])) for i in good] if looks else []
 
-    result = Predictions(done, p[: len(done)], unreadable, resized, predictor.class_names, found.skipped, histories)
+    names, answers = predictor.class_names, joined(parts)
+    result = Predictions(done, answers, unreadable, resized, names, found.skipped, histories, groups)
     write_predictions(Path(cfg.output), result)
     (Path(cfg.output) / "files.csv").unlink(missing_ok=True)  # of an earlier prediction
     if histories:
@@ -98,22 +108,45 @@ def write_predictions(folder: Path, result: Predictions) -> None:
     """Write the CSV files; a file's name that is no text is escaped in them."""
     names = result.class_names
     numbered = names == [str(i) for i in range(len(names))]
-    ids, labels = list(map(_text, result.ids)), result.probabilities.argmax(1).tolist()
+    ids, labels = list(map(_text, result.ids)), result.answers.labels.tolist()
     with atomic(folder / "submission.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image_id", "label"])
         writer.writerows(zip(ids, labels, strict=True))
     with atomic(folder / "probabilities.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image_id", "label", *(f"p_{name}" for name in names), *([] if numbered else ["class"])])
-        for image_id, label, row in zip(ids, labels, result.probabilities, strict=True):
-            writer.writerow([image_id, label, *(f"{p:.6f}" for p in row), *([] if numbered else [names[label]])])
+        more = _more_columns(result.answers, names) | _group_columns(result)
+        head = [*(f"p_{name}" for name in names), *([] if numbered else ["class"]), *more]
+        writer.writerow(["image_id", "label", *head])
+        for row, (image_id, label, p) in enumerate(zip(ids, labels, result.probabilities, strict=True)):
+            own = [*([] if numbered else [names[label]]), *(column[row] for column in more.values())]
+            writer.writerow([image_id, label, *(f"{each:.6f}" for each in p), *own])
     (folder / "unreadable.csv").unlink(missing_ok=True)  # of an earlier prediction
     if left := result.unreadable + result.skipped:
         with atomic(folder / "unreadable.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["image_id", "file", "reason"])
             writer.writerows(map(_text, row) for row in left)
+
+
+def _more_columns(answers: Answers, names: list[str]) -> dict[str, list[str]]:
+    """Return the columns that only a calibrated checkpoint has, by their name."""
+    if answers.sets is None:
+        return {}
+    return {
+        "answer": answers.names(names),
+        "prediction_set": ["|".join(answers.set_of(row, names)) for row in range(len(answers.sets))],
+        "unfamiliarity": [f"{score:.6g}" for score in answers.unfamiliarity],
+    }
+
+
+def _group_columns(result: Predictions) -> dict[str, list[str]]:
+    """Return the columns of classes that are put together, by their name."""
+    if result.groups is None:
+        return {}
+    p, names = grouped(result.probabilities, result.groups), list(result.groups)
+    columns = {f"p_group_{name}": [f"{each:.6f}" for each in p[:, i]] for i, name in enumerate(names)}
+    return {"group": [names[i] for i in p.argmax(1)]} | columns
 
 
 def write_histories(path: Path, ids: list[str], histories: list[History | None]) -> None:

@@ -2,21 +2,28 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.groups import grouped_classes
 from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.views import by_place, check_places
+from deepfake_lit.prediction import calibration
+from deepfake_lit.prediction.answers import Answers
+from deepfake_lit.prediction.calibration import Calibration
 from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, read_checkpoint
 from deepfake_lit.prediction.classes import align
 from deepfake_lit.prediction.ensemble import ensemble_from
-from deepfake_lit.prediction.inference import split_windows
+from deepfake_lit.prediction.inference import look, split_windows
 from deepfake_lit.prediction.member import Member, check_fit, fit_of, together
 from deepfake_lit.prediction.trained import trained_from
+from deepfake_lit.prediction.unfamiliarity import Seen, joined, mean_probabilities
 
 
 def load_member(path: Path) -> Member:
@@ -42,6 +49,7 @@ class Predictor:
     members: list[Member]
     machine: hardware.Hardware
     orders: list[list[int]]  # of each member, where it has the classes of the first one
+    calibration: Calibration | None = None  # of a checkpoint that answers alone
 
     @classmethod
     def load(cls, checkpoints: list[str], machine: hardware.Hardware) -> "Predictor":
@@ -60,11 +68,36 @@ class Predictor:
             check_fit(member, path, first.image_size, fit_of(first), checkpoints[0])
             member.expect(first.image_size, path)
             member.to(machine)
-        return cls(members, machine, orders)
+        calibrated = [path for path, m in zip(checkpoints, members, strict=True) if calibration.ENTRY in m.meta]
+        if calibrated and len(members) > 1:
+            console.warn(f"{calibrated[0]} is calibrated to answer alone; beside others its calibration is not used")
+        own = calibrated and len(members) == 1
+        entry = first.meta[calibration.ENTRY] if own else None
+        return cls(
+            members,
+            machine,
+            orders,
+            Calibration.from_entry(entry, checkpoints[0], len(first.class_names)) if own else None,
+        )
 
     @property
     def class_names(self) -> list[str]:
         return self.members[0].class_names
+
+    def groups(self, given: dict[str, Any] | None) -> dict[str, list[int]] | None:
+        """Return the classes of the groups that are given, else of those of the first member's data.groups, or None.
+
+        Raises:
+            UserError: they do not fit the classes.
+        """
+        own = self.members[0].meta.get("config", {}).get("data", {}).get("groups")
+        return grouped_classes(given or own, self.class_names) if given or own else None
+
+    @property
+    def left_out(self) -> list[str]:
+        """Return the names of classes that were left out of the training of every member."""
+        several = [set(member.meta.get("left_out", ())) for member in self.members]
+        return sorted(set.intersection(*several))
 
     @property
     def fit(self) -> str:
@@ -89,6 +122,44 @@ class Predictor:
         for batch, names in zip(windows, by_place(views).values(), strict=True):
             found |= dict(zip(names, self.by_view(*batch, names), strict=True))
         return torch.stack([found[view] for view in views])
+
+    def look_at_places(self, windows: list[tuple[Tensor, Tensor | None]], views: list[str]) -> list[Seen]:
+        """Return what the only member makes of images, for each view; `windows` as in `at_places`."""
+        (member,) = self.members
+        found: dict[str, Seen] = {}
+        for batch, names in zip(windows, by_place(views).values(), strict=True):
+            logits, features = look(member, *batch, names, self.machine)
+            for i, name in enumerate(names):
+                found[name] = Seen(logits[i].numpy(), None if features is None else features[i].numpy())
+        return [found[view] for view in views]
+
+    def answers(self, windows: list[tuple[Tensor, Tensor | None]], views: list[str]) -> Answers:
+        """Return what is said of images, the mean over views; `windows` as in `at_places`."""
+        if self.calibration is None:
+            return Answers(self.at_places(windows, views).mean(0).numpy())
+        return self.calibrated(self.look_at_places(windows, views))
+
+    def calibrated(self, seen: list[Seen]) -> Answers:
+        """Return the calibrated answers for what the only member makes of images in each view."""
+        scores = np.mean([self.calibration.unfamiliarity(each) for each in seen], 0)
+        return self.calibration.answers(mean_probabilities(seen), scores)
+
+    def look_at_split(self, split: SplitImages, views: list[str], batch_size: int, label: str) -> list[Seen]:
+        """Return what the only member makes of a split's images, for each view, under a progress bar."""
+        step = self.together(split.pixels.shape[1:3], batch_size)
+        check_places(views, split.whole)
+        windows = split_windows(split, step, tuple(by_place(views)))
+        batches = console.progress(windows, label, -(-len(split) // step))
+        parts = [self.look_at_places(batch, views) for batch in batches]
+        return [joined([part[i] for part in parts]) for i in range(len(views))]
+
+    def answers_on(self, split: SplitImages, views: list[str], batch_size: int) -> tuple[Answers, Answers]:
+        """Return the answers without and with test-time augmentation for a split's images, under a progress bar."""
+        if self.calibration is None:
+            return tuple(Answers(p.numpy()) for p in self.on_split(split, views, batch_size))
+        every = list(dict.fromkeys(["identity", *views]))
+        seen = self.look_at_split(split, every, batch_size, "evaluating")
+        return self.calibrated(seen[:1]), self.calibrated([seen[every.index(view)] for view in views])
 
     def together(self, size: tuple[int, int], most: int) -> int:
         """Return how many images of (height, width) to ask for at once, at most `most`: memory is bounded by bytes."""

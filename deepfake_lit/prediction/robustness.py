@@ -63,6 +63,7 @@ def robustness(checkpoints: list[str], cfg: RobustnessConfig) -> dict[str, Any]:
     data, splits, numbers = open_labelled(together, checkpoints, cfg, output)
     # Each for itself, with the classes in the first one's order.
     predictors = [Predictor([m], machine, [order]) for m, order in zip(together.members, together.orders, strict=True)]
+    splits = [split.only(np.flatnonzero(numbers[split.labels] >= 0), split.name) for split in splits]
     labels = numbers[np.concatenate([split.labels for split in splits])]
     names = "+".join(split.name for split in splits)
     images = [(i, fact.pixel_hash) for split in splits for i, fact in zip(split.ids, split.facts, strict=True)]

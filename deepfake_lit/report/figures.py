@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from deepfake_lit.core.detection import risk_by_coverage
 from deepfake_lit.core.plots import shortened
 from deepfake_lit.report.answers import distinct, which
 from deepfake_lit.report.claims import Claim
@@ -51,6 +52,7 @@ STYLE = {
 WIDTH, HEIGHT = 5.6, 3.4  # inches
 MOST = 100  # rows in a plot that has a line for each
 SMALL = 0.1  # a difference in accuracy
+FIRST_SHARE = 0.05  # of the images, from which on accuracies over coverage are drawn: one error among few is no curve
 ROOM = 60  # characters of all classes' names that fit below an axis side by side
 LONG = 36  # characters: two labels of this length do not fit side by side
 
@@ -295,6 +297,25 @@ def reliability(rows: list[Measured], bins: int = 15) -> str | None:
         return None
     _legend_below(figure)
     return _svg(figure, "Reliability: accuracy over the top probability")
+
+
+@in_style
+def risk_coverage(rows: list[Measured]) -> str | None:
+    """Draw the accuracy among the surest images over their share, the mean of each row's runs."""
+    figure, axes = _axes(xlabel="share of the images that are answered", ylabel="accuracy among them", xlim=(0, 1))
+    for m in rows:
+        key = which(m.row, "last")
+        risks = [risk_by_coverage(run.probabilities(key), run.predictions["labels"]) for run in m.row.done]
+        if not risks or len({len(risk) for risk in risks}) > 1:
+            continue
+        risk = np.mean(risks, 0)
+        share = np.arange(1, len(risk) + 1) / len(risk)
+        drawn = share >= FIRST_SHARE
+        axes.plot(share[drawn], 1 - risk[drawn], linewidth=1.3, marker="", label=f"{m.row.label} ({risk.mean():.4f})")
+    if not axes.lines:
+        return None
+    _legend_below(figure)
+    return _svg(figure, "Accuracy over the share of images that are answered")
 
 
 def _confidence(runs: list[Run], key: str) -> tuple[np.ndarray, np.ndarray]:

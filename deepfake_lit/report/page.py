@@ -16,8 +16,10 @@ from deepfake_lit.data.images import ImageData, cache_dir, open_data
 from deepfake_lit.report import beside, figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
+from deepfake_lit.report.detection import detection
 from deepfake_lit.report.measure import Measured, looks, measure
 from deepfake_lit.report.notes import notes
+from deepfake_lit.report.open_set import open_sets_of
 from deepfake_lit.report.robustness import robustness_of
 from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
@@ -56,9 +58,10 @@ def report(cfg: ReportConfig) -> Path:
         "code": code_version(),
         "scales": SCALES,
         "metrics": {name: metric for name, metric in METRICS.items() if metric.column},
-        "sections": [_section(s, m, data, cfg.images) for s, m in zip(found, measured, strict=True)],
+        "sections": [_section(s, m, data, cfg) for s, m in zip(found, measured, strict=True)],
         "in_short": [s.key for s in found if s.key != "runs" or len(found) == 1],
         "robustness": robustness_of(output),
+        "open_sets": open_sets_of(output),
         "ranks": _ranks(found, measured),
         "spectra": images.spectra(data) if data and cfg.images else None,
         "states": _states(found),
@@ -162,9 +165,9 @@ def _images(cfg: ReportConfig, measured: list[dict[str, list[Measured]]]) -> Ima
 
 
 def _section(
-    section: Section, measured: dict[str, list[Measured]], data: ImageData | None, show: bool
+    section: Section, measured: dict[str, list[Measured]], data: ImageData | None, cfg: ReportConfig
 ) -> dict[str, Any]:
-    reported = section.reported
+    reported, groups = section.reported, cfg.groups
     tables = sorted(measured, key=lambda key: key != "models")  # its rows have the plainest names
     by_row: dict[str, Measured] = {}
     for m in (m for key in tables for m in measured[key] if not m.row.view):
@@ -182,7 +185,7 @@ def _section(
         "title": section.title,
         "scale": section.scale,
         "command": section.command,
-        "tables": [_table(table, measured[table.key], drawn, rows) for table in section.tables],
+        "tables": [_table(table, measured[table.key], drawn, rows, groups) for table in section.tables],
         "looks": looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
         "notes": notes(reported, measured, section.alpha) if reported else [],
         "remarks": reported.get("remarks", []),
@@ -196,12 +199,13 @@ def _section(
         "confused": [],
         "cams": [],
         "reliability": figures.reliability(_best(networks, DRAWN // 2)),
+        "risk_coverage": figures.risk_coverage(_best(networks, DRAWN // 2)),
         "reliability_of": (min(len(networks), DRAWN // 2), len(networks)),
     }
     if main is None:
         return found
     class_names = main.row.done[0].result.data["class_names"]
-    split = data.splits["validation"] if data and show else None
+    split = data.splits["validation"] if data and cfg.images else None
     if split and set(main.row.done[0].predictions["ids"].tolist()) != set(split.ids):
         split = None  # its run was on a fold of the training images
     try:
@@ -261,12 +265,15 @@ def _main_row(section: Section, every: list[Measured]) -> Measured | None:
     return max(networks or done, key=lambda m: m.accuracy.value, default=None)
 
 
-def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], every: list[Row]) -> dict[str, Any]:
+def _table(
+    table: Table, measured: list[Measured], drawn: set[frozenset[str]], every: list[Row], groups: dict[str, Any] | None
+) -> dict[str, Any]:
     """Return what the templates show of a table.
 
     Args:
         drawn: the rows of each plot of curves that the page has already, extended by this table's; none is drawn twice.
         every: the rows of all tables.
+        groups: classes that are put together.
     """
     rows = []
     has_reported = any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured)
@@ -306,6 +313,7 @@ def _table(table: Table, measured: list[Measured], drawn: set[frozenset[str]], e
         "curves": curves,
         "variance": beside.variance(measured),
         "best_of": beside.best_of(measured),
+        "detection": detection(_best(measured, DRAWN, table.reference), groups),
         "metric_differences": beside.metric_differences(measured),
         "pooled": max((m.difference.estimate.rows for m in measured if m.difference), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),

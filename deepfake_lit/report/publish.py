@@ -62,6 +62,9 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
             for folder in trial["folders"]:
                 _copy(source / folder, target / folder, source)
         write_json(target / "reproduce" / path.name, without_paths(record, source))
+        measured = source / name / "open_set.json"
+        if measured.exists():
+            write_json(target / name / measured.name, without_paths(read_json(measured), source))
     return report(ReportConfig(str(target), str(target), images=False))
 
 

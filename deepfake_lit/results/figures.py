@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_lit.core.metrics import METRICS, PER_CLASS, confusion
+from deepfake_lit.core.metrics import AGAINST_REST, METRICS, PER_CLASS, confusion
 from deepfake_lit.results.statistics import wilson_interval
 
 
@@ -16,10 +16,10 @@ def figures_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         labels: int64 (N,).
 
     Returns:
-        The keys of `METRICS` and `PER_CLASS`, `confusion` (rows are true classes), `images` (N), and `interval`:
-        Wilson's 95 % interval of the accuracy over images (Wilson 1927), not over seeds.
+        The keys of `METRICS`, `PER_CLASS` and `AGAINST_REST`, `confusion` (rows are true classes), `images` (N), and
+        `interval`: Wilson's 95 % interval of the accuracy over images (Wilson 1927), not over seeds.
     """
-    found = {name: m.compute(probabilities, labels) for name, m in (METRICS | PER_CLASS).items()}
+    found = {name: m.compute(probabilities, labels) for name, m in (METRICS | PER_CLASS | AGAINST_REST).items()}
     found["confusion"] = confusion(probabilities, labels)
     found["images"] = len(labels)
     found["interval"] = wilson_interval(found["accuracy"], len(labels))

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json, write_json
-from deepfake_lit.core.metrics import METRICS, PER_CLASS
+from deepfake_lit.core.metrics import AGAINST_REST, METRICS, PER_CLASS
 from deepfake_lit.results.files import read_predictions, write_predictions
 
 SCHEMA = 1
@@ -75,7 +75,7 @@ class Result:
             wanted = ARRAYS[f"{epoch}_{view}" if view and getattr(self, f"{epoch}_{view}") else epoch]
             if wanted not in arrays:
                 raise UserError(f"{self.folder} holds no {wanted}")
-            found[metric] = (METRICS | PER_CLASS)[metric].compute(arrays[wanted], arrays["labels"])
+            found[metric] = (METRICS | PER_CLASS | AGAINST_REST)[metric].compute(arrays[wanted], arrays["labels"])
         return found[metric]
 
     @property

@@ -39,32 +39,15 @@ def condition_figures(probabilities: np.ndarray, clean: np.ndarray, labels: np.n
     Returns:
         The keys of `figures_of`; `confidence`, the mean top probability; `flips`, the share of images whose answer is
         another one than for the clean image; `from_clean`, the paired difference in accuracy with its 95 % interval and
-        p; `ap_of` and `auc_of`, average precision and area under the ROC curve of each class against all others, None
-        for a class without images.
+        p.
     """
     answers, before = probabilities.argmax(1), clean.argmax(1)
     pair = paired(answers == labels, before == labels)
-    return (
-        figures_of(probabilities, labels)
-        | {
-            "confidence": float(probabilities.max(1).mean()),
-            "flips": float((answers != before).mean()),
-            "from_clean": {"difference": pair.difference, "interval": list(pair.interval), "p": pair.p},
-        }
-        | _ranked(probabilities, labels)
-    )
-
-
-def _ranked(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float | None]]:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    found: dict[str, list[float | None]] = {"ap_of": [], "auc_of": []}
-    for label in range(probabilities.shape[1]):
-        own = labels == label
-        both = own.any() and not own.all()
-        for name, of in (("ap_of", average_precision_score), ("auc_of", roc_auc_score)):
-            found[name].append(float(of(own, probabilities[:, label])) if both else None)
-    return found
+    return figures_of(probabilities, labels) | {
+        "confidence": float(probabilities.max(1).mean()),
+        "flips": float((answers != before).mean()),
+        "from_clean": {"difference": pair.difference, "interval": list(pair.interval), "p": pair.p},
+    }
 
 
 def holm(p: list[float]) -> list[float]:

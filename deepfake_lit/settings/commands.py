@@ -16,7 +16,8 @@ class EvaluateConfig:
     # train | validation | test | all; auto: the data's own validation or test split; without one, all images, but if
     # the checkpoint was trained on these data, only the share that was held out
     split: str = "auto"
-    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint: {fake: ai}
+    # class of the data -> class of the checkpoint, or none_of_these: {fake: ai, midjourney: none_of_these}
+    classes: dict[str, str] = setting({})
     views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
     batch_size: int = 250  # images that are computed together
     output: str = "outputs/evaluation"  # folder for the files that it writes
@@ -32,6 +33,35 @@ class RobustnessConfig(EvaluateConfig):
 
 
 @dataclass
+class CalibrateConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    # images that it is fitted on: validation | test | all; auto: as in evaluate. None of them may have been trained on
+    split: str = "auto"
+    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
+    method: str = "temperature"  # temperature: one number for all classes | vector: a scale and a bias for each class
+    score: str = "energy"  # of unfamiliarity, by which images are rejected; unfamiliarity.py lists them
+    coverage: float = 0.95  # share of the images of known classes whose prediction set shall hold the truth
+    rejected: float = 0.05  # share of the images of known classes that may be called none_of_these
+    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation, as predict will use them
+    batch_size: int = 250  # images that are computed together
+    output: str | None = None  # the checkpoint that is written; null: calibrated.ckpt beside each checkpoint
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+
+
+@dataclass
+class OpenSetConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    split: str = "auto"  # validation | test; auto: the data's own
+    classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
+    views: list[str] = setting(["identity"])  # views of test-time augmentation
+    batch_size: int = 250  # images that are computed together
+    output: str = "outputs/open_set"  # folder for the file that it writes; below the output folder, the page shows it
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+
+
+@dataclass
 class PredictConfig:
     # folder, .zip, image, CSV with a column of ids or paths, text file with a path per line, or a list: [a.png,folder]
     images: Any = None
@@ -41,6 +71,8 @@ class PredictConfig:
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     decode_workers: int | None = None  # processes that decode files; null: one per core
+    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: the training's data.groups
+    groups: Any = None
     # write files.csv: what happened to each file before, as far as the file shows it; null: only up to 500 images
     history: bool | None = None
 
@@ -69,6 +101,8 @@ class ReportConfig:
     output: str | None = None  # null: <output_dir>/report
     data_root: str | None = None  # null: where the runs say that the images were
     images: bool = True  # show images on the page; false: a page without images, to publish
+    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: those of a training's data.groups
+    groups: Any = None
 
 
 @dataclass

@@ -34,6 +34,8 @@ class DataConfig:
     # numbers of classes whose images are in neither training nor validation, as in [4]: the network does not know them,
     # the others are numbered anew, and `evaluate` takes their images as unknown; null: none
     leave_out: list[int] | None = setting(None, since="2026-11-28")
+    # classes put together, by number or name, for further figures: {real: [0], fake: [1, 2, 3, 4]}; it trains nothing
+    groups: Any = setting(None, role="work", since="2026-11-28")
     mean: list[float] = setting([0.5])  # mean of pixels in [0, 1], for normalisation; one value, or one per channel
     std: list[float] = setting([0.5])  # standard deviation of pixels, in the same form
     batch_size: int = 32  # images in a training step

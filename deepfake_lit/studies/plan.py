@@ -50,6 +50,7 @@ class Plan:
     further: list[str] = field(default_factory=list)  # overrides of every run, as `_lasting` keeps them
     output_dir: str = "outputs"
     folds: int | None = None
+    then: str | None = None  # the command that measures the networks
 
     @property
     def name(self) -> str:
@@ -114,7 +115,9 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     looks = cfg.looks or scale.get("looks") or [max(len(seeds), len(scale["seeds"]))]
     if looks != sorted(set(looks)) or looks[0] < 1:
         raise UserError(f"looks: {looks} are no numbers of seeds that grow, as [3,6,10] are")
-    return Plan(report, cfg.scale, list(seeds), trials, list(looks), _lasting(further), folds=cfg.folds)
+    return Plan(
+        report, cfg.scale, list(seeds), trials, list(looks), _lasting(further), folds=cfg.folds, then=tree.get("then")
+    )
 
 
 def _of_all_seeds(overrides: list[str]) -> bool:

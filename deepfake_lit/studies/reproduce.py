@@ -4,6 +4,7 @@ The runs are listed in conf/reproduce/. Their outcome is kept in `<output_dir>/r
 scale, from which the page is made.
 """
 
+import contextlib
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +16,12 @@ from deepfake_lit.core.files import read_json, write_json
 from deepfake_lit.core.processes import one_device
 from deepfake_lit.data.audit import alpha_finding
 from deepfake_lit.data.images import as_set
+from deepfake_lit.prediction.checkpoint import LAST
+from deepfake_lit.prediction.open_set import open_set
+from deepfake_lit.settings.commands import OpenSetConfig
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import setting_of
+from deepfake_lit.settings.schema import Config
 from deepfake_lit.studies.estimate import TimeLeft
 from deepfake_lit.studies.plan import Plan, ReproduceConfig, filled, read_plan, without_references
 from deepfake_lit.training.run import open_run_data, run
@@ -61,7 +66,22 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
         clock.done(trial)
         trials = [*map(asdict, plan.trials), *others]
         write_json(record, asdict(plan) | {"trials": trials, "data_hash": data.hash, "alpha": alpha})
+    if plan.then and not plan.folds:
+        _measure_unknown(plan, checked)
     return plan
+
+
+def _measure_unknown(plan: Plan, cfg: Config) -> None:
+    """Measure the plan's networks on the classes that they have left out, unless that is done already."""
+    trained = [trial for trial in plan.trials if trial.folders and not trial.reason]
+    paths = [f"{plan.output_dir}/{trial.folders[-1]}/{LAST}" for trial in trained]
+    output = Path(plan.output_dir) / plan.name
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        if read_json(output / "open_set.json")["checkpoints"] == paths:
+            console.note(f"measured before: {output}/open_set.json; remove it to measure anew")
+            return
+    if paths:
+        open_set(paths, OpenSetConfig(cfg.data, output=str(output), accelerator=cfg.trainer.accelerator))
 
 
 def _before(record: Path, plan: Plan, data_hash: str) -> dict[str, Any]:

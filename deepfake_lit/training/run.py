@@ -12,6 +12,7 @@ from deepfake_lit.baselines.fit import Baselines
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import write_json
+from deepfake_lit.core.groups import grouped_classes
 from deepfake_lit.core.processes import is_main_process, process_group_left
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import ImageData
@@ -85,6 +86,8 @@ def _folder(cfg: Config, data: ImageData) -> Path:
 @hardware.enough_memory()
 def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
     check_against_data(cfg, len(data.class_names), data.size)
+    if cfg.data.groups:
+        grouped_classes(cfg.data.groups, data.class_names)  # so that a mistake shows before hours of training
     check_places(cfg.evaluate.views, data.splits["validation"].whole)
     machine = hardware.resolve(cfg.trainer.accelerator, cfg.trainer.precision, cfg.trainer.channels_last)
     hardware.check_devices(cfg.trainer.devices, machine.device)

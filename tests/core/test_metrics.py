@@ -106,3 +106,61 @@ def test_the_worst_classes_come_in_their_own_order():
     assert metrics.worst(counts, 5) == [0, 1, 2, 3, 4]
     assert metrics.worst(counts, 3) == [1, 2, 3]
     assert metrics.worst(counts, 4) == [0, 1, 2, 3]
+
+
+def test_metrics_of_detection_are_those_of_scikit_learn():
+    """With ties, since probabilities of baselines are often shares of neighbours."""
+    random = np.random.default_rng(3)
+    p = random.multinomial(8, np.ones(4) / 4, 500) / 8
+    labels = np.where(random.random(500) < 0.4, p.argmax(1), random.integers(0, 4, 500))
+    found = figures_of(p, labels)
+    for label in range(4):
+        own, scores = labels == label, p[:, label]
+        fpr, tpr, _ = sklearn_metrics.roc_curve(own, scores, drop_intermediate=False)
+        assert found["ap_of"][label] == pytest.approx(sklearn_metrics.average_precision_score(own, scores))
+        assert found["auc_of"][label] == pytest.approx(sklearn_metrics.roc_auc_score(own, scores))
+        assert found["found_at_1_of"][label] == pytest.approx(tpr[fpr <= 0.01].max())
+        assert found["found_at_5_of"][label] == pytest.approx(tpr[fpr <= 0.05].max())
+        eer = found["eer_of"][label]
+        assert np.interp(eer, fpr, 1 - tpr) == pytest.approx(eer)
+    for name in ("ap", "auc", "eer", "found_at_1", "found_at_5"):
+        assert found[name] == pytest.approx(np.mean(found[f"{name}_of"]))
+    one_hot = np.eye(4)[labels]
+    assert found["brier"] == pytest.approx(((p - one_hot) ** 2).sum(1).mean())
+
+
+def test_a_class_without_images_has_no_metric_of_detection(answers):
+    p, labels = answers
+    found = figures_of(p, np.where(labels == 3, 0, labels))
+    assert (found["auc_of"][3], found["eer_of"][3]) == (None, None)
+    assert found["auc"] == pytest.approx(np.mean(found["auc_of"][:3]))
+    alone = figures_of(p, np.zeros(300, int))
+    assert alone["auc"] is None
+    json.dumps(alone, allow_nan=False)
+
+
+def test_adaptive_bins_see_what_equal_bins_do_not():
+    """Nine in ten images are surely right, and hide that the others are half as sure as they should be."""
+    random = np.random.default_rng(4)
+    honest = random.dirichlet(np.ones(3), 20000)
+    labels = (honest.cumsum(1) < random.random((20000, 1))).sum(1)
+    assert metrics.adaptive_calibration_error(honest, labels) < 0.01
+    sharpened = honest**2 / (honest**2).sum(1, keepdims=True)
+    assert metrics.adaptive_calibration_error(sharpened, labels) > 0.04
+
+
+def test_risk_is_the_share_of_errors_among_the_surest():
+    p = np.array([[0.6, 0.4], [0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
+    labels = np.array([1, 0, 1, 0])  # the surest first: right, wrong, right, wrong
+    assert metrics.detection.risk_by_coverage(p, labels).tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
+    assert METRICS["risk_area"].compute(p, labels) == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 4)
+
+
+def test_the_page_shows_metrics_of_detection_and_classes_put_together(tmp_path):
+    record(tmp_path, {"cnn": [0.9, 0.91], "rgb": [0.92, 0.9]})
+    page = report(ReportConfig(str(tmp_path), images=False, groups={"real": [0], "fake": [1, 2, 3, 4]}))
+    text = page.with_name("report.md").read_text()
+    assert "| one class against the rest | adaptive calibration error, % | Brier score |" in text
+    assert "| real against fake | adaptive calibration error, %" in text
+    assert "Accuracy among the surest images" in page.read_text()
+    assert "real against" not in report(ReportConfig(str(tmp_path), images=False)).read_text()

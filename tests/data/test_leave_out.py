@@ -99,3 +99,13 @@ def test_every_hold_out_is_one_command(settings, tmp_path):
     page = (tmp_path / "report" / "index.html").read_text()
     assert "without class 4" in page
     assert "different images" not in page
+    measured = json.loads((tmp_path / "open_set-smoke" / "open_set.json").read_text())
+    assert [(each["left_out"], each["seeds"]) for each in measured["hold_outs"]] == [
+        ([str(c)], [0, 1]) for c in range(5)
+    ]
+    assert "The best single score is" in page
+    published = tmp_path / "published"
+    with pytest.raises(SystemExit):
+        main(["report", "open_set-smoke", f"output_dir={tmp_path}", f"output={published}"])
+    assert str(tmp_path) not in (published / "open_set-smoke" / "open_set.json").read_text()
+    assert "The best single score is" in (published / "report.md").read_text()

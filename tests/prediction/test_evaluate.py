@@ -176,3 +176,34 @@ def test_which_images_are_scored_is_said(trained, tmp_path, capsys):
     _, checkpoint = trained
     evaluated(checkpoint, tree(tmp_path / "data", "ai", "nature"), tmp_path / "out")
     assert "no validation or test split with labels: all images are evaluated (split=all)" in capsys.readouterr().err
+
+
+def test_classes_can_be_put_together_in_evaluate_and_predict(trained, tmp_path, capsys):
+    root, checkpoint = trained
+    root_of_three = tree(tmp_path / "data", "real", "ADM", "glide")
+    command = ["evaluate", str(checkpoint), f"data.root={root_of_three}", f"output={tmp_path / 'out'}"]
+    mapping = "classes={real: nature, ADM: ai, glide: ai}"
+    assert exit_status([*command, mapping, "data.groups={photograph: [nature], generated: [1]}"]) == 0
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (report["together"]["names"], report["together"]["accuracy"]) == (["photograph", "generated"], 1)
+    assert report["together"]["auc_of"] == [1, 1]
+    assert "classes put together" in capsys.readouterr().out
+    assert exit_status([*command, mapping, "data.groups={one: [0, 1]}"]) == 2
+    assert "needs two groups or more" in capsys.readouterr().err
+    arguments = ["predict", str(checkpoint), f"images={root / 'ai'}", f"output={tmp_path / 'predicted'}"]
+    assert exit_status([*arguments, "groups={photograph: [nature], generated: [ai]}"]) == 0
+    head, first = (tmp_path / "predicted" / "probabilities.csv").read_text().splitlines()[:2]
+    assert head == "image_id,label,p_nature,p_ai,class,group,p_group_photograph,p_group_generated"
+    assert first.split(",")[4:6] == ["ai", "generated"]
+
+
+def test_a_training_with_groups_hands_them_on(tmp_path):
+    root = tree(tmp_path / "images", "a", "b", "c", each=12)
+    overrides = settings(root, tmp_path / "out", "trainer.max_epochs=1")
+    with pytest.raises(UserError, match="class c is in no group"):
+        run(compose([*overrides, "data.groups={x:[a],y:[b]}"]))
+    groups = "data.groups={x:[a,b],y:[2]}"
+    result = run(compose([*overrides, groups])).main
+    assert result.fingerprint == run(compose(overrides)).main.fingerprint  # they train nothing
+    report = evaluated(Path(result.folder) / "last.ckpt", root, tmp_path / "evaluated")
+    assert report["together"]["classes"] == {"x": [0, 1], "y": [2]}

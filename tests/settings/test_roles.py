@@ -11,7 +11,12 @@ PUBLISHED = {
     *("data.root", "data.layout", "data.tolerate", "data.cache_dir", "data.workers", "data.decode_workers"),
     *("data.on_device", "trainer.accelerator", "trainer.checkpoint_minutes", "trainer.log_every_n_steps"),
     *("trainer.progress_bar", "trainer.threads"),
-    *("data.fit", "data.cache_gib", "data.portion"),  # of later: no published run has another value than the default
+    *(
+        "data.fit",
+        "data.cache_gib",
+        "data.portion",
+        "data.groups",
+    ),  # of later: no published run has another value than the default
 }
 LATER = {"model.pretrained_file"}  # no published run has it; a digest stands for it
 

@@ -20,6 +20,7 @@ from deepfake_lit.report.detection import detection
 from deepfake_lit.report.measure import Measured, looks, measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.open_set import open_sets_of
+from deepfake_lit.report.overview import all_rows
 from deepfake_lit.report.robustness import robustness_of
 from deepfake_lit.report.rows import Row, Section, Table, command_line
 from deepfake_lit.report.sections import sections
@@ -60,6 +61,7 @@ def report(cfg: ReportConfig) -> Path:
         "metrics": {name: metric for name, metric in METRICS.items() if metric.column},
         "sections": [_section(s, m, data, cfg) for s, m in zip(found, measured, strict=True)],
         "in_short": [s.key for s in found if s.key != "runs" or len(found) == 1],
+        "all_rows": all_rows(found, measured),
         "robustness": robustness_of(output),
         "open_sets": open_sets_of(output),
         "ranks": _ranks(found, measured),

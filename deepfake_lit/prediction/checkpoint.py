@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, read as data, and enough on their own to predict with.
+"""Checkpoint files: read as data, and enough on their own to predict with.
 
 A checkpoint is Lightning's own (so that Lightning resumes from it) with one more entry, `deepfake_lit`: the
 configuration, the class names, the preprocessing, the hash and image size of the data, and the code's commit.
@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.core.files import PARTIAL, atomic
 from deepfake_lit.data.images import ImageData
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.results.provenance import code_version
@@ -25,27 +23,6 @@ from deepfake_lit.settings.schema import Config
 
 ENTRY = "deepfake_lit"
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Adds the `deepfake_lit` entry. A crash while writing leaves the checkpoint before it as it was; of `LAST` the one
-    before is kept."""
-
-    def __init__(self, description: dict[str, Any]):
-        super().__init__()
-        self.description = description
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options: Any | None = None) -> None:
-        path = Path(path)
-        fresh = path.with_name(f".{path.name}{PARTIAL}")
-        with atomic(fresh, "wb") as file:
-            try:
-                torch.save(checkpoint | {ENTRY: self.description}, file)
-            except RuntimeError as error:  # torch's own, after it could not write: the reason is behind it
-                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-        if path.name == LAST and path.exists():
-            path.replace(path.with_name(PREVIOUS))
-        fresh.replace(path)
 
 
 def describe(cfg: Config, data: ImageData) -> dict[str, Any]:

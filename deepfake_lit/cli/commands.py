@@ -158,8 +158,18 @@ def export(arguments: list[str]) -> None:
         raise UserError(f"name one checkpoint{_as_in('export')}")
     from deepfake_lit.prediction.export import export
 
-    difference = export(Path(checkpoints[0]), Path(cfg.output))
-    print(f"{cfg.output}: run with ONNX Runtime, its probabilities differ from torch's by at most {difference:.1e}")
+    difference = export(checkpoints[0], cfg)
+    print(f"{cfg.output}: read back, its probabilities differ from the checkpoint's by at most {difference:.1e}")
+
+
+def weights(arguments: list[str]) -> None:
+    if arguments:
+        from deepfake_lit.core.errors import UserError
+
+        raise UserError(f"{arguments[0]!r} is nothing that this command takes")
+    from deepfake_lit.cli import show
+
+    show.weights()
 
 
 def bench(arguments: list[str]) -> int:
@@ -243,6 +253,7 @@ _ALL = (
     open_set,
     predict,
     export,
+    weights,
     bench,
     status,
     samples,

@@ -124,10 +124,22 @@ HELP = {
         {1: "some images could not be read"},
     ),
     "export": Help(
-        "write a checkpoint as one ONNX file that computes probabilities from pixels",
+        "write a network to give away: as ONNX, as a folder for Hugging Face, or as weights with a card",
         "CHECKPOINT [SETTING=VALUE ...]",
         "ExportConfig",
-        ("export RUN/best.ckpt output=model.onnx",),
+        (
+            "export RUN/best.ckpt output=model.onnx",
+            "export robust output=FOLDER",
+            "export RUN/last.ckpt output=mine.ckpt data.root=PATH robustness=outputs/robustness/robustness.json",
+        ),
+        {},
+        "Each has the network's card inside: what it was trained on, its accuracy, its limits.",
+    ),
+    "weights": Help(
+        "list the weights that come with the package; each name stands for a checkpoint",
+        "",
+        "",
+        ("weights", "predict robust images=FOLDER"),
         {},
     ),
     "bench": Help(

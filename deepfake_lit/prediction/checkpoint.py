@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, did_you_mean
 from deepfake_lit.data.images import ImageData
 from deepfake_lit.data.preprocess import Preprocess
+from deepfake_lit.prediction import published
+from deepfake_lit.prediction.folder import WEIGHTS, read_folder
 from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.identity import to_dict
 from deepfake_lit.settings.schema import Config
@@ -40,16 +42,21 @@ def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
 
 
 def checkpoint_file(path: Path) -> Path:
-    """Return the file that a checkpoint's name stands for: for a run's folder its best epoch, or its baseline.
+    """Return the file that is meant by a path or a name: of a folder its best epoch, its baseline or its weights, of
+    published weights their file.
 
     Raises:
         UserError: the folder holds none.
     """
-    if not path.is_dir():
+    if path.is_file():
         return path
-    for name in (BEST, "model.skops"):
+    for name in (BEST, "model.skops", WEIGHTS):
         if (path / name).exists():
             return path / name
+    if found := published.file_of(str(path)):
+        return found
+    if not path.is_dir():
+        return path
     raise UserError(f"{path} is a folder without {BEST} or model.skops; give a finished run's folder, or a file")
 
 
@@ -69,9 +76,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = checkpoint_file(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint; `deepfake-lit status` lists the runs")
+        near = did_you_mean(str(path), published.names()) or ", and `deepfake-lit weights` what can be named"
+        raise UserError(f"{path}: there is no such checkpoint; `deepfake-lit status` lists the runs{near}")
     if path.suffix == ".skops":
         raise UserError(f"{path} is a baseline; a network's checkpoint is wanted here")
+    if path.name == WEIGHTS:
+        return _checked(path, read_folder(path, ENTRY))
     try:
         _check_format(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -82,6 +92,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0] or "it ends at once"
         raise UserError(f"{path} is not a readable checkpoint: {reason}") from None
+    return _checked(path, checkpoint)
+
+
+def _checked(path: Path, checkpoint: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or ENTRY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of deepfake_lit")
     entry, state = checkpoint[ENTRY], checkpoint["state_dict"]

@@ -79,7 +79,13 @@ class PredictConfig:
 
 @dataclass
 class ExportConfig:
-    output: str = "model.onnx"  # the file that is written
+    # what is written: an ONNX file if it ends in .onnx, a file of weights and its card if in .ckpt, else a folder as
+    # Hugging Face has them
+    output: str = "model.onnx"
+    about: str | None = None  # what the network is and what it was trained on, a sentence or two for its card
+    licence: str | None = None  # of the weights, for the card, such as MIT
+    robustness: str | None = None  # a robustness.json of deepfake-lit robustness, whose figures the card gets
+    data: DataConfig = field(default_factory=DataConfig)  # labelled images, of whose classes it gets the mean patterns
 
 
 @dataclass

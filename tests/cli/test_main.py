@@ -65,7 +65,7 @@ def test_a_wheel_works_outside_the_checkout(wheel, tmp_path):
 def test_the_wheel_has_every_file_of_the_package_and_the_configuration(wheel):
     for folder, target in ((TOP / "deepfake_lit", "deepfake_lit"), (TOP / "conf", "deepfake_lit/conf")):
         for file in folder.rglob("*"):
-            if file.suffix in (".py", ".yaml"):
+            if file.suffix in (".py", ".yaml", ".j2", ".ckpt", ".md"):
                 assert (wheel / target / file.relative_to(folder)).exists(), file
 
 

@@ -149,6 +149,29 @@ def predict(arguments: list[str]) -> int:
     return 1 if found.unreadable else 0
 
 
+def explain(arguments: list[str]) -> None:
+    from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.commands import ExplainConfig
+
+    plain, cfg = settings(arguments, ExplainConfig, "an image and a checkpoint")
+    from deepfake_lit.explain.explainer import Explainer, read_image
+    from deepfake_lit.explain.html import write_page
+    from deepfake_lit.prediction.inputs import are_images
+    from deepfake_lit.prediction.published import chosen
+
+    images = [a for a in plain if are_images(a)]
+    if len(images) != 1 or len(plain) > 2:
+        raise UserError(f"name one image, and a checkpoint or the name of weights{_as_in('explain')}")
+    data = read_image(images[0])
+    explainer = Explainer(chosen([a for a in plain if a not in images]), cfg)
+    image = explainer.see(Path(images[0]).name, data)
+    explanation = explainer.explain(image, explainer.answers([image])[0])
+    write_page(Path(cfg.output), explainer, explanation)
+    from deepfake_lit.cli import show
+
+    show.explanation(explanation, Path(cfg.output))
+
+
 def export(arguments: list[str]) -> None:
     from deepfake_lit.core.errors import UserError
     from deepfake_lit.settings.commands import ExportConfig
@@ -252,6 +275,7 @@ _ALL = (
     calibrate,
     open_set,
     predict,
+    explain,
     export,
     weights,
     bench,

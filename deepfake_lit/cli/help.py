@@ -123,6 +123,15 @@ HELP = {
         ("predict RUN/best.ckpt images=FOLDER", "predict A/best.ckpt B/best.ckpt a.jpg b.png output=answers"),
         {1: "some images could not be read"},
     ),
+    "explain": Help(
+        "say of one image which class it is, and why, in one HTML file",
+        "IMAGE [CHECKPOINT] [SETTING=VALUE ...]",
+        "ExplainConfig",
+        ("explain photo.jpg", "explain photo.jpg RUN/best.ckpt data.root=PATH output=photo.html"),
+        {},
+        "The page has the answer, what the file has been through, how accurate the network was on such images, where\n"
+        "it looks, and the image's noise beside that of the classes. Without a checkpoint it takes the weights robust.",
+    ),
     "export": Help(
         "write a network to give away: as ONNX, as a folder for Hugging Face, or as weights with a card",
         "CHECKPOINT [SETTING=VALUE ...]",

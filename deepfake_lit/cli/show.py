@@ -389,6 +389,17 @@ def bench(rows: list[Any], output: Path) -> None:
     out.print(f"medians; written to {output}: bench.json bench.md", markup=False)
 
 
+def explanation(found, output: Path) -> None:
+    """Print what is told of one image, without the pictures."""
+    out.print(f"{found.name}: {found.answer}, probability {found.sure:.3f}", markup=False)
+    out.print(f"  {' '.join(found.through)}", markup=False)
+    for row in found.accuracy:
+        ends = f"{100 * row.low:.1f} to {100 * row.high:.1f} %"
+        figure = ends if row.accuracy is None else f"{100 * row.accuracy:.1f} % ({ends})"
+        out.print(f"  the network's accuracy after {row.after}: {figure}", markup=False)
+    out.print(f"written: {output}", markup=False)
+
+
 def weights() -> None:
     """Print the weights that come with the package: name, size, and what their cards say in short."""
     from deepfake_lit.prediction import published

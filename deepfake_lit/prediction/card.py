@@ -139,7 +139,7 @@ def _percent(figures: dict[str, Any]) -> str:
 def markdown(card: dict[str, Any], name: str) -> str:
     """Return the card as Markdown, for a file beside the weights."""
     height, width = card["image_size"]
-    trained = f"Trained on {card['images']:,} images" if "images" in card else "Trained"
+    trained = f"Trained on {card['images']:,} images" if "images" in card else "Trained on images"
     lines = [f"# {name}", "", card.get("about") or "A network that says which generator made an image.", ""]
     lines += [
         f"- {trained} of {width} x {height} pixels (hash of the data: `{card['data_hash']}`).",

@@ -22,7 +22,6 @@ from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.prediction.trained import Trained, load_trained, trained_from
 from deepfake_lit.results.neutral import without_paths
 from deepfake_lit.settings.commands import EvaluateConfig, ExportConfig
-from deepfake_lit.settings.roles import MISSING
 from deepfake_lit.settings.schema import DataConfig
 
 
@@ -80,7 +79,7 @@ def packed(checkpoint: str, cfg: ExportConfig) -> dict[str, Any]:
     entry = without_paths(content[ENTRY], path.parent) | {"card": card}
     entry["config"]["data"]["root"] = "PATH"  # a setting that must be there
     kept = {key: content[key] for key in ("epoch", "means") if key in content}
-    if cfg.data.root != MISSING:
+    if cfg.data.root:
         kept["means"] = _as_tensors(means_of(checkpoint, cfg.data))
     return kept | {ENTRY: entry, "state_dict": content["state_dict"]}
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import deepfake_lit
+from deepfake_lit.core.errors import UserError
 
+DEFAULT = "robust"
 FOLDER = Path(deepfake_lit.__file__).resolve().parent / "weights"
 
 
@@ -15,3 +17,14 @@ def names() -> list[str]:
 def file_of(name: str) -> Path | None:
     """Return the file of published weights; None if there are none of that name."""
     return FOLDER / f"{name}.ckpt" if name in names() else None
+
+
+def chosen(checkpoints: list[str]) -> str:
+    """Return the checkpoint that somebody named, or the weights that are taken without one.
+
+    Raises:
+        UserError: none is named, and this version comes without those weights.
+    """
+    if not checkpoints and DEFAULT not in names():
+        raise UserError("name a checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
+    return checkpoints[0] if checkpoints else DEFAULT

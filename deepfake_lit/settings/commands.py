@@ -85,7 +85,19 @@ class ExportConfig:
     about: str | None = None  # what the network is and what it was trained on, a sentence or two for its card
     licence: str | None = None  # of the weights, for the card, such as MIT
     robustness: str | None = None  # a robustness.json of deepfake-lit robustness, whose figures the card gets
-    data: DataConfig = field(default_factory=DataConfig)  # labelled images, of whose classes it gets the mean patterns
+    # labelled images, of whose classes it gets the mean residuals and spectra
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
+
+
+@dataclass
+class ExplainConfig:
+    output: str = "explanation.html"  # the file that is written
+    robustness: str | None = None  # a robustness.json of deepfake-lit robustness; null: what is on the network's card
+    # labelled images, of whose classes the mean residuals and spectra are shown; null: those in the checkpoint
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
+    views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
 
 
 @dataclass

@@ -165,7 +165,7 @@ def explain(arguments: list[str]) -> None:
     data = read_image(images[0])
     explainer = Explainer(chosen([a for a in plain if a not in images]), cfg)
     image = explainer.see(Path(images[0]).name, data)
-    explanation = explainer.explain(image, explainer.answers([image])[0])
+    explanation = explainer.explain(image, explainer.answers([image]))
     write_page(Path(cfg.output), explainer, explanation)
     from deepfake_lit.cli import show
 

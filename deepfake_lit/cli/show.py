@@ -391,7 +391,10 @@ def bench(rows: list[Any], output: Path) -> None:
 
 def explanation(found, output: Path) -> None:
     """Print what is told of one image, without the pictures."""
-    out.print(f"{found.name}: {found.answer}, probability {found.sure:.3f}", markup=False)
+    answer = "none of these; the most probable class is " if found.rejected else ""
+    out.print(f"{found.name}: {answer}{found.answer}, probability {found.sure:.3f}", markup=False)
+    if found.among is not None:
+        out.print(f"  prediction set: {', '.join(found.among) or 'empty'}", markup=False)
     out.print(f"  {' '.join(found.through)}", markup=False)
     for row in found.accuracy:
         ends = f"{100 * row.low:.1f} to {100 * row.high:.1f} %"

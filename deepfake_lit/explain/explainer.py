@@ -17,6 +17,7 @@ from deepfake_lit.data.residuals import Pattern
 from deepfake_lit.data.views import by_place
 from deepfake_lit.explain.accuracy import Measured, been_through, measured
 from deepfake_lit.explain.pictures import Picture, looks, patterns, png
+from deepfake_lit.prediction.answers import Answers, joined
 from deepfake_lit.prediction.card import accuracy_in_words, card_of, limits, with_robustness
 from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, read_checkpoint
 from deepfake_lit.prediction.export import means_of
@@ -46,8 +47,9 @@ class Explanation:
     """What is told of one image.
 
     Attributes:
-        answer: the name of a class; `sure` is its probability.
+        answer: the name of the most probable class; `sure` is its probability.
         bars: the classes with their probabilities, the most probable first.
+        rejected: whether it is none of the classes; `among`: the names of the prediction set. None: not calibrated.
         through: what the file shows of its past, a sentence each; `accuracy`: of the network after such a past.
         pictures: where the network looks; `rows`: residuals and spectra, each row with its title.
     """
@@ -59,6 +61,8 @@ class Explanation:
     size: str
     through: list[str]
     accuracy: list[Measured]
+    rejected: bool | None = None
+    among: list[str] | None = None
     pictures: list[Picture] = field(default_factory=list)
     rows: list[tuple[str, list[Picture]]] = field(default_factory=list)
 
@@ -123,8 +127,8 @@ class Explainer:
             ]
         return Seen(name, facts, history, *windows)
 
-    def answers(self, images: list[Seen]) -> np.ndarray:
-        """Return the probabilities, float32 (N, K)."""
+    def answers(self, images: list[Seen]) -> Answers:
+        """Return what the network says of images."""
         found, step = [], self.predictor.together(images[0].pixels.shape[1:3], 64)
         for start in range(0, len(images), step):
             some = images[start : start + step]
@@ -137,11 +141,12 @@ class Explainer:
                 tensors(pixels[i % len(pixels)], None if transparency is None else transparency[i % len(pixels)])
                 for i in places
             ]
-            found.append(self.predictor.at_places(windows, self.views).mean(0).numpy())
-        return np.concatenate(found)
+            found.append(self.predictor.answers(windows, self.views))
+        return joined(found)
 
-    def explain(self, image: Seen, probabilities: np.ndarray) -> Explanation:
-        """Return what is told of an image with its probabilities, float (K,)."""
+    def explain(self, image: Seen, answers: Answers, row: int = 0) -> Explanation:
+        """Return what is told of an image, of which a row of the answers is."""
+        probabilities = answers.probabilities[row]
         order = np.argsort(-probabilities, kind="stable").tolist()
         top, (height, width) = order[0], image.pixels.shape[1:3]
         size = f"{image.facts.width} x {image.facts.height} pixels"
@@ -156,6 +161,8 @@ class Explainer:
             size,
             been_through(image.history),
             measured(self.card, image.history),
+            None if answers.rejected is None else bool(answers.rejected[row]),
+            answers.set_of(row, self.names),
             self._looks(image, top),
             patterns(image.pixels[0], self.means, self.names, order),
         )

@@ -24,28 +24,35 @@ def card_of(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `classes`, `image_size` (height, width), `fit`, `parameters`, `data_hash`; where they are known `images` (of the
-        training), `accuracy` (accuracy, interval, images, selected), `robustness` (see `with_robustness`), `about` and
-        `licence`.
+        training), `accuracy` (accuracy, interval, images, selected), `robustness` (see `with_robustness`),
+        `calibration` (coverage, rejected, method, score, fitted_on), `about` and `licence`.
     """
     entry = checkpoint[ENTRY]
     if "card" in entry:
-        return entry["card"]
+        return entry["card"] | _calibration(entry)
     card = {
         "classes": list(entry["class_names"]),
         "image_size": list(entry["image_size"]),
         "fit": entry.get("fit", "resize"),
         "parameters": sum(tensor.numel() for tensor in network_weights(checkpoint).values()),
         "data_hash": entry["data_hash"],
-    }
+    } | _calibration(entry)
     try:
         result = read_json(path.parent / "result.json")
-        figures = result["best" if path.name == BEST else "last"]
+        completed = {"last": len(result["history"]), "best": result["best_epoch"] + 1}
+        epoch = next(name for name, epochs in completed.items() if epochs == checkpoint.get("epoch"))
         card["images"] = result["data"]["images"]["train"]
-        card["accuracy"] = {key: figures[key] for key in ("accuracy", "interval", "images")}
-        card["accuracy"]["selected"] = path.name == BEST and result.get("selected_on") is not None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return card  # a file on its own
+        card["accuracy"] = {key: result[epoch][key] for key in ("accuracy", "interval", "images")}
+        card["accuracy"]["selected"] = epoch == "best"
+    except (FileNotFoundError, ValueError, KeyError, TypeError, StopIteration):
+        return card  # a file on its own, or of another epoch
     return card
+
+
+def _calibration(entry: dict[str, Any]) -> dict[str, Any]:
+    found = entry.get("calibration")
+    keys = ("coverage", "rejected", "method", "score", "fitted_on")
+    return {"calibration": {key: found[key] for key in keys}} if found else {}
 
 
 def with_robustness(card: dict[str, Any], path: Path, checkpoint: str) -> dict[str, Any]:
@@ -96,9 +103,11 @@ def _which(checkpoints: list[str], wanted: str, path: Path) -> int:
 def limits(card: dict[str, Any]) -> list[str]:
     """Return what an answer does not say, a sentence each."""
     height, width = card["image_size"]
+    calibration = card.get("calibration")
     found = [
         f"It knows {len(card['classes'])} classes and nothing else. An image of any other generator or camera is "
-        "unknown to it, and it may name one of its classes all the same.",
+        "unknown to it, and it may name one of its classes all the same"
+        + (", although it can say none of these." if calibration else ": it cannot say none of these."),
         f"It was trained on images of {width} x {height} pixels from one source. "
         + (
             "Images of another size are resized to that, which takes away part of the traces that it looks for."
@@ -108,6 +117,13 @@ def limits(card: dict[str, Any]) -> list[str]:
         + " Its accuracy on images from elsewhere is not known.",
         "An answer is a hint and no proof. Who wants to deceive it can.",
     ]
+    if calibration:
+        found.append(
+            f"Probabilities and sets hold for images like the {calibration['fitted_on']['images']:,} that they were "
+            f"calibrated on. Of such images it calls about {100 * calibration['rejected']:.0f} % none of these."
+        )
+    else:
+        found.append("Its probabilities are not calibrated: they are no chances of being right.")
     if "robustness" not in card:
         found.append("How accurate it is on compressed, resized or noisy images was not measured.")
     return found

@@ -10,26 +10,42 @@ from torch import Tensor, nn
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic
+from deepfake_lit.data.views import apply_view, check_places
+from deepfake_lit.prediction import calibration
+from deepfake_lit.prediction.calibration import LEAST, Calibration
 from deepfake_lit.prediction.trained import Trained
 
 
 class Deployed(nn.Module):
-    """uint8 (B, H, W, 3), or (B, H, W, 4) for channel mode rgba, to float32 (B, K) probabilities."""
+    """uint8 (B, H, W, 3), or (B, H, W, 4) for channel mode rgba, to float32 (B, K) probabilities.
+
+    A calibration is inside: the probabilities are then the mean over its views, calibrated.
+    """
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.net, self.preprocess = trained.net, trained.preprocess
+        self.net, self.preprocess, self.views = trained.net, trained.preprocess, ["identity"]
+        self.scale = self.bias = None
+        if entry := trained.meta.get(calibration.ENTRY):
+            found = Calibration.from_entry(entry, trained.path, len(trained.class_names))
+            check_places(found.views, False)
+            self.views, self.scale, self.bias = found.views, *map(torch.from_numpy, (found.scale, found.bias))
 
     def forward(self, pixels: Tensor) -> Tensor:
         transparency = 255 - pixels[..., 3] if pixels.shape[-1] == 4 else None
-        return torch.softmax(self.net(self.preprocess(pixels[..., :3], transparency)), 1)
+        images = self.preprocess(pixels[..., :3], transparency)
+        p = sum(torch.softmax(self.net(apply_view(view, images)), 1) for view in self.views) / len(self.views)
+        if self.scale is None:
+            return p
+        return torch.softmax(self.scale * torch.log(p.double().clamp_min(LEAST)) + self.bias, 1).float()
 
 
 def write_onnx(trained: Trained, card: dict[str, Any], output: Path) -> Any:
     """Write the file.
 
     The input `pixels` has any batch size and the height and width of the training images; the output is
-    `probabilities`. The file's metadata hold `class_names`, and as JSON `input` and `card`.
+    `probabilities`. The file's metadata hold `class_names`, and as JSON `input`, `card`, and of a calibrated network
+    `calibration`: `set_above`, the least probability of a class in a prediction set, `coverage` and `views`.
 
     Returns:
         A function of pixels, a uint8 array, that gives the file's probabilities.
@@ -56,6 +72,8 @@ def write_onnx(trained: Trained, card: dict[str, Any], output: Path) -> Any:
     proto = program.model_proto
     takes = {"name": "pixels", "type": "uint8", "shape": ["batch", *pixels.shape[1:]], "fit": card["fit"]}
     properties = {"class_names": ",".join(trained.class_names), "input": json.dumps(takes), "card": json.dumps(card)}
+    if entry := trained.meta.get(calibration.ENTRY):
+        properties["calibration"] = json.dumps({key: entry[key] for key in ("set_above", "coverage", "views")})
     onnx.helper.set_model_props(proto, properties)
     with atomic(output, "wb") as file:
         file.write(proto.SerializeToString())

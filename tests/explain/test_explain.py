@@ -85,7 +85,7 @@ def test_the_answer_is_that_of_predict(explainer, data, tmp_path):
     theirs = predict([str(KEPT / "network.ckpt")], settings)
     files = [data / "validation" / f"{image_id}.png" for image_id in theirs.ids]
     ours = explainer.answers([explainer.see(file.name, file.read_bytes()) for file in files])
-    np.testing.assert_allclose(ours, theirs.probabilities, atol=1e-6)
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
 
 
 def pictures(html: str) -> list[Image.Image]:
@@ -95,8 +95,9 @@ def pictures(html: str) -> list[Image.Image]:
 
 def test_a_part_has_answer_bars_pictures_and_limits(explainer, file):
     image = explainer.see("<b>.png", file.read_bytes())
-    p = explainer.answers([image])[0]
-    html = part(explainer, explainer.explain(image, p))
+    answers = explainer.answers([image])
+    p = answers.probabilities[0]
+    html = part(explainer, explainer.explain(image, answers))
     assert "&lt;b&gt;.png" in html
     assert f"<h2>class {p.argmax()}, {100 * p.max():.1f} %</h2>" in html
     widths = [float(w) for w in re.findall(r'style="width: ([\d.]+)%"', html)]
@@ -111,7 +112,7 @@ def test_a_part_has_answer_bars_pictures_and_limits(explainer, file):
 
 def test_an_image_of_another_size_is_told(explainer):
     image = explainer.see("a.png", encode(noise(0, (40, 60, 3))))
-    assert explainer.explain(image, explainer.answers([image])[0]).size == "60 x 40 pixels, resized to 16 x 16"
+    assert explainer.explain(image, explainer.answers([image])).size == "60 x 40 pixels, resized to 16 x 16"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_figures_of_the_robustness_command_are_taken(tmp_path):
     found = Explainer(str(KEPT / "network.ckpt"), ExplainConfig(robustness=str(tmp_path / "r.json")))
     image = found.see("a.jpg", encode(noise(0), format="JPEG", quality=90))
     assert "JPEG of quality 95: <strong>90.0 %</strong> (95 %: 88.0 to 92.0)" in part(
-        found, found.explain(image, found.answers([image])[0])
+        found, found.explain(image, found.answers([image]))
     )
     assert "80.0 % (70.0 to 90.0) in the mean of 5 distortions" in found.accuracy
 

@@ -10,18 +10,20 @@ import onnxruntime
 import pytest
 import torch
 from helpers.command_line import exit_status
+from PIL import Image
 from safetensors.torch import load_file
 
 from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.prediction import published
+from deepfake_lit.prediction.calibrate import calibrate
 from deepfake_lit.prediction.card import card_of, limits, markdown
 from deepfake_lit.prediction.checkpoint import ENTRY, read_checkpoint
 from deepfake_lit.prediction.export import export
 from deepfake_lit.prediction.predict import PredictConfig, predict
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.prediction.robustness import RobustnessConfig, robustness
-from deepfake_lit.settings.commands import ExportConfig
+from deepfake_lit.settings.commands import CalibrateConfig, ExportConfig
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import DataConfig
 from deepfake_lit.training.run import run
@@ -159,6 +161,42 @@ def test_onnx_gives_the_probabilities_and_says_what_it_is(tiny, samples, tmp_pat
     predictor = Predictor.load(["tiny"], hardware.resolve("cpu", "fp32"))
     theirs = predictor.by_view(torch.from_numpy(pixels), None, ["identity"])[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def calibrated(measured, samples) -> str:
+    """A calibrated checkpoint, whose score of unfamiliarity keeps arrays of the training images."""
+    wanted = CalibrateConfig(DataConfig(str(samples)), score="knn", output=str(measured[0] / "calibrated.ckpt"))
+    calibrate([str(measured[0] / "last.ckpt")], wanted)
+    return wanted.output
+
+
+def test_a_calibration_is_inside_of_all_that_is_written(calibrated, samples, tmp_path):
+    expected = predict([calibrated], PredictConfig(images=str(samples), output=str(tmp_path / "a"), precision="fp32"))
+    for name in ("net", "net.ckpt"):
+        assert export(calibrated, ExportConfig(str(tmp_path / name))) == 0
+        config = PredictConfig(images=str(samples), output=str(tmp_path / "b"), precision="fp32")
+        found = predict([str(tmp_path / name)], config)
+        for own, theirs in zip(found.answers, expected.answers, strict=True):
+            np.testing.assert_array_equal(own, theirs)
+    assert export(calibrated, ExportConfig(str(tmp_path / "net.onnx"))) < 1e-4
+    pixels = np.stack([np.asarray(Image.open(samples / "test" / f"{i}.png").convert("RGB")) for i in expected.ids])
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    (ours,) = session.run(None, {"pixels": pixels})
+    np.testing.assert_allclose(ours, expected.probabilities, atol=1e-4)
+    told = json.loads(session.get_modelmeta().custom_metadata_map["calibration"])
+    np.testing.assert_array_equal(ours >= told["set_above"], expected.answers.sets)
+
+
+def test_the_card_of_a_calibrated_network(calibrated, tmp_path):
+    export(calibrated, ExportConfig(str(tmp_path / "net.ckpt")))
+    content = read_checkpoint(tmp_path / "net.ckpt")
+    card = card_of(tmp_path / "net.ckpt", content)
+    assert card["calibration"]["coverage"] == 0.95
+    assert card["accuracy"]["images"] == 50  # of the run's last epoch
+    text = (tmp_path / "net.md").read_text()
+    assert "it can say none of these" in text
+    assert "5 % none of these" in text
 
 
 def test_figures_of_another_network_are_refused(measured, tmp_path):

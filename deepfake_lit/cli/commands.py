@@ -172,6 +172,20 @@ def explain(arguments: list[str]) -> None:
     show.explanation(explanation, Path(cfg.output))
 
 
+def app(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import AppConfig
+
+    checkpoints, cfg = settings(arguments, AppConfig, "a checkpoint")
+    if len(checkpoints) > 1:
+        from deepfake_lit.core.errors import UserError
+
+        raise UserError(f"name one checkpoint{_as_in('app')}")
+    from deepfake_lit.explain.app import serve
+    from deepfake_lit.prediction.published import chosen
+
+    serve(chosen(checkpoints), cfg)
+
+
 def export(arguments: list[str]) -> None:
     from deepfake_lit.core.errors import UserError
     from deepfake_lit.settings.commands import ExportConfig
@@ -276,6 +290,7 @@ _ALL = (
     open_set,
     predict,
     explain,
+    app,
     export,
     weights,
     bench,

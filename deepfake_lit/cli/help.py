@@ -132,6 +132,15 @@ HELP = {
         "The page has the answer, what the file has been through, how accurate the network was on such images, where\n"
         "it looks, and the image's noise beside that of the classes. Without a checkpoint it takes the weights robust.",
     ),
+    "app": Help(
+        "open a page on this machine, on which one drops images and sees what they are",
+        "[CHECKPOINT] [SETTING=VALUE ...]",
+        "AppConfig",
+        ("app", "app RUN/best.ckpt data.root=PATH", "app robust port=8000 browser=true"),
+        {},
+        "It shows what explain writes, for one image or a hundred, and a CSV. Nothing leaves this machine.\n"
+        "Without a checkpoint it takes the weights robust. It needs the extra app of the package.",
+    ),
     "export": Help(
         "write a network to give away: as ONNX, as a folder for Hugging Face, or as weights with a card",
         "CHECKPOINT [SETTING=VALUE ...]",

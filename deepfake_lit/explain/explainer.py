@@ -9,7 +9,7 @@ import torch
 
 from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.data.decode import Facts, decode
+from deepfake_lit.data.decode import MAX_PIXELS, Facts, decode
 from deepfake_lit.data.fit import corner, window
 from deepfake_lit.data.history import History, traces
 from deepfake_lit.data.preprocess import tensors
@@ -24,7 +24,7 @@ from deepfake_lit.prediction.export import means_of
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.prediction.trained import Trained
 from deepfake_lit.settings.checks import check_views
-from deepfake_lit.settings.commands import ExplainConfig
+from deepfake_lit.settings.commands import ExplainerConfig
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Explainer:
         UserError: something that the settings name cannot be read.
     """
 
-    def __init__(self, checkpoint: str, cfg: ExplainConfig):
+    def __init__(self, checkpoint: str, cfg: ExplainerConfig):
         check_views(cfg.views)
         self.predictor = Predictor.load([checkpoint], hardware.resolve(cfg.accelerator, cfg.precision))
         self.checkpoint, self.views = "/".join(Path(checkpoint).parts[-3:]), list(cfg.views)
@@ -113,7 +113,9 @@ class Explainer:
         """
         facts, whole, transparency = decode(data, None)
         if facts.error:
-            raise UserError(f"{name}: {facts.error[1]}")
+            kind, reason = facts.error
+            more = f", more than {MAX_PIXELS // 10**6} million" if kind == "decompression_bomb" else ""
+            raise UserError(f"{name}: {reason}{more}")
         history = History(facts.format, facts.quality, facts.metadata, *traces(whole))
         size = self.predictor.members[0].image_size
         if self.predictor.fit == "resize":
@@ -159,7 +161,7 @@ class Explainer:
             float(probabilities[top]),
             [(self.names[k], float(probabilities[k])) for k in order[:10]],
             size,
-            been_through(image.history),
+            been_through(image.history) + _frames(image.facts.frames),
             measured(self.card, image.history),
             None if answers.rejected is None else bool(answers.rejected[row]),
             answers.set_of(row, self.names),
@@ -178,6 +180,10 @@ class Explainer:
                 return found
             found.append(Picture(png(cam), f"bright: what speaks for {self.names[top]} (Grad-CAM)"))
         return found
+
+
+def _frames(count: int) -> list[str]:
+    return [f"It has {count} frames, of which the first one is looked at."] if count > 1 else []
 
 
 def _described(member: Any) -> dict[str, Any]:

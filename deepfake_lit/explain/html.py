@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -20,18 +21,22 @@ def _environment() -> Environment:
     )
 
 
+def render(template: str, **content: Any) -> str:
+    """Return a template with its content, which is escaped."""
+    return _environment().get_template(template).render(content)
+
+
 def style() -> str:
     """Return the CSS of a part, which takes its colours from what is around it."""
-    return _environment().get_template("part.css").render()
+    return render("part.css")
 
 
 def part(explainer: Explainer, explanation: Explanation) -> str:
     """Return an explanation as a part of a page."""
-    return _environment().get_template("part.html.j2").render(net=explainer, it=explanation)
+    return render("part.html.j2", net=explainer, it=explanation)
 
 
 def write_page(path: Path, explainer: Explainer, explanation: Explanation) -> None:
     """Write a page with an explanation."""
-    page = _environment().get_template("page.html.j2")
     with atomic(path) as file:
-        file.write(page.render(it=explanation, style=style(), part=part(explainer, explanation)))
+        file.write(render("page.html.j2", it=explanation, style=style(), part=part(explainer, explanation)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.command_line import exit_status
-from helpers.tiny_data import encode, noise, write_healthy
+from helpers.tiny_data import encode, noise, png
 from PIL import Image
 
 from deepfake_lit.core.errors import UserError
@@ -20,7 +20,6 @@ from deepfake_lit.explain.html import part
 from deepfake_lit.prediction import published
 from deepfake_lit.prediction.predict import PredictConfig, predict
 from deepfake_lit.settings.commands import ExplainConfig
-from deepfake_lit.settings.schema import DataConfig
 
 KEPT = Path(__file__).parents[1] / "kept"
 
@@ -63,23 +62,6 @@ def test_without_a_grid_the_run_s_own_accuracy_is_told():
     assert measured({}, nothing) == []
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """Labelled images like those that the kept network was trained on: 16x16, three classes."""
-    return write_healthy(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def file(data) -> Path:
-    return data / "validation" / "v00.png"
-
-
-@pytest.fixture(scope="module")
-def explainer(data, tmp_path_factory) -> Explainer:
-    data = DataConfig(str(data), cache_dir=str(tmp_path_factory.mktemp("cache")))
-    return Explainer(str(KEPT / "network.ckpt"), ExplainConfig(data=data, precision="fp32"))
-
-
 def test_the_answer_is_that_of_predict(explainer, data, tmp_path):
     settings = PredictConfig(images=str(data / "validation"), output=str(tmp_path), precision="fp32")
     theirs = predict([str(KEPT / "network.ckpt")], settings)
@@ -113,6 +95,16 @@ def test_a_part_has_answer_bars_pictures_and_limits(explainer, file):
 def test_an_image_of_another_size_is_told(explainer):
     image = explainer.see("a.png", encode(noise(0, (40, 60, 3))))
     assert explainer.explain(image, explainer.answers([image])).size == "60 x 40 pixels, resized to 16 x 16"
+
+
+def test_of_an_animation_the_first_frame_is_looked_at(explainer):
+    image = explainer.see("a.gif", encode(noise(0), noise(1), noise(2), format="GIF"))
+    assert "It has 3 frames" in explainer.explain(image, explainer.answers([image])).through[-1]
+
+
+def test_a_bomb_is_refused(explainer):
+    with pytest.raises(UserError, match="9000 x 9000 pixels, more than 67 million"):
+        explainer.see("b.png", png(8, b"", 9000))
 
 
 @pytest.mark.parametrize(

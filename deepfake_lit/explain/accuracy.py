@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepfake_lit.data.history import History
-from deepfake_lit.results.robustness import CLEAN
 
 
 @dataclass
@@ -61,7 +60,7 @@ def measured(card: dict[str, Any], history: History) -> list[Measured]:
         found += _range("a resize", rows.get("down", []) + rows.get("up", []))
     if found:
         return found
-    (clean,) = rows[CLEAN]
+    clean = card["robustness"]["conditions"][0]
     return [Measured("nothing, as far as one sees", *clean["interval"], clean["accuracy"])]
 
 

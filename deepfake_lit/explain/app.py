@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +25,44 @@ TITLE = "Which generator made this image?"
 WIDE = ".gradio-container { max-width: 60rem !important; margin: 0 auto !important; }"
 
 
-def serve(checkpoint: str, cfg: AppConfig, opened: Callable[[str], None] | None = None) -> None:
+def serve(checkpoint: str, cfg: AppConfig) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
-
-    Args:
-        opened: is called with the page's address once it can be opened, instead of serving on.
 
     Raises:
         UserError: Gradio is not installed, the port is taken, or the checkpoint cannot be read.
     """
-    folder = tempfile.mkdtemp(prefix="deepfake-lit-")  # mode 0700
-    os.environ |= SILENT | {"GRADIO_TEMP_DIR": folder}
-    try:
-        import gradio
-    except ImportError:
-        shutil.rmtree(folder)
-        raise UserError("gradio is not installed; install deepfake-lit[app]") from None
-    from deepfake_lit.explain.explainer import Explainer
-
     before = signal.signal(signal.SIGTERM, _stop)
-    page = None
     try:
-        page = _page(gradio, Explainer(checkpoint, cfg))
-        url = _launch(gradio, page, cfg)
-        out.print(f"open {url} in a browser; Ctrl-C ends it", markup=False)
-        if opened is None:
-            threading.Event().wait()
-        else:
-            opened(url)
+        with tempfile.TemporaryDirectory(prefix="deepfake-lit-", ignore_cleanup_errors=True) as folder:  # mode 0700
+            os.environ |= SILENT | {"GRADIO_TEMP_DIR": folder}
+            _serve(checkpoint, cfg)
     except KeyboardInterrupt:
         pass
     finally:
-        if page is not None:
-            page.close(verbose=False)
-        shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
+
+
+def _serve(checkpoint: str, cfg: AppConfig) -> None:
+    try:
+        import gradio
+    except ImportError:
+        raise UserError("gradio is not installed; install deepfake-lit[app]") from None
+    explainer: Future[Any] = Future()
+    page = _page(gradio, explainer.result)
+    try:
+        url = _launch(gradio, page, cfg)
+        out.print(f"open {url} in a browser; Ctrl-C ends it", markup=False)
+        explainer.set_result(_explainer(checkpoint, cfg))  # while the browser opens the page
+        threading.Event().wait()
+    finally:
+        explainer.cancel()
+        page.close(verbose=False)
+
+
+def _explainer(checkpoint: str, cfg: AppConfig) -> Any:
+    from deepfake_lit.explain.explainer import Explainer  # with torch, it takes as long to import as Gradio
+
+    return Explainer(checkpoint, cfg)
 
 
 def _stop(*_: Any) -> None:
@@ -71,7 +75,7 @@ def _launch(gradio: Any, page: Any, cfg: AppConfig) -> str:
 
     from deepfake_lit.explain.guard import Guard
     from deepfake_lit.explain.html import style
-    from deepfake_lit.explain.session import LARGEST, TOTAL
+    from deepfake_lit.explain.limits import LARGEST, TOTAL
 
     local = cfg.host in LOCAL
     if not local:
@@ -107,36 +111,51 @@ def _launch(gradio: Any, page: Any, cfg: AppConfig) -> str:
     return url
 
 
-def _page(gradio: Any, explainer: Any) -> Any:
-    """Build the page: a place to drop images, what is wrong with files, a table, and the answer for one image."""
-    from deepfake_lit.explain.html import part, render
-    from deepfake_lit.explain.session import LARGEST, MOST, Session, table
+def _page(gradio: Any, explainer: Callable[[], Any]) -> Any:
+    """Build the page: a place to drop images, what is wrong with files, a table, and the answer for one image.
 
-    def show(session: Session, title: str | None) -> str:
-        if title not in session.titles:
+    Args:
+        explainer: returns the `Explainer`, once it is loaded.
+    """
+    from deepfake_lit.explain.limits import LARGEST, MOST
+
+    def show(session: Any, title: str | None) -> str:
+        from deepfake_lit.explain.html import part
+
+        if session is None or title not in session.titles:
             return ""
         row = session.titles.index(title)
-        return part(explainer, explainer.explain(session.images[row], session.answers, row))
+        return part(explainer(), explainer().explain(session.images[row], session.answers, row))
 
-    def drop(paths: list[str] | None, session: Session):
-        files = [(Path(path).name, _taken(path)) for path in paths or []]
-        if files:
-            session = Session.of(explainer, files)
+    def drop(paths: list[str] | None):
+        own = explainer()
+        from deepfake_lit.explain.session import Session, table
+
+        try:
+            session = Session.of(own, [(Path(path).name, _taken(path)) for path in paths or []])
+        except UserError as error:  # of the network
+            raise gradio.Error(str(error), title="No answer") from None
         titles = session.titles
         first = titles[0] if titles else None
         choice = gradio.Dropdown(choices=titles, value=first, visible=len(titles) > 1)
-        return None, session, table(explainer, session), choice, show(session, first)
+        return None, session, table(own, session), choice, show(session, first)
+
+    def head() -> str:
+        own = explainer()
+        from deepfake_lit.explain.html import render
+
+        return render("head.html.j2", title=TITLE, net=own)
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, 600)) as page:
-        gradio.HTML(render("head.html.j2", title=TITLE, net=explainer))
+        page.load(head, None, gradio.HTML(f"<h1>{TITLE}</h1>"), api_visibility="private", show_progress="hidden")
         label = f"Drop images here: up to {MOST}, {LARGEST} MB each. They stay on this machine."
         files = gradio.File(file_count="multiple", label=label, elem_id="drop", height=170)
-        session = gradio.State(Session(), time_to_live=3600)
+        session = gradio.State(None, time_to_live=3600)
         answers = gradio.HTML(elem_id="answers")
         choice = gradio.Dropdown(label="Show", choices=[], visible=False, interactive=True, elem_id="choice")
         shown = gradio.HTML(elem_id="shown")
         own = {"api_visibility": "private", "show_progress_on": [answers]}
-        files.upload(drop, [files, session], [files, session, answers, choice, shown], **own)
+        files.upload(drop, files, [files, session, answers, choice, shown], **own)
         choice.input(show, [session, choice], shown, api_visibility="private")
     return page
 

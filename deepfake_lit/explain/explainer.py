@@ -20,7 +20,6 @@ from deepfake_lit.explain.pictures import Picture, looks, patterns, png
 from deepfake_lit.prediction.answers import Answers, joined
 from deepfake_lit.prediction.card import accuracy_in_words, card_of, limits, with_robustness
 from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, read_checkpoint
-from deepfake_lit.prediction.export import means_of
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.prediction.trained import Trained
 from deepfake_lit.settings.checks import check_views
@@ -101,6 +100,8 @@ class Explainer:
             self.card = with_robustness(self.card, Path(cfg.robustness), checkpoint)
         self.means = _stored(content)
         if cfg.data.root:
+            from deepfake_lit.prediction.export import means_of  # what opens data sets takes a second to import
+
             self.means = means_of(checkpoint, cfg.data)
         self.names = [f"class {name}" if name.isdigit() else name for name in self.predictor.class_names]
         self.limits, self.accuracy = limits(self.card), accuracy_in_words(self.card)

@@ -7,7 +7,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deepfake_lit.core.files import atomic
-from deepfake_lit.explain.explainer import Explainer, Explanation
 
 
 @cache
@@ -31,12 +30,12 @@ def style() -> str:
     return render("part.css")
 
 
-def part(explainer: Explainer, explanation: Explanation) -> str:
-    """Return an explanation as a part of a page."""
+def part(explainer: Any, explanation: Any) -> str:
+    """Return an `Explanation` of an `Explainer` as a part of a page."""
     return render("part.html.j2", net=explainer, it=explanation)
 
 
-def write_page(path: Path, explainer: Explainer, explanation: Explanation) -> None:
+def write_page(path: Path, explainer: Any, explanation: Any) -> None:
     """Write a page with an explanation."""
     with atomic(path) as file:
         file.write(render("page.html.j2", it=explanation, style=style(), part=part(explainer, explanation)))

@@ -19,6 +19,7 @@ from deepfake_lit.prediction.trained import Trained
 
 CLASSES = 5  # most classes beside an image; of more, the most probable ones
 CLEAR = 2.0  # deviations of a residual or spectrum from the middle grey to black or white
+HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))  # as matplotlib's inferno
 SMOOTH = 5  # pixels; a single image's spectrum is noisier than a mean of hundreds
 
 
@@ -41,11 +42,10 @@ def looks(trained: Trained, pixels: np.ndarray, transparency: np.ndarray | None,
     Raises:
         UserError: the network has no feature map.
     """
-    from matplotlib import colormaps  # slow to import, and nothing else here needs it
-
     heat = grad_cam(trained, *tensors(pixels[None], None if transparency is None else transparency[None]), target)
     heat = F.interpolate(heat[None], pixels.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
-    colour = colormaps["inferno"](heat)[..., :3] * 255
+    places = np.linspace(0, 1, len(HEAT))
+    colour = np.stack([np.interp(heat, places, plane) for plane in np.transpose(HEAT)], -1)
     return (0.45 * pixels + 0.55 * colour).astype(np.uint8)
 
 

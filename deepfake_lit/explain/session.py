@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.explain.explainer import Explainer, Seen
 from deepfake_lit.explain.html import render
+from deepfake_lit.explain.limits import MOST
 from deepfake_lit.prediction.answers import Answers
-
-MOST = 100  # images at once
-LARGEST = 50  # MB of an image file
-TOTAL = 500  # MB of all files that are sent together
 
 
 @dataclass

@@ -10,7 +10,6 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.prediction.checkpoint import BEST, ENTRY, network_weights
 from deepfake_lit.prediction.published import names
-from deepfake_lit.results.robustness import CLEAN
 
 KEPT = ("name", "kind", "strength", "unit")  # of a condition
 SUMMARY = ("mean", "interval", "worst", "worst_condition")
@@ -115,7 +114,7 @@ def limits(card: dict[str, Any]) -> list[str]:
             else "Of a larger image it sees windows of that size."
         )
         + " Its accuracy on images from elsewhere is not known.",
-        "An answer is a hint and no proof. Who wants to deceive it can.",
+        "An answer is a hint and no proof. Somebody who wants to deceive it can do so.",
     ]
     if calibration:
         found.append(
@@ -136,9 +135,8 @@ def accuracy_in_words(card: dict[str, Any]) -> str:
         chosen = "; its epoch was chosen on these images" if own["selected"] else ""
         said.append(f"{_percent(own)} on {own['images']:,} images as they are{chosen}")
     if found := card.get("robustness"):
-        clean = next(each for each in found["conditions"] if each["kind"] == CLEAN)
         if not own:
-            said.append(f"{_percent(clean)} on {found['images']:,} images as they are")
+            said.append(f"{_percent(found['conditions'][0])} on {found['images']:,} images as they are")
         said.append(
             f"{_percent({'accuracy': found['mean'], 'interval': found['interval']})} in the mean of "
             f"{len(found['conditions']) - 1} distortions, {100 * found['worst']:.1f} % in the worst "

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepfake_lit.core.errors import UserError, did_you_mean
+from deepfake_lit.core.errors import UserError
 from deepfake_lit.data.images import ImageData
 from deepfake_lit.data.preprocess import Preprocess
 from deepfake_lit.prediction import published
@@ -76,8 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = checkpoint_file(path)
     if not path.is_file():
-        near = did_you_mean(str(path), published.names()) or ", and `deepfake-lit weights` what can be named"
-        raise UserError(f"{path}: there is no such checkpoint; `deepfake-lit status` lists the runs{near}")
+        raise published.missing(str(path))
     if path.suffix == ".skops":
         raise UserError(f"{path} is a baseline; a network's checkpoint is wanted here")
     if path.name == WEIGHTS:

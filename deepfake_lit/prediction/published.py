@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import deepfake_lit
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, did_you_mean
 
 DEFAULT = "robust"
 FOLDER = Path(deepfake_lit.__file__).resolve().parent / "weights"
@@ -23,8 +23,17 @@ def chosen(checkpoints: list[str]) -> str:
     """Return the checkpoint that somebody named, or the weights that are taken without one.
 
     Raises:
-        UserError: none is named, and this version comes without those weights.
+        UserError: none is named, and this version comes without those weights; or what is named is not there.
     """
     if not checkpoints and DEFAULT not in names():
         raise UserError("name a checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
-    return checkpoints[0] if checkpoints else DEFAULT
+    wanted = checkpoints[0] if checkpoints else DEFAULT
+    if wanted not in names() and not Path(wanted).exists():
+        raise missing(wanted)
+    return wanted
+
+
+def missing(name: str) -> UserError:
+    """Return what is said of a checkpoint that is not there."""
+    near = did_you_mean(name, names()) or ", and `deepfake-lit weights` what can be named"
+    return UserError(f"{name}: there is no such checkpoint; `deepfake-lit status` lists the runs{near}")

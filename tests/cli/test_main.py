@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -80,6 +81,8 @@ def test_demo(tmp_path, capfd, monkeypatch):
         assert (tmp_path / file).exists(), file
     for command in ("samples", "audit", "train", "evaluate", "predict"):
         assert f"$ deepfake-lit {command}" in said.out
+    last = said.out.rstrip().splitlines()[-1]
+    assert re.fullmatch(rf"  deepfake-lit app \S+/best.ckpt data.root={tmp_path}/images", last)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from helpers.command_line import exit_status
 from helpers.tiny_data import encode, noise, png
 
 pytest.importorskip("gradio", reason="it needs the extra app of the package")
@@ -161,6 +162,15 @@ def test_another_site_and_a_huge_body_are_refused(page):
     assert status("") == 200
     assert status("", Host="evil.example") == 400
     assert status("gradio_api/upload", b"x", Content_Length=str(2**40)) == 413
+
+
+def test_a_taken_port_and_a_damaged_checkpoint_are_told(page, data, tmp_path, capsys):
+    port = page[0].rstrip("/").rpartition(":")[2]
+    (tmp_path / "text.ckpt").write_text("weights, honestly")
+    assert exit_status(["app", str(tmp_path / "text.ckpt"), f"port={port}"]) == 2
+    assert f"port {port} of 127.0.0.1 cannot be had" in capsys.readouterr().err
+    assert exit_status(["app", str(tmp_path / "text.ckpt")]) == 2
+    assert "is not a readable checkpoint" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_an_answer_comes_within_a_second(tab):

@@ -5,7 +5,7 @@ from pathlib import Path
 import deepfake_lit
 from deepfake_lit.core.errors import UserError, did_you_mean
 
-DEFAULT = "robust"
+DEFAULTS = ("robust", "speedrun_95")  # what is taken where none is named: the first one that there is
 FOLDER = Path(deepfake_lit.__file__).resolve().parent / "weights"
 
 
@@ -25,9 +25,10 @@ def chosen(checkpoints: list[str]) -> str:
     Raises:
         UserError: none is named, and this version comes without those weights; or what is named is not there.
     """
-    if not checkpoints and DEFAULT not in names():
+    named = [*checkpoints, *(name for name in DEFAULTS if name in names())]
+    if not named:
         raise UserError("name a checkpoint, such as outputs/runs/NAME/FINGERPRINT/best.ckpt")
-    wanted = checkpoints[0] if checkpoints else DEFAULT
+    wanted = named[0]
     if wanted not in names() and not Path(wanted).exists():
         raise missing(wanted)
     return wanted

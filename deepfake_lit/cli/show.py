@@ -393,7 +393,7 @@ def explanation(found, output: Path) -> None:
     """Print what is told of one image, without the pictures."""
     answer = "none of these; the most probable class is " if found.rejected else ""
     out.print(f"{found.name}: {answer}{found.answer}, probability {found.sure:.3f}", markup=False)
-    if found.among is not None:
+    if found.among is not None and not found.rejected:
         out.print(f"  prediction set: {', '.join(found.among) or 'empty'}", markup=False)
     out.print(f"  {' '.join(found.through)}", markup=False)
     for row in found.accuracy:

@@ -51,14 +51,14 @@ def export(checkpoint: str, cfg: ExportConfig) -> float:
 
 
 def _write(output: Path, content: dict[str, Any]) -> None:
-    readme = markdown(content[ENTRY]["card"], output.stem)
+    card = content[ENTRY]["card"]
     if output.suffix != ".ckpt":
-        write_folder(output, content, ENTRY, readme)
+        write_folder(output, content, ENTRY, markdown(card, output.name))
         return
     with atomic(output, "wb") as file:
         torch.save(content, file)
     with atomic(output.with_suffix(".md")) as file:
-        file.write(readme)
+        file.write(markdown(card, output.stem))  # which knows by now whether it is one of the published ones
 
 
 @torch.inference_mode()

@@ -49,6 +49,7 @@ class Explanation:
         answer: the name of the most probable class; `sure` is its probability.
         bars: the classes with their probabilities, the most probable first.
         rejected: whether it is none of the classes; `among`: the names of the prediction set. None: not calibrated.
+        resized: whether the image has another size than the network takes.
         through: what the file shows of its past, a sentence each; `accuracy`: of the network after such a past.
         pictures: where the network looks; `rows`: residuals and spectra, each row with its title.
     """
@@ -58,6 +59,7 @@ class Explanation:
     sure: float
     bars: list[tuple[str, float]]
     size: str
+    resized: bool
     through: list[str]
     accuracy: list[Measured]
     rejected: bool | None = None
@@ -153,7 +155,8 @@ class Explainer:
         order = np.argsort(-probabilities, kind="stable").tolist()
         top, (height, width) = order[0], image.pixels.shape[1:3]
         size = f"{image.facts.width} x {image.facts.height} pixels"
-        if (image.facts.height, image.facts.width) != (height, width):
+        resized = (image.facts.height, image.facts.width) != (height, width)
+        if resized:
             how = "resized to" if self.predictor.fit == "resize" else "of which the network sees"
             size += f", {how} {width} x {height}"
         return Explanation(
@@ -162,6 +165,7 @@ class Explainer:
             float(probabilities[top]),
             [(self.names[k], float(probabilities[k])) for k in order[:10]],
             size,
+            resized,
             been_through(image.history) + _frames(image.facts.frames),
             measured(self.card, image.history),
             None if answers.rejected is None else bool(answers.rejected[row]),

@@ -94,7 +94,8 @@ def test_a_part_has_answer_bars_pictures_and_limits(explainer, file):
 
 def test_an_image_of_another_size_is_told(explainer):
     image = explainer.see("a.png", encode(noise(0, (40, 60, 3))))
-    assert explainer.explain(image, explainer.answers([image])).size == "60 x 40 pixels, resized to 16 x 16"
+    found = explainer.explain(image, explainer.answers([image]))
+    assert (found.size, found.resized) == ("60 x 40 pixels, resized to 16 x 16", True)
 
 
 def test_of_an_animation_the_first_frame_is_looked_at(explainer):
@@ -137,6 +138,8 @@ def test_figures_of_the_robustness_command_are_taken(tmp_path):
     assert "JPEG of quality 95: <strong>90.0 %</strong> (95 %: 88.0 to 92.0)" in part(
         found, found.explain(image, found.answers([image]))
     )
+    large = found.see("a.png", encode(noise(0, (32, 32, 3))))
+    assert "has another size" in part(found, found.explain(large, found.answers([large])))
     assert "80.0 % (70.0 to 90.0) in the mean of 5 distortions" in found.accuracy
 
 

@@ -22,11 +22,12 @@ from deepfake_lit.data.images import cache_dir, open_data
 from deepfake_lit.data.manifest import read_manifest
 from deepfake_lit.data.problems import Problems
 from deepfake_lit.data.sources import open_source
-from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO, describe
+from deepfake_lit.prediction.checkpoint import describe
 from deepfake_lit.prediction.predict import PredictConfig
 from deepfake_lit.prediction.predict import predict as predict_images
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.build import build_classifier
+from deepfake_lit.training.checkpoint_io import AtomicCheckpointIO
 
 PREDICTED, ONE_BY_ONE = 1250, 150  # images per repetition: ours, the reference's
 TRIALS = 8

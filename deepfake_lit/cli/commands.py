@@ -149,6 +149,43 @@ def predict(arguments: list[str]) -> int:
     return 1 if found.unreadable else 0
 
 
+def explain(arguments: list[str]) -> None:
+    from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.commands import ExplainConfig
+
+    plain, cfg = settings(arguments, ExplainConfig, "an image and a checkpoint")
+    from deepfake_lit.explain.explainer import Explainer, read_image
+    from deepfake_lit.explain.html import write_page
+    from deepfake_lit.prediction.inputs import are_images
+    from deepfake_lit.prediction.published import chosen
+
+    images = [a for a in plain if are_images(a)]
+    if len(images) != 1 or len(plain) > 2:
+        raise UserError(f"name one image, and a checkpoint or the name of weights{_as_in('explain')}")
+    data = read_image(images[0])
+    explainer = Explainer(chosen([a for a in plain if a not in images]), cfg)
+    image = explainer.see(Path(images[0]).name, data)
+    explanation = explainer.explain(image, explainer.answers([image]))
+    write_page(Path(cfg.output), explainer, explanation)
+    from deepfake_lit.cli import show
+
+    show.explanation(explanation, Path(cfg.output))
+
+
+def app(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import AppConfig
+
+    checkpoints, cfg = settings(arguments, AppConfig, "a checkpoint")
+    if len(checkpoints) > 1:
+        from deepfake_lit.core.errors import UserError
+
+        raise UserError(f"name one checkpoint{_as_in('app')}")
+    from deepfake_lit.explain.app import serve
+    from deepfake_lit.prediction.published import chosen
+
+    serve(chosen(checkpoints), cfg)
+
+
 def export(arguments: list[str]) -> None:
     from deepfake_lit.core.errors import UserError
     from deepfake_lit.settings.commands import ExportConfig
@@ -158,8 +195,18 @@ def export(arguments: list[str]) -> None:
         raise UserError(f"name one checkpoint{_as_in('export')}")
     from deepfake_lit.prediction.export import export
 
-    difference = export(Path(checkpoints[0]), Path(cfg.output))
-    print(f"{cfg.output}: run with ONNX Runtime, its probabilities differ from torch's by at most {difference:.1e}")
+    difference = export(checkpoints[0], cfg)
+    print(f"{cfg.output}: read back, its probabilities differ from the checkpoint's by at most {difference:.1e}")
+
+
+def weights(arguments: list[str]) -> None:
+    if arguments:
+        from deepfake_lit.core.errors import UserError
+
+        raise UserError(f"{arguments[0]!r} is nothing that this command takes")
+    from deepfake_lit.cli import show
+
+    show.weights()
 
 
 def bench(arguments: list[str]) -> int:
@@ -242,7 +289,10 @@ _ALL = (
     calibrate,
     open_set,
     predict,
+    explain,
+    app,
     export,
+    weights,
     bench,
     status,
     samples,

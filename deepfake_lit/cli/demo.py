@@ -1,5 +1,6 @@
 """The whole path on made-up images: the commands that a user would type, one after the other."""
 
+import shlex
 import time
 from pathlib import Path
 
@@ -56,3 +57,6 @@ def demo(cfg: DemoConfig) -> None:
         (output / "predictions", "predictions of the test images: submission.csv, probabilities.csv"),
     ):
         out.print(f"  {path}  {what}", markup=False)
+    out.print("\nDrop an image on a page, and see what the network says, and why:", style="bold")
+    page = shlex.join(["deepfake-lit", "app", best, f"data.root={images}"])
+    out.print(f"  {page}", markup=False, soft_wrap=True)

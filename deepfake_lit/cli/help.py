@@ -123,11 +123,41 @@ HELP = {
         ("predict RUN/best.ckpt images=FOLDER", "predict A/best.ckpt B/best.ckpt a.jpg b.png output=answers"),
         {1: "some images could not be read"},
     ),
+    "explain": Help(
+        "say of one image which class it is, and why, in one HTML file",
+        "IMAGE [CHECKPOINT] [SETTING=VALUE ...]",
+        "ExplainConfig",
+        ("explain photo.jpg", "explain photo.jpg RUN/best.ckpt data.root=PATH output=photo.html"),
+        {},
+        "The page has the answer, what the file has been through, how accurate the network was on such images, where\n"
+        "it looks, and the image's noise beside that of the classes. Without a checkpoint it takes the weights robust.",
+    ),
+    "app": Help(
+        "open a page on this machine, on which one drops images and sees what they are",
+        "[CHECKPOINT] [SETTING=VALUE ...]",
+        "AppConfig",
+        ("app", "app RUN/best.ckpt data.root=PATH", "app robust port=8000 browser=true"),
+        {},
+        "It shows what explain writes, for one image or a hundred, and a CSV. Nothing leaves this machine.\n"
+        "Without a checkpoint it takes the weights robust. It needs the extra app of the package.",
+    ),
     "export": Help(
-        "write a checkpoint as one ONNX file that computes probabilities from pixels",
+        "write a network to give away: as ONNX, as a folder for Hugging Face, or as weights with a card",
         "CHECKPOINT [SETTING=VALUE ...]",
         "ExportConfig",
-        ("export RUN/best.ckpt output=model.onnx",),
+        (
+            "export RUN/best.ckpt output=model.onnx",
+            "export robust output=FOLDER",
+            "export RUN/last.ckpt output=mine.ckpt data.root=PATH robustness=outputs/robustness/robustness.json",
+        ),
+        {},
+        "Each has the network's card inside: what it was trained on, its accuracy, its limits.",
+    ),
+    "weights": Help(
+        "list the weights that come with the package; each name stands for a checkpoint",
+        "",
+        "",
+        ("weights", "predict robust images=FOLDER"),
         {},
     ),
     "bench": Help(

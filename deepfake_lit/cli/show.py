@@ -401,6 +401,37 @@ def bench(rows: list[Any], output: Path) -> None:
     out.print(f"medians; written to {output}: bench.json bench.md", markup=False)
 
 
+def explanation(found, output: Path) -> None:
+    """Print what is told of one image, without the pictures."""
+    answer = "none of these; the most probable class is " if found.rejected else ""
+    out.print(f"{found.name}: {answer}{found.answer}, probability {found.sure:.3f}", markup=False)
+    if found.among is not None and not found.rejected:
+        out.print(f"  prediction set: {', '.join(found.among) or 'empty'}", markup=False)
+    out.print(f"  {' '.join(found.through)}", markup=False)
+    for row in found.accuracy:
+        ends = f"{100 * row.low:.1f} to {100 * row.high:.1f} %"
+        figure = ends if row.accuracy is None else f"{100 * row.accuracy:.1f} % ({ends})"
+        out.print(f"  the network's accuracy after {row.after}: {figure}", markup=False)
+    out.print(f"written: {output}", markup=False)
+
+
+def weights() -> None:
+    """Print the weights that come with the package: name, size, and what their cards say in short."""
+    from deepfake_lit.prediction import published
+    from deepfake_lit.prediction.card import accuracy_in_words, card_of
+    from deepfake_lit.prediction.checkpoint import read_checkpoint
+
+    for name in published.names():
+        file = published.file_of(name)
+        card = card_of(file, read_checkpoint(file))
+        out.print(f"{name}  ({file.stat().st_size / 1e6:.1f} MB)", style="bold", markup=False)
+        said = (card.get("about"), accuracy_in_words(card), f"Card: {file.with_suffix('.md')}")
+        for line in filter(None, said):
+            out.print(f"  {line}", markup=False)
+    if not published.names():
+        out.print("this version comes without weights; deepfake-lit train makes some")
+
+
 def predictions(predictions, output: Path) -> None:
     """Print what was predicted, how often each class, and which files have no answer."""
     out.print(f"{len(predictions.ids):,} images predicted: {output}/submission.csv, probabilities.csv", markup=False)

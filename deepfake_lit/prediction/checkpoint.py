@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, read as data, and enough on their own to predict with.
+"""Checkpoint files: read as data, and enough on their own to predict with.
 
 A checkpoint is Lightning's own (so that Lightning resumes from it) with one more entry, `deepfake_lit`: the
 configuration, the class names, the preprocessing, the hash and image size of the data, and the code's commit.
@@ -12,40 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.core.files import PARTIAL, atomic
 from deepfake_lit.data.images import ImageData
 from deepfake_lit.data.preprocess import Preprocess
+from deepfake_lit.prediction import published
+from deepfake_lit.prediction.folder import WEIGHTS, read_folder
 from deepfake_lit.results.provenance import code_version
 from deepfake_lit.settings.identity import to_dict
 from deepfake_lit.settings.schema import Config
 
 ENTRY = "deepfake_lit"
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Adds the `deepfake_lit` entry. A crash while writing leaves the checkpoint before it as it was; of `LAST` the one
-    before is kept."""
-
-    def __init__(self, description: dict[str, Any]):
-        super().__init__()
-        self.description = description
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options: Any | None = None) -> None:
-        path = Path(path)
-        fresh = path.with_name(f".{path.name}{PARTIAL}")
-        with atomic(fresh, "wb") as file:
-            try:
-                torch.save(checkpoint | {ENTRY: self.description}, file)
-            except RuntimeError as error:  # torch's own, after it could not write: the reason is behind it
-                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-        if path.name == LAST and path.exists():
-            path.replace(path.with_name(PREVIOUS))
-        fresh.replace(path)
 
 
 def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
@@ -63,16 +42,21 @@ def describe(cfg: Config, data: ImageData) -> dict[str, Any]:
 
 
 def checkpoint_file(path: Path) -> Path:
-    """Return the file that a checkpoint's name stands for: for a run's folder its best epoch, or its baseline.
+    """Return the file that is meant by a path or a name: of a folder its best epoch, its baseline or its weights, of
+    published weights their file.
 
     Raises:
         UserError: the folder holds none.
     """
-    if not path.is_dir():
+    if path.is_file():
         return path
-    for name in (BEST, "model.skops"):
+    for name in (BEST, "model.skops", WEIGHTS):
         if (path / name).exists():
             return path / name
+    if found := published.file_of(str(path)):
+        return found
+    if not path.is_dir():
+        return path
     raise UserError(f"{path} is a folder without {BEST} or model.skops; give a finished run's folder, or a file")
 
 
@@ -92,9 +76,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = checkpoint_file(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint; `deepfake-lit status` lists the runs")
+        raise published.missing(str(path))
     if path.suffix == ".skops":
         raise UserError(f"{path} is a baseline; a network's checkpoint is wanted here")
+    if path.name == WEIGHTS:
+        return _checked(path, read_folder(path, ENTRY))
     try:
         _check_format(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -105,6 +91,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0] or "it ends at once"
         raise UserError(f"{path} is not a readable checkpoint: {reason}") from None
+    return _checked(path, checkpoint)
+
+
+def _checked(path: Path, checkpoint: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or ENTRY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of deepfake_lit")
     entry, state = checkpoint[ENTRY], checkpoint["state_dict"]

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepfake_lit.baselines.saved import SavedBaseline, load_baseline
 from deepfake_lit.core.errors import UserError, check_finite
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.models.ensemble import build_combiner
@@ -84,7 +83,9 @@ def ensemble_from(path: Path, checkpoint: dict[str, Any]) -> TrainedEnsemble:
     return TrainedEnsemble(members, combiner.eval(), class_names, (int(height), int(width)), config, meta, str(path))
 
 
-def _baseline_from(path: Path, content: Tensor) -> SavedBaseline:
+def _baseline_from(path: Path, content: Tensor) -> Member:
+    from deepfake_lit.baselines.saved import load_baseline  # scikit-learn takes a second to import
+
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "member.skops"
         file.write_bytes(content.numpy().tobytes())

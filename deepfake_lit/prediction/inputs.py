@@ -23,7 +23,7 @@ from deepfake_lit.data.sources.folder import Folder
 LISTS = ("sample_submission.csv", "test.csv")  # in a folder or archive, they say which images are meant
 TABLES, PATHS = (".csv", ".tsv"), (".txt", ".lst", ".list")
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".parquet", ".arrow")
-MODELS = (".ckpt", ".skops", ".pt", ".pth", ".onnx")
+MODELS = (".ckpt", ".skops", ".safetensors", ".pt", ".pth", ".onnx")
 LONGEST_LIST = 2**28  # bytes; a larger file is no list of paths
 
 
@@ -105,7 +105,7 @@ def are_images(argument: str) -> bool:
     if "://" in argument or ending in (*IMAGE_SUFFIXES, *TABLES, *PATHS, *ARCHIVES):
         return True
     if path.is_dir():  # the folder of a run, or of runs, has checkpoints in it
-        return not any(next(path.glob(f"{depth}*.{kind}"), None) for depth in ("", "*/") for kind in ("ckpt", "skops"))
+        return not any(next(path.glob(f"{depth}*{kind}"), None) for depth in ("", "*/") for kind in MODELS[:3])
     return path.is_file() and _is_image(path)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfake_lit.baselines.saved import load_baseline
 from deepfake_lit.core import console, hardware, system
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.groups import grouped_classes
@@ -34,6 +33,8 @@ def load_member(path: Path) -> Member:
     """
     path = checkpoint_file(path)
     if path.suffix == ".skops":
+        from deepfake_lit.baselines.saved import load_baseline  # scikit-learn takes a second to import
+
         return load_baseline(path)
     checkpoint = read_checkpoint(path)
     return (ensemble_from if "members" in checkpoint[ENTRY] else trained_from)(path, checkpoint)

@@ -1,10 +1,8 @@
 """Reports and sweeps as files to give away: results and predictions without images, weights or paths."""
 
 import json
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,14 +11,12 @@ from deepfake_lit.core.files import atomic, read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
 from deepfake_lit.results.files import read_predictions, write_predictions
+from deepfake_lit.results.neutral import without_paths
 from deepfake_lit.results.state import failure
-from deepfake_lit.settings.identity import digest, of_role
-from deepfake_lit.settings.schema import Config
+from deepfake_lit.settings.identity import digest
 from deepfake_lit.studies.trials import runs_of, trials
 
-NEUTRAL = {name.rpartition(".")[2]: None for name in of_role("place")} | {"output_dir": Config().output_dir}
 COPIED = ("predictions.npz", "history.csv")
-ABSOLUTE = r"(?<![\w./:-])/(?:[\w.@+-]+/)+"
 
 
 def publish(cfg: ReportConfig, records: list[str]) -> Path:
@@ -103,17 +99,3 @@ def _copy(folder: Path, target: Path, source: Path) -> None:
             with open(folder / name, "rb") as file, atomic(target / name, "wb") as copied:
                 shutil.copyfileobj(file, copied)
     write_json(target / "result.json", without_paths(json.loads((folder / "result.json").read_text()), source))
-
-
-def without_paths(tree: Any, source: Path) -> Any:
-    """Return a result or record without this machine's paths: runs get paths relative to their output folder, all other
-    absolute paths are cut to their last part."""
-    if isinstance(tree, dict):
-        return {key: NEUTRAL[key] if key in NEUTRAL else without_paths(value, source) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [without_paths(value, source) for value in tree]
-    if not isinstance(tree, str):
-        return tree
-    tree = re.sub(rf"(?<![\w./-]){re.escape(str(source))}/(?=runs/|sweeps/)", "", tree)
-    tree = re.sub(rf"{ABSOLUTE}(?=runs/|sweeps/)", "", tree)
-    return re.sub(rf"{ABSOLUTE}(?=[\w.@+-])", "", tree)

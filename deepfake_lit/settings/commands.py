@@ -82,7 +82,36 @@ class PredictConfig:
 
 @dataclass
 class ExportConfig:
-    output: str = "model.onnx"  # the file that is written
+    # what is written: an ONNX file if it ends in .onnx, a file of weights and its card if in .ckpt, else a folder as
+    # Hugging Face has them
+    output: str = "model.onnx"
+    about: str | None = None  # what the network is and what it was trained on, a sentence or two for its card
+    licence: str | None = None  # of the weights, for the card, such as MIT
+    robustness: str | None = None  # a robustness.json of deepfake-lit robustness, whose figures the card gets
+    # labelled images, of whose classes it gets the mean residuals and spectra
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
+
+
+@dataclass
+class ExplainerConfig:
+    robustness: str | None = None  # a robustness.json of deepfake-lit robustness; null: what is on the network's card
+    # labelled images, of whose classes the mean residuals and spectra are shown; null: those in the checkpoint
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
+    views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
+    accelerator: str = "auto"  # auto | cpu | gpu
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
+
+
+@dataclass
+class ExplainConfig(ExplainerConfig):
+    output: str = "explanation.html"  # the file that is written
+
+
+@dataclass
+class AppConfig(ExplainerConfig):
+    host: str = "127.0.0.1"  # address that the page is served on; 0.0.0.0 lets other machines in
+    port: int | None = None  # null: the first free one from 7860 on
+    browser: bool = False  # open the page in a browser
 
 
 @dataclass

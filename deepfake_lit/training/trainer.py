@@ -17,9 +17,9 @@ from deepfake_lit.core import console
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.hardware import Hardware
 from deepfake_lit.core.processes import is_main_process
-from deepfake_lit.prediction.checkpoint import AtomicCheckpointIO
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.callbacks import DerivedRandomness
+from deepfake_lit.training.checkpoint_io import AtomicCheckpointIO
 from deepfake_lit.training.compiled import Compiled
 
 # Of these loggers, messages below a warning only repeat what a run's own lines say.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -65,7 +66,7 @@ def test_a_wheel_works_outside_the_checkout(wheel, tmp_path):
 def test_the_wheel_has_every_file_of_the_package_and_the_configuration(wheel):
     for folder, target in ((TOP / "deepfake_lit", "deepfake_lit"), (TOP / "conf", "deepfake_lit/conf")):
         for file in folder.rglob("*"):
-            if file.suffix in (".py", ".yaml"):
+            if file.suffix in (".py", ".yaml", ".j2", ".ckpt", ".md"):
                 assert (wheel / target / file.relative_to(folder)).exists(), file
 
 
@@ -80,6 +81,8 @@ def test_demo(tmp_path, capfd, monkeypatch):
         assert (tmp_path / file).exists(), file
     for command in ("samples", "audit", "train", "evaluate", "predict"):
         assert f"$ deepfake-lit {command}" in said.out
+    last = said.out.rstrip().splitlines()[-1]
+    assert re.fullmatch(rf"  deepfake-lit app \S+/best.ckpt data.root={tmp_path}/images", last)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from deepfake_lit.prediction.export import export
 from deepfake_lit.prediction.predict import PredictConfig, find_images, predict
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.results.files import read_predictions
+from deepfake_lit.settings.commands import ExportConfig
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.training.run import run
 
@@ -223,7 +224,7 @@ def test_fewer_large_images_are_asked_for_at_once(trained):
 def test_an_exported_file_gives_the_checkpoints_probabilities(member, trained, samples, tmp_path):
     """From the pixels of the files: preprocessing is inside, and the batch is of any size."""
     checkpoint, target = trained[0][member], tmp_path / "model.onnx"
-    assert export(Path(checkpoint), target) < 1e-4
+    assert export(checkpoint, ExportConfig(str(target))) < 1e-4
     session = onnxruntime.InferenceSession(target)
     assert session.get_modelmeta().custom_metadata_map["class_names"] == "0,1,2,3,4"
     found = predict([checkpoint], on(samples / "test", tmp_path / "p", views=["identity"], precision="fp32"))

@@ -11,8 +11,8 @@ import yaml
 
 from deepfake_lit.cli.main import main
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.report.publish import without_paths
 from deepfake_lit.report.rows import read_reported
+from deepfake_lit.results.neutral import without_paths
 from deepfake_lit.settings.compose import compose, config_dir
 from deepfake_lit.studies import estimate
 from deepfake_lit.studies import plan as plans_module

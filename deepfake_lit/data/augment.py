@@ -178,7 +178,16 @@ def _boxes(keys: Tensor, cfg: AugmentConfig, height: int, width: int) -> Tensor:
     return (y >= top) & (y < top + _each(h)) & (x >= left) & (x < left + _each(w))
 
 
-def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConfig, seed: int, epoch: int, step: int):
+def mix_batch(
+    images: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    cfg: AugmentConfig,
+    seed: int,
+    epoch: int,
+    step: int,
+    outliers: Tensor | None = None,
+):
     """Apply CutMix (Yun et al. 2019, arXiv 1905.04899), MixUp (Zhang et al. 2018, arXiv 1710.09412) or neither.
 
     The choice, the mixing ratio and CutMix's box are drawn once per batch, on the host, from (seed, epoch, step), so
@@ -189,11 +198,14 @@ def mix_batch(images: Tensor, labels: Tensor, num_classes: int, cfg: AugmentConf
     Args:
         images: float (B, C, H, W), normalised.
         labels: int64 (B,).
+        outliers: bool (B,), images of no class: their targets are the same for all classes. None: there are none.
 
     Returns:
         (images, soft targets float32 (B, K)).
     """
     targets = F.one_hot(labels, num_classes).to(torch.float32)
+    if outliers is not None:
+        targets = torch.where(outliers[:, None], 1 / num_classes, targets)
     if cfg.mix_epochs is not None and epoch >= cfg.mix_epochs:
         return images, targets
     random = python_random(seed, epoch, step, "mix")

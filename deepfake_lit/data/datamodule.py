@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_lit.core.randomness import derive, mix_tensor, sample_keys, uniform
+from deepfake_lit.core.randomness import chance, derive, mix_tensor, sample_keys, uniform
 from deepfake_lit.core.system import STOP_SIGNALS, batch_of
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.images import ImageData, SplitImages
 from deepfake_lit.data.laundering import launder, used
+from deepfake_lit.data.outliers import filtered
 from deepfake_lit.data.preprocess import PIXEL_BYTES, Preprocess, tensors
 from deepfake_lit.data.windows import Windows
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
@@ -344,10 +345,16 @@ class ImageDataModule(pl.LightningDataModule):
         size = self.cfg.batch_size
         keys = batch_keys(self.seed, self._drawn(), raw.epoch, raw.step, raw.indices)
         images = augment(self.preprocess.planes(raw.pixels, raw.transparency), keys, self.augment_cfg, size)
+        outliers = [None] * len(raw.labels.split(size))
+        if self.augment_cfg.outliers_p:
+            chosen = chance(keys, "outliers", self.augment_cfg.outliers_p)
+            images, outliers = filtered(images, keys, chosen), chosen.split(size)
         images = self.preprocess.normalise(images).contiguous(memory_format=self.memory_format)
         mixed = []
-        for step, (part, labels) in enumerate(zip(images.split(size), raw.labels.split(size), strict=True), raw.step):
-            part, targets = mix_batch(part, labels, self.num_classes, self.augment_cfg, self.seed, raw.epoch, step)
+        batches = zip(images.split(size), raw.labels.split(size), outliers, strict=True)
+        for step, (part, labels, own) in enumerate(batches, raw.step):
+            place = self.seed, raw.epoch, step
+            part, targets = mix_batch(part, labels, self.num_classes, self.augment_cfg, *place, own)
             mixed.append(Batch(part.contiguous(memory_format=self.memory_format), targets, labels))
         return mixed
 

@@ -1,5 +1,6 @@
 """Fits the calibration of checkpoints on labelled images, and writes checkpoints that have it inside."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from deepfake_lit.prediction.answers import Answers, guarantees, joined
 from deepfake_lit.prediction.calibration import METHODS, Calibration
 from deepfake_lit.prediction.checkpoint import BEST, ENTRY, checkpoint_file, read_checkpoint
 from deepfake_lit.prediction.evaluate import open_labelled, unknown_figures
+from deepfake_lit.prediction.inference import has_features
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.prediction.unfamiliarity import SCORES, Kept, mean_probabilities
 from deepfake_lit.prediction.unfamiliarity import joined as together
@@ -40,7 +42,7 @@ def calibrate(checkpoints: list[str], cfg: CalibrateConfig) -> list[dict[str, An
     """
     check_views(cfg.views)
     one_of("method", cfg.method, METHODS)
-    one_of("score", cfg.score, tuple(SCORES))
+    one_of("score", cfg.score, ("auto", *SCORES))
     for name in ("coverage", "rejected"):
         if not 0 < getattr(cfg, name) < 1:
             raise UserError(f"{name} is a share between 0 and 1; {getattr(cfg, name)} is not")
@@ -62,6 +64,9 @@ def _calibrate(path: str, cfg: CalibrateConfig, machine: hardware.Hardware) -> d
     data, splits, numbers = open_labelled(predictor, [path], cfg, output.parent)
     own = predictor.members[0].meta["data_hash"] == data.hash
     _refuse_seen(file, [split.name for split in splits], own)
+    if cfg.score == "auto":
+        of_features = own and "train" in data.splits and has_features(predictor.members[0])
+        cfg = dataclasses.replace(cfg, score="knn" if of_features else "max_softmax")
     kept = _of_training(predictor, data if own else None, cfg)
     named = [np.array(data.class_names)[split.labels] for split in splits]
     seen = _seen(predictor, kept, splits, numbers[np.concatenate([split.labels for split in splits])], cfg)
@@ -218,7 +223,7 @@ def _of_training(predictor: Predictor, data: ImageData | None, cfg: CalibrateCon
     train = training_split(predictor, data)
     (seen,) = predictor.look_at_split(train, ["identity"], cfg.batch_size, "training images")
     if seen.features is None:
-        raise UserError(f"score={cfg.score} needs one network; for this checkpoint take score=energy")
+        raise UserError(f"score={cfg.score} needs one network; for this checkpoint take score=max_softmax")
     return score.fit(seen, train.labels)
 
 

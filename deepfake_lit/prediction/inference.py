@@ -50,16 +50,22 @@ def look(
 
     Features are the input of its last linear layer; None for what is not one network with such a layer.
     """
-    layer = None if member.net is None else last_linear(member.net)
-    if layer is None:
+    if not has_features(member):
         return member.logits(pixels, transparency, views, machine), None
     features: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0].float().cpu()))
+    hook = last_linear(member.net).register_forward_pre_hook(
+        lambda module, inputs: features.append(inputs[0].float().cpu())
+    )
     try:
         found = member.logits(pixels, transparency, views, machine)
     finally:
         hook.remove()
     return found, torch.stack(features)
+
+
+def has_features(member: Member) -> bool:
+    """Tell whether `look` returns features."""
+    return member.net is not None and last_linear(member.net) is not None
 
 
 def last_linear(net: nn.Module) -> nn.Linear | None:

@@ -42,7 +42,9 @@ class CalibrateConfig:
     folds: list[str] | None = None
     classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
     method: str = "temperature"  # temperature: one number for all classes | vector: a scale and a bias for each class
-    score: str = "energy"  # of unfamiliarity, by which images are rejected; unfamiliarity.py lists them
+    # score of unfamiliarity, by which images are rejected; prediction/unfamiliarity.py lists them. auto: knn for one
+    # network whose training images are in the data, else max_softmax
+    score: str = "auto"
     coverage: float = 0.95  # share of the images of known classes whose prediction set shall hold the truth
     rejected: float = 0.05  # share of the images of known classes that may be called none_of_these
     views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation, as predict will use them

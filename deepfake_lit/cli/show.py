@@ -296,7 +296,7 @@ def calibrations(reports: list[dict[str, Any]]) -> None:
         )
         if report["unknown"]:
             out.print(_unknown(report["unknown"], report["class_names"]))
-        out.print(f"written to {report['output']}", markup=False)
+        out.print(f"written to {report['output']}, with a .json of these figures beside it", markup=False)
     if len(reports) > 1:
         names = ("calibration_error", "coverage", "set_size", "rejected")
         means = [f"{name} {sum(r['figures'][name] for r in reports) / len(reports):.4f}" for name in names]

@@ -9,7 +9,7 @@ import torch
 
 from deepfake_lit.core import hardware
 from deepfake_lit.core.errors import UserError, one_of
-from deepfake_lit.core.files import atomic, check_writable
+from deepfake_lit.core.files import atomic, check_writable, write_json
 from deepfake_lit.data.images import ImageData, SplitImages, as_set, fold_of
 from deepfake_lit.prediction import calibration
 from deepfake_lit.prediction.answers import Answers, guarantees, joined
@@ -31,7 +31,7 @@ CALIBRATED = "calibrated.ckpt"
 
 
 def calibrate(checkpoints: list[str], cfg: CalibrateConfig) -> list[dict[str, Any]]:
-    """Calibrate each checkpoint, write it with its calibration, and return a report of each.
+    """Calibrate each checkpoint, write it with its calibration beside it, and return a report, which it also writes.
 
     What is written is fitted on all of the images. The `figures` come from folds of them: those of each fold from a
     calibration that is fitted on the other folds. With `cfg.folds`, networks on folds of the training images, it is
@@ -61,7 +61,7 @@ def _calibrate(path: str, cfg: CalibrateConfig, machine: hardware.Hardware) -> d
     checkpoint = read_checkpoint(file)
     predictor = Predictor.load([str(file)], machine)
     predictor.calibration = None
-    data, splits, numbers = open_labelled(predictor, [path], cfg, output.parent)
+    data, splits, numbers = open_labelled(predictor, [path], cfg, _outputs(file) / "calibration")
     own = predictor.members[0].meta["data_hash"] == data.hash
     _refuse_seen(file, [split.name for split in splits], own)
     if cfg.score == "auto":
@@ -89,7 +89,7 @@ def _calibrate(path: str, cfg: CalibrateConfig, machine: hardware.Hardware) -> d
     checkpoint[ENTRY][calibration.ENTRY] = whole.to_entry()
     with atomic(output, "wb") as stream:
         torch.save({name: checkpoint[name] for name in ("state_dict", ENTRY, "epoch") if name in checkpoint}, stream)
-    return {
+    report = {
         "checkpoint": path,
         "output": str(output),
         "class_names": predictor.class_names,
@@ -106,6 +106,14 @@ def _calibrate(path: str, cfg: CalibrateConfig, machine: hardware.Hardware) -> d
         "figures": figures,
         "unknown": unknown_figures(whole.answers(seen.p, seen.scores), seen.labels >= 0, np.concatenate(named)),
     }
+    write_json(output.with_suffix(".json"), report)
+    return report
+
+
+def _outputs(file: Path) -> Path:
+    """Return the output folder of a run's checkpoint, which has the cache of its images; of others the usual one."""
+    parents = file.resolve().parents
+    return parents[3] if len(parents) > 3 and parents[2].name == "runs" else Path("outputs")
 
 
 class _Seen(NamedTuple):

@@ -1,6 +1,7 @@
 """The command `calibrate`: what it writes, what predict and evaluate make of it, and what it refuses."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_its_figures_are_of_images_that_it_was_not_fitted_on(calibrated):
     assert figures["coverage"] == pytest.approx(0.8, abs=0.2)
     assert figures["rejected"] == pytest.approx(0.2, abs=0.2)
     assert list(report["unknown"]) == ["4"]
+    assert json.loads(path.with_suffix(".json").read_text())["figures"] == figures
+
+
+def test_it_uses_the_cache_of_the_run(calibrated):
+    run_folder = calibrated[0].parent
+    assert sorted(path.name for path in run_folder.parents[2].iterdir()) == ["cache", "runs"]
+    assert [path.name for path in run_folder.parent.iterdir()] == [run_folder.name]
 
 
 def test_predict_says_more_and_the_submission_is_as_it_was(calibrated, samples, tmp_path):

@@ -435,8 +435,8 @@ def weights() -> None:
 def predictions(predictions, output: Path) -> None:
     """Print what was predicted, how often each class, and which files have no answer."""
     out.print(f"{len(predictions.ids):,} images predicted: {output}/submission.csv, probabilities.csv", markup=False)
-    counts = Counter(predictions.probabilities.argmax(1).tolist()).most_common()
-    named = ", ".join(f"{predictions.class_names[label]} {n:,}" for label, n in counts[:SHOWN_CLASSES])
+    counts = Counter(predictions.answers.names(predictions.class_names)).most_common()
+    named = ", ".join(f"{name} {n:,}" for name, n in counts[:SHOWN_CLASSES])
     more = f", and {len(counts) - SHOWN_CLASSES:,} more" if len(counts) > SHOWN_CLASSES else ""
     if counts:
         out.print(f"classes: {named}{more}", markup=False)

@@ -80,6 +80,14 @@ def test_predict_says_more_and_the_submission_is_as_it_was(calibrated, samples, 
         assert float(row[f"p_{row['label']}"]) == pytest.approx(found.probabilities[i].max(), abs=1e-5)
 
 
+def test_the_terminal_counts_what_is_none_of_these(trained, samples, tmp_path, capsys):
+    cfg = configured(CalibrateConfig, samples, rejected=0.9, output=str(tmp_path / "strict.ckpt"))
+    calibrate([str(trained / "last.ckpt")], cfg)
+    command = ["predict", cfg.output, f"images={samples / 'test'}", f"output={tmp_path / 'out'}"]
+    assert exit_status(command) == 0
+    assert "classes: none_of_these" in capsys.readouterr().out
+
+
 def test_evaluate_uses_it_and_knows_the_class_left_out_as_unknown(calibrated, trained, samples, tmp_path, capsys):
     path, report = calibrated
     found = evaluate([str(path)], configured(EvaluateConfig, samples, output=str(tmp_path / "calibrated")))

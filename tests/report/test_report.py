@@ -218,7 +218,7 @@ def test_claims_come_first_each_once(tmp_path):
     page = report(ReportConfig(str(tmp_path), images=False))
     text = page.read_text()
     assert text.index("Which claimed differences exist?") < text.index('id="report_b-full"')
-    panel = text[text.index('id="report_b-full-claims"') : text.index('id="report_b-full"')]
+    panel = text[text.index('id="report_b-full-claims"') : text.index('id="all_rows"')]
     rows = [re.sub(r"<[^>]*>", " ", row) for row in panel.split("<tr>")[2:]]
     assert len(rows) == 11
     (low,) = [row for row in rows if row.split()[:3] == ["learning", "rate", "1e-4"]]

@@ -77,7 +77,7 @@ class PredictConfig:
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     decode_workers: int | None = None  # processes that decode files; null: one per core
-    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: the training's data.groups
+    # groups of classes, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: the training's data.groups
     groups: Any = None
     # write files.csv: how each file was processed before, as far as the file shows it; null: only for up to 500 images
     history: bool | None = None
@@ -137,7 +137,7 @@ class ReportConfig:
     output: str | None = None  # folder for the page; null: <output_dir>/report
     data_root: str | None = None  # the images, for the page; null: where they were when the runs were trained
     images: bool = True  # show images on the page; false: a page without images, to publish
-    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: those of a training's data.groups
+    # groups of classes, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: those of a training's data.groups
     groups: Any = None
 
 

@@ -60,24 +60,29 @@ HELP = {
             "train +sweep=dropout experiment=residual_cnn data.root=PATH",
         ),
         TRAIN_ENDS,
-        "If you repeat a command, a finished run gives its result at once, and an interrupted run continues.\n"
-        "With -m, commas separate values, and each combination is trained. --cfg job only prints the configuration.",
+        "If you repeat a command, a finished run gives its result at once, and an interrupted run continues. "
+        "PATH is a folder or archive of labelled images, such as a folder with one folder for each class.\nWith "
+        "-m, commas separate values, and each combination is trained. --cfg job only prints the configuration.",
     ),
     "reproduce": Help(
-        "run what is missing of a report's tables, and make the page",
+        "train and measure everything in a report's tables that is not done yet, and make the page",
         "REPORT... data.root=PATH [SETTING=VALUE ...]",
         "ReproduceConfig",
         ("reproduce report_b scale=cpu data.root=PATH", "reproduce all scale=smoke data.root=PATH"),
         TRAIN_ENDS,
-        "Settings of train, such as data.root, output_dir and trainer.threads, are passed on to every run.",
+        "PATH is the folder or archive of the competition's images. Settings of train, such as data.root, "
+        "output_dir and trainer.threads, are passed on to every run. open_set and record are not reports: they "
+        "are about this project's own networks.",
     ),
     "report": Help(
-        "make a page of every run, sweep and report, or publish some of them",
+        "make a page of all runs, sweeps and reports, or publish some of them",
         "[REPORT or SWEEP ...] [SETTING=VALUE ...]",
         "ReportConfig",
         ("report", "report report_b-cpu output=outputs/published/report_b"),
         {},
-        "With names it publishes the results and predictions of these, without images and weights.",
+        "Without names, it makes the page. With the names of reports or sweeps, as status lists them, it copies "
+        "their results and predictions into the folder output, without images and weights, and makes a page "
+        "there.",
     ),
     "status": Help(
         "list runs and sweeps: done, running, interrupted, failed",
@@ -94,27 +99,29 @@ HELP = {
         {},
     ),
     "robustness": Help(
-        "measure how much accuracy is left after JPEG, a resize or a little noise",
+        "measure how much accuracy is left after JPEG compression, a resize or a little noise",
         "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
         "RobustnessConfig",
         ("robustness RUN/last.ckpt data.root=PATH", "robustness A/last.ckpt B/last.ckpt data.root=PATH 'kinds=[jpeg]'"),
         {},
     ),
     "calibrate": Help(
-        "fit how sure a checkpoint may be, its prediction sets, and when it says none_of_these",
+        "calibrate a checkpoint: its probabilities, its prediction sets, and when it answers none_of_these",
         "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
         "CalibrateConfig",
         ("calibrate RUN/last.ckpt data.root=PATH", "calibrate RUN/last.ckpt data.root=PATH score=knn rejected=0.01"),
         {},
-        "It writes calibrated.ckpt beside each checkpoint. predict and evaluate use what is in it.",
+        "PATH has labelled images that the checkpoint was not trained on. The command writes calibrated.ckpt "
+        "beside each checkpoint. All commands that take a checkpoint also take this file.",
     ),
     "open_set": Help(
-        "measure how well networks tell images of classes that their training left out",
+        "measure how well networks recognise images of classes that their training left out",
         "CHECKPOINT... data.root=PATH [SETTING=VALUE ...]",
         "OpenSetConfig",
         ("open_set outputs/runs/speedrun_95/*/last.ckpt data.root=PATH",),
         {},
-        "Networks with the same classes left out are one hold-out. reproduce open_set trains and measures them all.",
+        "Networks that were trained without the same classes count as one hold-out. reproduce open_set trains "
+        "such networks and measures them.",
     ),
     "predict": Help(
         "predict the classes of new images; several checkpoints make one ensemble",
@@ -124,25 +131,28 @@ HELP = {
         {1: "some images could not be read"},
     ),
     "explain": Help(
-        "say of one image which class it is, and why, in one HTML file",
+        "explain the answer for one image in an HTML file",
         "IMAGE [CHECKPOINT] [SETTING=VALUE ...]",
         "ExplainConfig",
         ("explain photo.jpg", "explain photo.jpg RUN/best.ckpt data.root=PATH output=photo.html"),
         {},
-        "The page has the answer, what the file has been through, how accurate the network was on such images, where\n"
-        "it looks, and the image's noise beside that of the classes. Without a checkpoint it takes the weights robust.",
+        "The page has the answer, how the file was processed before, how accurate the network was on such "
+        "images, and where the network looks. It shows the noise residual of the image beside the mean residuals "
+        "of the classes. These means are in the checkpoint, or data.root names labelled images to compute them "
+        "from. If you name no checkpoint, the command uses weights of the package.",
     ),
     "app": Help(
-        "open a page on this machine, on which one drops images and sees what they are",
+        "open a page on this machine on which you drop images and see the answers",
         "[CHECKPOINT] [SETTING=VALUE ...]",
         "AppConfig",
         ("app", "app RUN/best.ckpt data.root=PATH", "app robust port=8000 browser=true"),
         {},
-        "It shows what explain writes, for one image or a hundred, and a CSV. Nothing leaves this machine.\n"
-        "Without a checkpoint it takes the weights robust. It needs the extra app of the package.",
+        "It shows the content of explain for up to a hundred images, and offers the answers as a CSV file. "
+        "Nothing leaves this machine. data.root is as in explain. If you name no checkpoint, the command uses "
+        "weights of the package. It needs the extra app of the package: pip install 'deepfake-lit[app]'.",
     ),
     "export": Help(
-        "write a network to give away: as ONNX, as a folder for Hugging Face, or as weights with a card",
+        "write a network for others: as an ONNX file, as a folder for Hugging Face, or as weights with a card",
         "CHECKPOINT [SETTING=VALUE ...]",
         "ExportConfig",
         (
@@ -151,7 +161,9 @@ HELP = {
             "export RUN/last.ckpt output=mine.ckpt data.root=PATH robustness=outputs/robustness/robustness.json",
         ),
         {},
-        "Each has the network's card inside: what it was trained on, its accuracy, its limits.",
+        "Each contains the card of the network: what it was trained on, its accuracy and its limits. If "
+        "data.root names labelled images, a .ckpt also gets the mean noise residual and spectrum of each class, "
+        "for explain and app.",
     ),
     "weights": Help(
         "list the weights that come with the package; each name stands for a checkpoint",
@@ -161,7 +173,7 @@ HELP = {
         {},
     ),
     "bench": Help(
-        "measure speed and memory beside the plain way of doing the same",
+        "measure speed and memory, compared with the plain way of doing the same",
         "[BENCH ...] data.root=PATH [SETTING=VALUE ...]",
         "BenchConfig",
         ("bench loader step data.root=PATH", "bench predict data.root=PATH threads=1"),

@@ -25,13 +25,14 @@ def been_through(history: History) -> list[str]:
     """Return what a file shows, a sentence each."""
     found = [f"{history.format} file" + ("" if history.quality is None else f", quality {history.quality}") + "."]
     if history.metadata:
-        found.append(f"It has notes: {history.metadata}.")
+        found.append(f"The file has metadata: {history.metadata}.")
     if history.grid is not None and history.format != "JPEG":
-        found.append("Its pixels have the 8x8 blocks of an earlier JPEG.")
+        found.append("The pixels show the 8x8 blocks of an earlier JPEG compression.")
     if history.period is not None:
-        found.append(f"Its sharpness repeats every {history.period:.1f} pixels, as after an enlargement.")
+        found.append(f"The sharpness repeats every {history.period:.1f} pixels, as it does after an enlargement.")
     if history.grid is None and history.period is None:
-        found.append("No signs of an earlier JPEG or of an enlargement. Shrinking, blur and noise leave no signs.")
+        found.append("There are no signs of an earlier JPEG or of an enlargement.")
+        found.append("Shrinking, blur and noise would leave no signs.")
     return found
 
 

@@ -157,7 +157,7 @@ class Explainer:
         size = f"{image.facts.width} x {image.facts.height} pixels"
         resized = (image.facts.height, image.facts.width) != (height, width)
         if resized:
-            how = "resized to" if self.predictor.fit == "resize" else "of which the network sees"
+            how = "resized to" if self.predictor.fit == "resize" else "of which the network uses"
             size += f", {how} {width} x {height}"
         return Explanation(
             image.name,
@@ -176,19 +176,19 @@ class Explainer:
 
     def _looks(self, image: Seen, top: int) -> list[Picture]:
         pixels, transparency = image.pixels[0], None if image.transparency is None else image.transparency[0]
-        found = [Picture(png(pixels), "the image, as the network takes it")]
+        found = [Picture(png(pixels), "the image at the network's input")]
         member = self.predictor.members[0]
         if isinstance(member, Trained):
             try:
                 cam = looks(member, pixels, transparency, top)
             except UserError:  # a network without a feature map
                 return found
-            found.append(Picture(png(cam), f"bright: what speaks for {self.names[top]} (Grad-CAM)"))
+            found.append(Picture(png(cam), f"Grad-CAM: bright parts speak for {self.names[top]}"))
         return found
 
 
 def _frames(count: int) -> list[str]:
-    return [f"It has {count} frames, of which the first one is looked at."] if count > 1 else []
+    return [f"It has {count} frames. Only the first one was used."] if count > 1 else []
 
 
 def _described(member: Any) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def patterns(
         differs = uniform_filter(means.spectrum[k] - usual, SMOOTH // 2, mode="wrap")
         spectra.append(Picture(png(_grey(differs, differs.mean())), names[k]))
     return [
-        ("Noise residual, beside the mean one of each class", residuals),
-        ("Spectrum of the residual: what differs from the mean of all classes", spectra),
+        ("Noise residual of the image, and the mean residual of each class", residuals),
+        ("Spectrum of the residual: its difference from the mean over all classes", spectra),
     ]
 
 

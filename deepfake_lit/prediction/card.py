@@ -104,27 +104,28 @@ def limits(card: dict[str, Any]) -> list[str]:
     height, width = card["image_size"]
     calibration = card.get("calibration")
     found = [
-        f"It knows {len(card['classes'])} classes and nothing else. An image of any other generator or camera is "
-        "unknown to it, and it may name one of its classes all the same"
-        + (", although it can say none of these." if calibration else ": it cannot say none of these."),
+        f"The network knows {len(card['classes'])} classes and nothing else. For an image of any other generator or "
+        "camera, it may still name one of these classes"
+        + (", although it can say none of these." if calibration else ". It cannot say none of these."),
         f"It was trained on images of {width} x {height} pixels from one source. "
         + (
-            "Images of another size are resized to that, which takes away part of the traces that it looks for."
+            "Images of another size are resized to this size. That removes part of the traces that it looks for."
             if card["fit"] == "resize"
-            else "Of a larger image it sees windows of that size."
+            else "Of a larger image it sees only windows of this size."
         )
-        + " Its accuracy on images from elsewhere is not known.",
-        "An answer is a hint and no proof. Somebody who wants to deceive it can do so.",
+        + " Its accuracy on images from other sources is not known.",
+        "An answer is a hint and not a proof. Somebody who wants to deceive the network can do so.",
     ]
     if calibration:
         found.append(
-            f"Probabilities and sets hold for images like the {calibration['fitted_on']['images']:,} that they were "
-            f"calibrated on. Of such images it calls about {100 * calibration['rejected']:.0f} % none of these."
+            f"The probabilities and prediction sets are valid only for images like the "
+            f"{calibration['fitted_on']['images']:,} images of the calibration. Of such images, it calls about "
+            f"{100 * calibration['rejected']:.0f} % none of these."
         )
     else:
-        found.append("Its probabilities are not calibrated: they are no chances of being right.")
+        found.append("Its probabilities are not calibrated: they do not say how often it is right.")
     if "robustness" not in card:
-        found.append("How accurate it is on compressed, resized or noisy images was not measured.")
+        found.append("Its accuracy on compressed, resized or noisy images was not measured.")
     return found
 
 
@@ -132,14 +133,14 @@ def accuracy_in_words(card: dict[str, Any]) -> str:
     """Return the accuracy on clean images and under distortion, each with its interval; "" if neither is known."""
     said = []
     if own := card.get("accuracy"):
-        chosen = "; its epoch was chosen on these images" if own["selected"] else ""
-        said.append(f"{_percent(own)} on {own['images']:,} images as they are{chosen}")
+        chosen = "; the epoch was selected on these images" if own["selected"] else ""
+        said.append(f"{_percent(own)} on {own['images']:,} clean images{chosen}")
     if found := card.get("robustness"):
         if not own:
-            said.append(f"{_percent(found['conditions'][0])} on {found['images']:,} images as they are")
+            said.append(f"{_percent(found['conditions'][0])} on {found['images']:,} clean images")
         said.append(
             f"{_percent({'accuracy': found['mean'], 'interval': found['interval']})} in the mean of "
-            f"{len(found['conditions']) - 1} distortions, {100 * found['worst']:.1f} % in the worst "
+            f"{len(found['conditions']) - 1} distortions, {100 * found['worst']:.1f} % under the worst "
             f"({found['worst_condition']})"
         )
     return ". ".join(said)
@@ -168,7 +169,7 @@ def markdown(card: dict[str, Any], name: str) -> str:
     lines += [f"- {limit}" for limit in limits(card)]
     if found := card.get("robustness"):
         lines += ["", f"## Accuracy by distortion, {found['images']:,} images", ""]
-        lines += ["| images after | accuracy | 95 % |", "|---|---|---|"]
+        lines += ["| images after | accuracy | 95 % interval |", "|---|---|---|"]
         for row in found["conditions"]:
             low, high = row["interval"]
             unit = f", {row['unit']}" if row["unit"] else ""

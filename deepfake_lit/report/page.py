@@ -35,9 +35,9 @@ from deepfake_lit.settings.schema import DataConfig
 DRAWN = 12  # most rows in a plot
 UNFOLDED = 8  # rows of a sweep; of more, those without a real difference are folded away
 SCALES = {
-    "full": "the settings as they are stated, and this project's choice where a report names none",
-    "cpu": "slimmer networks and fewer epochs, for two CPU cores, with what these need; otherwise as at full scale",
-    "smoke": "a trial of the machinery: seconds a network, no accuracies to go by",
+    "full": "the settings are as the report states them; where it states none, they are this project's choice",
+    "cpu": "slimmer networks and fewer epochs, for two CPU cores, with settings that suit these; else as at full scale",
+    "smoke": "each network trains for seconds, only to check that everything runs; the accuracies mean nothing",
 }
 
 

@@ -13,10 +13,11 @@ from deepfake_lit.settings.schema import DataConfig
 @dataclass
 class EvaluateConfig:
     data: DataConfig = field(default_factory=DataConfig)
-    # train | validation | test | all; auto: the data's own validation or test split; without one, all images, but if
-    # the checkpoint was trained on these data, only the share that was held out
+    # train | validation | test | all; auto: the validation or test split of the data. If there is none: all images, or,
+    # if the checkpoint was trained on these data, only the share that was held out
     split: str = "auto"
-    # class of the data -> class of the checkpoint, or none_of_these: {fake: ai, midjourney: none_of_these}
+    # for classes with other names: class of the data -> class of the checkpoint, or none_of_these, as in
+    # {fake: ai, midjourney: none_of_these}
     classes: dict[str, str] = setting({})
     views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
     batch_size: int = 250  # images that are computed together
@@ -27,27 +28,28 @@ class EvaluateConfig:
 
 @dataclass
 class RobustnessConfig(EvaluateConfig):
-    views: list[str] = setting(["identity"])  # of test-time augmentation
-    output: str = "outputs/robustness"  # folder of what is written
-    kinds: list[str] | None = None  # of the grid's distortions, in data/distortions.py; null: all of them
+    views: list[str] = setting(["identity"])  # views of test-time augmentation
+    output: str = "outputs/robustness"  # folder for the files that it writes
+    kinds: list[str] | None = None  # kinds of distortion, as in data/distortions.py; null: all of them
 
 
 @dataclass
 class CalibrateConfig:
     data: DataConfig = field(default_factory=DataConfig)
-    # images that it is fitted on: validation | test | all; auto: as in evaluate. None of them may have been trained on
+    # images that the calibration is fitted on: validation | test | all; auto: as in evaluate. The checkpoint must not
+    # have been trained on them
     split: str = "auto"
-    # checkpoints of the same training on folds (data.folds=5 data.fold=0, ...): it is then fitted on what each makes of
-    # the training images that it has not seen, and measured on the split; null: fitted on the split
+    # checkpoints of the same training on folds (data.folds=5 data.fold=0, ...). The calibration is then fitted on the
+    # answers of each for the training images that it has not seen, and measured on the split; null: fitted on the split
     folds: list[str] | None = None
     classes: dict[str, str] = setting({})  # class of the data -> class of the checkpoint, or none_of_these
     method: str = "temperature"  # temperature: one number for all classes | vector: a scale and a bias for each class
-    # score of unfamiliarity, by which images are rejected; prediction/unfamiliarity.py lists them. auto: knn for one
-    # network whose training images are in the data, else max_softmax
+    # score of unfamiliarity that decides which images are rejected; prediction/unfamiliarity.py lists the scores. auto:
+    # knn for one network whose training images are in the data, else max_softmax
     score: str = "auto"
-    coverage: float = 0.95  # share of the images of known classes whose prediction set shall hold the truth
+    coverage: float = 0.95  # share of the prediction sets that shall contain the true class
     rejected: float = 0.05  # share of the images of known classes that may be called none_of_these
-    views: list[str] = setting(["identity", "hflip"])  # of test-time augmentation, as predict will use them
+    views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation; use the same ones in predict
     batch_size: int = 250  # images that are computed together
     output: str | None = None  # the checkpoint that is written; null: calibrated.ckpt beside each checkpoint
     accelerator: str = "auto"  # auto | cpu | gpu
@@ -76,27 +78,27 @@ class PredictConfig:
     accelerator: str = "auto"  # auto | cpu | gpu
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     decode_workers: int | None = None  # processes that decode files; null: one per core
-    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: the training's data.groups
+    # groups of classes, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: the training's data.groups
     groups: Any = None
-    # write files.csv: what happened to each file before, as far as the file shows it; null: only up to 500 images
+    # write files.csv: how each file was processed before, as far as the file shows it; null: only for up to 500 images
     history: bool | None = None
 
 
 @dataclass
 class ExportConfig:
-    # what is written: an ONNX file if it ends in .onnx, a file of weights and its card if in .ckpt, else a folder as
-    # Hugging Face has them
+    # where to write: an ONNX file if the name ends in .onnx, weights with a card if it ends in .ckpt, else a folder for
+    # Hugging Face
     output: str = "model.onnx"
-    about: str | None = None  # what the network is and what it was trained on, a sentence or two for its card
-    licence: str | None = None  # of the weights, for the card, such as MIT
-    robustness: str | None = None  # a robustness.json of deepfake-lit robustness, whose figures the card gets
+    about: str | None = None  # for the card: what the network is and what it was trained on, in a sentence or two
+    licence: str | None = None  # for the card: licence of the weights, such as MIT
+    robustness: str | None = None  # for the card: a robustness.json that deepfake-lit robustness wrote
     # labelled images, of whose classes it gets the mean residuals and spectra
     data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
 
 
 @dataclass
 class ExplainerConfig:
-    robustness: str | None = None  # a robustness.json of deepfake-lit robustness; null: what is on the network's card
+    robustness: str | None = None  # a robustness.json that deepfake-lit robustness wrote; null: the figures on the card
     # labelled images, of whose classes the mean residuals and spectra are shown; null: those in the checkpoint
     data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
     views: list[str] = setting(["identity", "hflip"])  # views of test-time augmentation
@@ -106,36 +108,37 @@ class ExplainerConfig:
 
 @dataclass
 class ExplainConfig(ExplainerConfig):
-    output: str = "explanation.html"  # the file that is written
+    output: str = "explanation.html"  # the HTML file that it writes
 
 
 @dataclass
 class AppConfig(ExplainerConfig):
     host: str = "127.0.0.1"  # address that the page is served on; 0.0.0.0 lets other machines in
-    port: int | None = None  # null: the first free one from 7860 on
+    port: int | None = None  # port of the page; null: the first free one from 7860 on
     browser: bool = False  # open the page in a browser
 
 
 @dataclass
 class ReproduceConfig:
-    scale: str = "full"  # full: as stated | cpu: slimmer, shorter, for two cores | smoke: seconds per network
-    seeds: list[int] | None = None  # null: the scale's seeds; a single seed leaves out rows that are a mean over seeds
-    rows: list[str] | None = None  # null: all rows of the report
-    # numbers of seeds at which you will read the verdicts, as in [3,6,10]; null: those of the scale, else once, at all
-    # seeds. The first run of a report declares them, and later runs keep them
+    scale: str = "full"  # full: as the report states | cpu: slimmer networks, fewer epochs | smoke: seconds per network
+    # null: those of the scale; with a single seed, rows that are a mean over seeds are left out
+    seeds: list[int] | None = None
+    rows: list[str] | None = None  # rows of the tables, by their keys in conf/reproduce/; null: all rows
+    # numbers of seeds at which you will read the verdicts, as in [3,6,10]; null: those of the scale; if it
+    # has none, one look at all seeds. The first run of a report declares them, and later runs keep them
     looks: list[int] | None = None
     # number of folds of the training images; each row is run on each fold, with the first seed unless `seeds` names
-    # several; null: no folds, the validation images
+    # several; null: no folds, measured on the validation images
     folds: int | None = None
 
 
 @dataclass
 class ReportConfig:
     output_dir: str = "outputs"  # where the runs are
-    output: str | None = None  # null: <output_dir>/report
-    data_root: str | None = None  # null: where the runs say that the images were
+    output: str | None = None  # folder for the page; null: <output_dir>/report
+    data_root: str | None = None  # the images, for the page; null: where they were when the runs were trained
     images: bool = True  # show images on the page; false: a page without images, to publish
-    # classes put together, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: those of a training's data.groups
+    # groups of classes, by number or name: {real: [0], fake: [1, 2, 3, 4]}; null: those of a training's data.groups
     groups: Any = None
 
 

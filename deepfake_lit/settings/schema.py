@@ -23,9 +23,9 @@ class DataConfig:
     # too small, its border is mirrored) | random_crop (random windows in training, the centre in evaluation) | auto:
     # resize with a decode_size; without one, random_crop where fewer than 80 % of the images have the same size
     fit: str = setting("auto", role="reading", since="2026-11-27", reads=True)
-    num_classes: int | None = setting(None, reads=True)  # null: taken from the data
-    class_names: list[str] | None = setting(None, reads=True)  # null: the folders' names, or "0", "1", ...
-    # share of the images held out, chosen by image id, if layout "folders" has no train folder
+    num_classes: int | None = setting(None, reads=True)  # number of classes; null: taken from the data
+    class_names: list[str] | None = setting(None, reads=True)  # null: the names of the folders, or "0", "1", ...
+    # share of the images that is held out, chosen by image id, if layout "folders" has no train folder
     validation_fraction: float = setting(0.1, reads=True)
     # cross-validation within the training split: it is divided into this many folds, stratified by class, and fold
     # number `fold` (from 0) replaces the validation split; null: no cross-validation
@@ -34,7 +34,7 @@ class DataConfig:
     # numbers of classes whose images are in neither training nor validation, as in [4]: the network does not know them,
     # the others are numbered anew, and `evaluate` takes their images as unknown; null: none
     leave_out: list[int] | None = setting(None, since="2026-11-28")
-    # classes put together, by number or name, for further figures: {real: [0], fake: [1, 2, 3, 4]}; it trains nothing
+    # groups of classes, by number or name, for further figures: {real: [0], fake: [1, 2, 3, 4]}; no effect on training
     groups: Any = setting(None, role="work", since="2026-11-28")
     mean: list[float] = setting([0.5])  # mean of pixels in [0, 1], for normalisation; one value, or one per channel
     std: list[float] = setting([0.5])  # standard deviation of pixels, in the same form
@@ -69,7 +69,7 @@ class AugmentConfig:
     shear: float = 0.0  # degrees, uniform in +- this
     perspective: float = 0.0  # distortion scale in [0, 1]
     perspective_p: float = 0.5  # probability of a perspective transform
-    interpolation: str = "bilinear"  # of every geometric transform: bilinear | nearest
+    interpolation: str = "bilinear"  # interpolation of every geometric transform: bilinear | nearest
     fill: float = 0.0  # pixel value in [0, 1] of what a geometric transform brings in from outside
     brightness: float = 0.0  # factor, uniform in 1 +- this
     contrast: float = 0.0  # factor, uniform in 1 +- this
@@ -79,10 +79,10 @@ class AugmentConfig:
     blur_kernel: int = 3  # odd side in pixels
     blur_sigma: list[float] = setting([0.1, 2.0])  # pixels, uniform in [low, high]
     randaugment_ops: int = 0  # operations per image
-    randaugment_magnitude: int = 9  # in 0..30
-    cutout_p: float = 0.0  # probability to fill a square in the centre of the image
+    randaugment_magnitude: int = 9  # strength of the operations, from 0 to 30
+    cutout_p: float = 0.0  # probability that a square in the centre of the image is filled
     cutout_size: int = 30  # side in pixels of the network's input
-    erasing_p: float = 0.0  # probability to fill a rectangle anywhere in the image
+    erasing_p: float = 0.0  # probability that a rectangle anywhere in the image is filled
     erasing_area: list[float] = setting([0.02, 0.2])  # share of the image's area, in [low, high]
     erasing_ratio: list[float] = setting([0.3, 3.3])  # height / width, in [low, high]
     occlusion_fill: float = 0.0  # pixel value in [0, 1] that cutout and erasing fill with
@@ -104,18 +104,18 @@ class AugmentConfig:
     # side, in pixels of the network's input, of a randomly placed window that replaces the image in training, before
     # all other augmentation; evaluation uses the whole image; null: the whole image
     window: int | None = setting(None, since="2026-11-25")
-    # JPEG quality, uniform in [low, high]; null: no JPEG. This and the next ones are what happens to files on the way.
-    # They are done to the decoded images, before all other augmentation
+    # JPEG quality, uniform in [low, high]; null: no JPEG. This setting and the next ones imitate what happens to files
+    # when they are shared. They distort the decoded images, before all other augmentation
     laundering_jpeg: list[float] | None = setting(None, since="2026-11-28")
     laundering_webp: list[float] | None = setting(None, since="2026-11-28")  # WebP quality
-    laundering_resize: list[float] | None = setting(None, since="2026-11-28")  # factor, and back
+    laundering_resize: list[float] | None = setting(None, since="2026-11-28")  # factor; the image is then resized back
     laundering_crop: list[float] | None = setting(None, since="2026-11-28")  # share of both sides that is cut off
     laundering_blur: list[float] | None = setting(None, since="2026-11-28")  # sigma in pixels
     laundering_noise: list[float] | None = setting(None, since="2026-11-28")  # sigma in grey levels
     laundering_gamma: list[float] | None = setting(None, since="2026-11-28")  # exponent
-    # probability that an image is distorted at all; not of each kind
+    # probability that an image is distorted at all, by whatever kind
     laundering_p: float = setting(0.75, since="2026-11-28")
-    # most distortions of an image, one after the other; their number, kinds and order are random
+    # largest number of distortions of an image; their number, kinds and order are random
     laundering_most: int = setting(2, since="2026-11-28")
 
 
@@ -141,8 +141,8 @@ class LossConfig:
 class TrainerConfig:
     max_epochs: int = 10  # epochs that are trained, if nothing ends the training before
     accelerator: str = setting("auto", role="work")  # auto | cpu | gpu
-    devices: Any = "auto"  # how many, or which ones; auto: one. Batch sizes are per device
-    num_nodes: int = 1  # machines, as in Lightning
+    devices: Any = "auto"  # number of devices, or which ones; auto: one. Batch sizes are per device
+    num_nodes: int = 1  # number of machines, as in Lightning
     strategy: str = "auto"  # auto | ddp and others of Lightning, for several devices
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; auto: bf16 if the machine supports it, else fp32
     channels_last: bool | None = None  # memory format; null: true on CUDA and with bf16 or fp16
@@ -152,9 +152,9 @@ class TrainerConfig:
     deterministic: bool = False  # only kernels that give the same bits again; slower on a GPU
     gradient_clip: float | None = None  # largest norm of the gradients; null: no limit
     accumulate_grad_batches: int = 1  # batches whose gradients are added up for a step
-    limit_train_batches: Any = 1.0  # number of batches (int) or share of an epoch (float), as in Lightning
-    limit_val_batches: Any = 1.0  # likewise, of the validation batches
-    checkpoint_minutes: float = setting(10.0, role="work")  # minutes between two last.ckpt within an epoch
+    limit_train_batches: Any = 1.0  # training batches per epoch: their number (int) or share (float), as in Lightning
+    limit_val_batches: Any = 1.0  # the same for the validation batches
+    checkpoint_minutes: float = setting(10.0, role="work")  # minutes between two writes of last.ckpt within an epoch
     log_every_n_steps: int = setting(50, role="work")  # steps between two points of the curves in TensorBoard
     progress_bar: bool = setting(True, role="work")  # show a progress bar in a terminal; false: print lines instead
     threads: int | None = setting(None, role="work")  # CPU threads per process; null: torch's choice
@@ -177,8 +177,8 @@ class ViewsConfig:
 
 @dataclass
 class Config:
-    name: str = setting("default", role="apart")  # of the experiment, and of the folder of its runs
-    seed: int = 0  # of the first weights, the order of the images and the augmentation
+    name: str = setting("default", role="apart")  # name of the experiment, and of the folder of its runs
+    seed: int = 0  # seed of the first weights, the order of the images and the augmentation
     output_dir: str = setting("outputs", role="place")  # folder of runs, sweeps, caches and pages
     monitor: str = "val/accuracy"  # metric that selects best.ckpt
     # fingerprint of a run of the same name to continue for more epochs; null: start anew. With a constant or plateau
@@ -198,4 +198,4 @@ class Config:
     evaluate: ViewsConfig = field(default_factory=ViewsConfig)
     # classical estimators, fitted when the run starts; each is a separate run with this name
     baselines: dict[str, Any] = setting({}, role="apart")  # name -> BaselineConfig
-    retry_failed: bool = setting(False, role="work")  # in a sweep, run trials again that failed before
+    retry_failed: bool = setting(False, role="work")  # in a sweep, run trials again if they failed before

@@ -20,6 +20,30 @@ def train(arguments: list[str]) -> int:
     return train(arguments)
 
 
+def search(arguments: list[str]) -> int:
+    from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.commands import SearchConfig
+
+    refuse_flags(arguments)
+    own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(SearchConfig())]
+    cfg = settings(own, SearchConfig)[1]
+    overrides = [a for a in arguments if a not in own]
+    if any(a.startswith(("+sweep=", "hydra")) for a in overrides):
+        raise UserError("+sweep= and hydra settings are for train -m; name each setting and its values")
+    try:
+        from deepfake_lit.studies.search import search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("search needs Optuna: pip install 'deepfake-lit[search]'") from None
+    record, folder = search(cfg, overrides)
+    report([f"output_dir={folder.parents[1]}"])
+    from deepfake_lit.cli import verdicts
+
+    verdicts.of_search(record, folder)
+    return 1 if any(trial["state"] == "failed" for trial in record["trials"]) else 0
+
+
 def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.core.errors import UserError, one_of
     from deepfake_lit.settings.commands import ReproduceConfig
@@ -282,6 +306,7 @@ def completion(arguments: list[str]) -> None:
 _ALL = (
     audit,
     train,
+    search,
     reproduce,
     report,
     evaluate,

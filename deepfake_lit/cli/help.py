@@ -63,6 +63,19 @@ HELP = {
         "If you repeat a command, a finished run gives its result at once, and an interrupted run continues.\n"
         "With -m, commas separate values, and each combination is trained. --cfg job only prints the configuration.",
     ),
+    "search": Help(
+        "search for the best settings: poor trials pause early, the winner is trained again",
+        "data.root=PATH SETTING=VALUE,VALUE... [SETTING=VALUE ...]",
+        "SearchConfig",
+        (
+            "search experiment=whitening_half data.root=PATH optimizer.lr=2e-3,4e-3,8e-3 augment.cutmix_p=0,0.5",
+            "search experiment=residual_cnn data.root=PATH 'optimizer.lr=tag(log,interval(1e-5,1e-2))' trials=20",
+        ),
+        {1: "a trial failed", 75: "interrupted: the same command continues"},
+        "Settings of train are passed on; those with several values are searched. Start the same command in several\n"
+        "terminals, and they share the trials. With more trials= it goes on. The winner is chosen on a fold of the\n"
+        "training images, and then measured on the validation images.",
+    ),
     "reproduce": Help(
         "run what is missing of a report's tables, and make the page",
         "REPORT... data.root=PATH [SETTING=VALUE ...]",

@@ -23,6 +23,7 @@ from deepfake_lit.report.open_set import open_sets_of
 from deepfake_lit.report.overview import all_rows
 from deepfake_lit.report.robustness import robustness_of
 from deepfake_lit.report.rows import Row, Section, Table, command_line
+from deepfake_lit.report.searches import monitored, rows_of, said
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.summary import in_short, other_images
 from deepfake_lit.report.tables import write_csv
@@ -193,7 +194,8 @@ def _section(
         "remarks": reported.get("remarks", []),
         "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,
         "data": _data(every),
-        "in_short": in_short(section, measured, claimed),
+        "in_short": said(section.search, measured) if section.search else in_short(section, measured, claimed),
+        "search": section.search and {"rows": rows_of(section.search), "by": monitored(section.search)},
         "other_images": other_images(section, every),
         "classes": [
             by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))

@@ -133,6 +133,7 @@ class Section:
     command: str = ""
     looks: tuple[int, ...] = ()  # numbers of seeds at which the plan's verdicts are read; empty: of no plan
     alpha: dict[str, Any] | None = None  # what `audit.alpha_finding` said of the images
+    search: dict[str, Any] | None = None  # what `search.json` has
 
 
 def read_reported(report: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
 from deepfake_lit.report.rows import KNOWN, Row, Run, Section, Table, command_line, read_reported, run_at, shown
+from deepfake_lit.report.searches import runs_of_search, section_of_search
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
@@ -17,7 +18,8 @@ OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # entries of a re
 
 
 def sections(output: Path) -> list[Section]:
-    """Return the sections of the reports reproduced in an output folder, then of its sweeps, then the other runs."""
+    """Return the sections of the reports reproduced in an output folder, then of its sweeps and
+    searches, then the other runs."""
     run_at.cache_clear()  # runs may have changed since an earlier call
     KNOWN.clear()
     found, seen = [], set()
@@ -32,6 +34,10 @@ def sections(output: Path) -> list[Section]:
         if section := section_of_sweep(folder):
             found.append(section)
             seen |= {run.folder for table in section.tables for row in table.rows for run in row.runs}
+    for folder in sorted((output / "searches").glob("*")):
+        if section := section_of_search(folder):
+            found.append(section)
+            seen |= set(runs_of_search(folder, section.search))
     rest = section_of_rest(output, seen)
     return found + ([rest] if rest else [])
 

@@ -130,6 +130,22 @@ class ReproduceConfig:
 
 
 @dataclass
+class SearchConfig:
+    trials: int = 40  # number of configurations that are tried; the same command with more of them goes on
+    pruner: str = "hyperband"  # halving | hyperband | median | wilcoxon | none: which trials pause before their end
+    sampler: str = "tpe"  # tpe | random | grid (every combination of listed values): which configurations are tried
+    # epochs of the first rung, where a trial is first compared with others; null: a ninth of trainer.max_epochs
+    first: int | None = None
+    eta: int = 3  # each rung is so many times as far as the one before, and about one trial in so many goes on from it
+    # trials are measured on the first of so many folds of the training images, and trained on the others; null: on the
+    # validation images, which are then no fair test of the winner. data.folds= and data.fold= choose another fold
+    folds: int | None = 5
+    seeds: list[int] = setting([0, 1, 2])  # of the winner, which is trained again on all training images
+    # null: a file in the search's folder; or a URL that Optuna knows, such as postgresql://HOST/NAME
+    storage: str | None = None
+
+
+@dataclass
 class ReportConfig:
     output_dir: str = "outputs"  # where the runs are
     output: str | None = None  # null: <output_dir>/report

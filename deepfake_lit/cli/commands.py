@@ -47,15 +47,17 @@ def search(arguments: list[str]) -> int:
 def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.core.errors import UserError, one_of
     from deepfake_lit.settings.commands import ReproduceConfig
+    from deepfake_lit.settings.report_file import is_file
     from deepfake_lit.studies.plan import plans
 
     own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
     reports, cfg = settings(own, ReproduceConfig, "reports")
     if not reports:
-        raise UserError(f"name a report: {', '.join(plans())}, or all")
+        raise UserError(f"name a report: {', '.join(plans())}, all, or a .yaml file of your own")
     further = [a for a in arguments if a not in own]
     for name in reports:
-        one_of("report", name, (*plans(), "all"))
+        if not is_file(name):
+            one_of("report", name, (*plans(), "all"))
     if reports == ["all"]:
         reports = plans(cfg.scale)
     from deepfake_lit.studies.reproduce import reproduce
@@ -66,6 +68,22 @@ def reproduce(arguments: list[str]) -> int:
 
     verdicts.of_report(Path(done[0].output_dir), [plan.name for plan in done])
     return 1 if any(trial.reason for plan in done for trial in plan.trials) else 0
+
+
+def judge(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import JudgeConfig
+    from deepfake_lit.settings.report_file import name_of
+
+    files, cfg = settings(arguments, JudgeConfig, "files of reports", f"name a file{_as_in('judge')}")
+    from deepfake_lit.report.judge import judge
+
+    outputs = [Path(cfg.output) / name_of(file) for file in files]
+    keys = [judge(file, output) for file, output in zip(files, outputs, strict=True)]
+    from deepfake_lit.cli import verdicts
+
+    for key, output in zip(keys, outputs, strict=True):
+        report([f"output_dir={output}", "images=false"])
+        verdicts.of_report(output, [key])
 
 
 def report(arguments: list[str]) -> None:
@@ -308,6 +326,7 @@ _ALL = (
     train,
     search,
     reproduce,
+    judge,
     report,
     evaluate,
     robustness,

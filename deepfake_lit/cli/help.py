@@ -80,9 +80,17 @@ HELP = {
         "run what is missing of a report's tables, and make the page",
         "REPORT... data.root=PATH [SETTING=VALUE ...]",
         "ReproduceConfig",
-        ("reproduce report_b scale=cpu data.root=PATH", "reproduce all scale=smoke data.root=PATH"),
+        ("reproduce report_b scale=cpu data.root=PATH", "reproduce my_report.yaml data.root=PATH"),
         TRAIN_ENDS,
         "Settings of train, such as data.root, output_dir and trainer.threads, are passed on to every run.",
+    ),
+    "judge": Help(
+        "judge anybody's report: reported numbers, claims, and predictions of any program",
+        "REPORT.yaml... [SETTING=VALUE ...]",
+        "JudgeConfig",
+        ("judge claims.yaml", "judge claims.yaml output=/tmp/judged"),
+        {},
+        "docs/judge.md says what the file has, with a complete example.",
     ),
     "report": Help(
         "make a page of every run, sweep and report, or publish some of them",

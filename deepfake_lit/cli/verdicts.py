@@ -11,8 +11,11 @@ from deepfake_lit.cli.show import new_table
 from deepfake_lit.core.console import out, warn
 from deepfake_lit.report.claims import Claim, claims
 from deepfake_lit.report.measure import Measured, measure
+from deepfake_lit.report.notes import notes
 from deepfake_lit.report.searches import monitored, rows_of, said, section_of_search
 from deepfake_lit.report.sections import section_of_sweep, sections
+from deepfake_lit.report.unchecked import unchecked
+from deepfake_lit.report.verdict import MARGIN
 
 
 def of_sweep(folder: Path) -> None:
@@ -53,9 +56,17 @@ def of_report(output: Path, keys: list[str]) -> None:
     for section in sections(output):
         if section.key not in keys:
             continue
-        found = claims(section, measure(section.tables, section.scale))
+        measured = measure(section.tables, section.scale, section.reported.get("margin", MARGIN), section.looks)
+        found = claims(section, measured)
+        scale = f", scale {section.scale}" if section.scale else ""
         if found:
-            out.print(_claims(f"{section.title}, scale {section.scale}: what is claimed, and what was measured", found))
+            out.print(_claims(f"{section.title}{scale}: what is claimed, and what was measured", found))
+        if section.scale is None:
+            for line in [
+                *notes(section.reported, measured, None, own_predictions=True),
+                *unchecked(found, section.reported),
+            ]:
+                out.print(f"- {line}", markup=False)
 
 
 def _rows(title: str, rows: list[Measured]) -> Table:

@@ -137,7 +137,8 @@ def measure(
 def _add_metrics(table: Table, measured: list[Measured], noises: list[Noises], share: float) -> None:
     """Add to the differences of a table those of the other metrics. Those of one metric are read together."""
     reference = next((row for row in table.rows if row.key == table.reference), None)
-    rows = [m for m in measured if m.difference]
+    reference_tells = any(m.row is reference and m.estimates for m in measured)
+    rows = [m for m in measured if m.difference and m.estimates and reference_tells]
     for each in noises:
         for m, further in zip(rows, further_differences([m.row for m in rows], reference, each, share), strict=True):
             m.difference.metrics[each.metric] = further
@@ -177,12 +178,13 @@ def _measured(row: Row, noises: list[Noises]) -> Measured:
     except UserError as error:
         found.problems.append(Problem(str(error), alarming=True))
         return found
-    found.estimates = {
-        each.metric: own(row, runs, [values(r, key, each.metric) for r in runs], each) for each in noises[1:]
-    }
+    # Of labels alone there is no calibration and no log loss.
+    told = [each for each in noises[1:] if all(run.has_probabilities for run in runs)]
+    found.estimates = {each.metric: own(row, runs, [values(r, key, each.metric) for r in runs], each) for each in told}
     results = [run.result for run in runs]
     found.best = _mean(result.figures("best", row.view)["accuracy"] for result in results)
-    found.metrics = {name: _of_all(results, name, row.view) for name, metric in METRICS.items() if metric.column}
+    shown = [name for name, m in METRICS.items() if m.column and (not m.of_images or name in found.estimates)]
+    found.metrics = {name: _of_all(results, name, row.view) for name in shown}
     # An ensemble's own time and speed are those of its head on logits, without the training of its members.
     timed = [r for r in results if r.kind != "ensemble" and None not in (r.wall_seconds, r.images_per_second)]
     if len(timed) == len(results):

@@ -27,6 +27,7 @@ from deepfake_lit.report.searches import monitored, rows_of, said
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.summary import in_short, other_images
 from deepfake_lit.report.tables import write_csv
+from deepfake_lit.report.unchecked import unchecked
 from deepfake_lit.report.verdict import MARGIN
 from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.commands import ReportConfig
@@ -178,6 +179,7 @@ def _section(
     every = list(by_row.values())
     main = _main_row(section, every)
     networks = [m for m in every if m.done_by_network]
+    told = [m for m in networks if m.estimates]
     claimed = claims(section, measured)
     drawn: set[frozenset[str]] = set()
     rows = [row for table in section.tables for row in table.rows]
@@ -190,7 +192,8 @@ def _section(
         "command": section.command,
         "tables": [_table(table, measured[table.key], drawn, rows, groups) for table in section.tables],
         "looks": looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
-        "notes": notes(reported, measured, section.alpha) if reported else [],
+        "notes": notes(reported, measured, section.alpha, section.scale is None) if reported else [],
+        "unchecked": unchecked(claimed, reported),
         "remarks": reported.get("remarks", []),
         "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,
         "data": _data(every),
@@ -202,9 +205,9 @@ def _section(
         ],
         "confused": [],
         "cams": [],
-        "reliability": figures.reliability(_best(networks, DRAWN // 2)),
-        "risk_coverage": figures.risk_coverage(_best(networks, DRAWN // 2)),
-        "reliability_of": (min(len(networks), DRAWN // 2), len(networks)),
+        "reliability": figures.reliability(_best(told, DRAWN // 2)),
+        "risk_coverage": figures.risk_coverage(_best(told, DRAWN // 2)),
+        "reliability_of": (min(len(told), DRAWN // 2), len(told)),
     }
     if main is None:
         return found
@@ -235,7 +238,9 @@ def _data(every: list[Measured]) -> str:
     for r in results:
         fold = r.config.get("data", {}).get("fold")
         count = f"{r.best['images']:,}"
-        which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
+        which = (
+            r.data.get("what", "validation images") if fold is None else f"held-out training images (data.fold={fold})"
+        )
         if folds:
             ((of, there),) = folds.items()
             count, which = "the training images", f"in {there} of {of} folds, each by networks trained on the others,"

@@ -9,9 +9,10 @@ from omegaconf.errors import OmegaConfBaseException
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
-from deepfake_lit.report.rows import KNOWN, Row, Run, Section, Table, command_line, read_reported, run_at, shown
+from deepfake_lit.report.rows import KNOWN, Row, Run, Section, Table, command_line, run_at, shown
 from deepfake_lit.report.searches import runs_of_search, section_of_search
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
+from deepfake_lit.settings.report_file import read_report
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
 OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # entries of a reported row that are not its values
@@ -26,9 +27,9 @@ def sections(output: Path) -> list[Section]:
     for path in sorted((output / "reproduce").glob("*.json")):
         try:
             record = read_json(path)
-            found.append(section_of_report(output, record, read_reported(record["report"])))
+            found.append(section_of_report(output, record, record.get("reported") or read_report(record["report"])))
             seen |= {str(output / folder) for trial in record["trials"] for folder in trial["folders"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             warn(f"{path} is left out: {type(error).__name__}: {error}")
     for folder in sorted((output / "sweeps").glob("*")):
         if section := section_of_sweep(folder):
@@ -97,7 +98,11 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
             placed = {name: entry[name] for name in ("view", "x", "baseline", "k") if name in entry}
             rows.append(Row(key, entry["label"], runs, values, **placed))
         tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
-    words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
+    if record["scale"] is None:
+        command = f"deepfake-lit judge {record['report']}.yaml"
+        return Section(record["report"], reported["title"], tables, None, reported, command)
+    file = ".yaml" if record.get("reported") else ""
+    words = [record["report"] + file, f"scale={record['scale']}", *record.get("further", [])]
     words += [f"folds={folds}"] if folds else []
     if not {entry.get("trial", entry["row"]) for table in reported["tables"] for entry in table["rows"]} <= set(by_row):
         words.append(f"rows=[{','.join(by_row)}]")

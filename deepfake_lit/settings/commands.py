@@ -146,6 +146,11 @@ class SearchConfig:
 
 
 @dataclass
+class JudgeConfig:
+    output: str = "outputs/judge"  # folder of what is written, with a folder for each report
+
+
+@dataclass
 class ReportConfig:
     output_dir: str = "outputs"  # where the runs are
     output: str | None = None  # null: <output_dir>/report

@@ -5,12 +5,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.commands import ReproduceConfig
-from deepfake_lit.settings.compose import config_dir
+from deepfake_lit.settings.conf import choices
 from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
+from deepfake_lit.settings.report_file import is_file, name_of, read_report
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # another row's checkpoint or pipeline; @all: of every seed
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
@@ -51,6 +50,7 @@ class Plan:
     output_dir: str = "outputs"
     folds: int | None = None
     then: str | None = None  # the command that measures the networks
+    reported: dict[str, Any] | None = None  # what a report's file has that is not one of conf/reproduce/
 
     @property
     def name(self) -> str:
@@ -66,28 +66,27 @@ def plans(scale: str | None = None) -> list[str]:
     Raises:
         UserError: no report has that scale.
     """
-    names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
+    names = choices("reproduce")
     if scale is None:
         return names
-    one_of("scale", scale, {name: None for plan in names for name in _plan(plan)["scales"]})
-    return [name for name in names if scale in _plan(name)["scales"]]
-
-
-def _plan(report: str) -> dict[str, Any]:
-    return yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text(encoding="utf-8"))
+    one_of("scale", scale, {name: None for plan in names for name in read_report(plan)["scales"]})
+    return [name for name in names if scale in read_report(name)["scales"]]
 
 
 def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     """Return the trials of a report at a scale, in the order in which they must run.
 
     Args:
+        report: a name in conf/reproduce/, or a file of one's own.
         further: overrides of every run.
 
     Raises:
         UserError: there is no such report, scale or row, or nothing would run.
     """
-    one_of("report", report, plans())
-    tree = _plan(report)
+    tree = read_report(report)
+    if "rows" not in tree:
+        raise UserError(f"{report} says of no row what is trained for it, under rows; `judge` needs none")
+    tree.setdefault("scales", {"full": {"seeds": [0, 1, 2]}})
     one_of("scale", cfg.scale, tree["scales"])
     scale = tree["scales"][cfg.scale]
     for row in cfg.rows or ():
@@ -115,8 +114,17 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     looks = cfg.looks or scale.get("looks") or [max(len(seeds), len(scale["seeds"]))]
     if looks != sorted(set(looks)) or looks[0] < 1:
         raise UserError(f"looks: {looks} are no numbers of seeds that grow, as [3,6,10] are")
+    reported = tree if is_file(report) else None
     return Plan(
-        report, cfg.scale, list(seeds), trials, list(looks), _lasting(further), folds=cfg.folds, then=tree.get("then")
+        name_of(report),
+        cfg.scale,
+        list(seeds),
+        trials,
+        list(looks),
+        _lasting(further),
+        folds=cfg.folds,
+        then=tree.get("then"),
+        reported=reported,
     )
 
 

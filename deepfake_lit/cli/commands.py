@@ -62,6 +62,10 @@ def reproduce(arguments: list[str]) -> int:
         reports = plans(cfg.scale)
     from deepfake_lit.studies.reproduce import reproduce
 
+    if cfg.budget is not None and cfg.until is None:
+        raise UserError("budget is for until=settled, which can stop after any run")
+    if cfg.until:
+        from deepfake_lit.report.until import until_settled as reproduce
     done = [reproduce(name, cfg, further) for name in reports]
     report([f"output_dir={done[0].output_dir}"])
     from deepfake_lit.cli import verdicts

@@ -58,7 +58,7 @@ def _values(command: str) -> dict[str, list[str]]:
     from deepfake_lit.settings.conf import choices
 
     found = {"split": ["auto", "train", "validation", "test", "all"]} if command == "evaluate" else {}
-    found |= {"scale": ["full", "cpu", "smoke"]} if command == "reproduce" else {}
+    found |= {"scale": ["full", "cpu", "smoke"], "until": ["settled"]} if command == "reproduce" else {}
     if command == "search":
         found |= {"pruner": [*PRUNERS], "sampler": [*SAMPLERS]}
     return found | ({name: choices(name) for name in GROUPS} if command in TRAINS else {})

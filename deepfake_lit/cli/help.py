@@ -80,7 +80,10 @@ HELP = {
         "run what is missing of a report's tables, and make the page",
         "REPORT... data.root=PATH [SETTING=VALUE ...]",
         "ReproduceConfig",
-        ("reproduce report_b scale=cpu data.root=PATH", "reproduce my_report.yaml data.root=PATH"),
+        (
+            "reproduce report_b scale=cpu data.root=PATH",
+            "reproduce my_report.yaml data.root=PATH until=settled budget=2h",
+        ),
         TRAIN_ENDS,
         "Settings of train, such as data.root, output_dir and trainer.threads, are passed on to every run.",
     ),

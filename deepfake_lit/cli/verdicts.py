@@ -56,7 +56,9 @@ def of_report(output: Path, keys: list[str]) -> None:
     for section in sections(output):
         if section.key not in keys:
             continue
-        measured = measure(section.tables, section.scale, section.reported.get("margin", MARGIN), section.looks)
+        measured = measure(
+            section.tables, section.scale, section.reported.get("margin", MARGIN), section.looks, section.sequential
+        )
         found = claims(section, measured)
         scale = f", scale {section.scale}" if section.scale else ""
         if found:

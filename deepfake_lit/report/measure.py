@@ -25,6 +25,7 @@ from deepfake_lit.results.comparison import Estimate
 from deepfake_lit.results.family import LEVEL, Family
 from deepfake_lit.results.looks import Looks
 from deepfake_lit.results.result import Result
+from deepfake_lit.results.sequential import at_look, noise_ratio
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ class Measured:
 
 
 def measure(
-    tables: list[Table], scale: str | None = None, margin: float = MARGIN, declared: tuple[int, ...] = ()
+    tables: list[Table],
+    scale: str | None = None,
+    margin: float = MARGIN,
+    declared: tuple[int, ...] = (),
+    sequential: bool = False,
 ) -> dict[str, list[Measured]]:
     """Measure the rows of a report's or a sweep's tables, and judge their differences from the reference rows.
 
@@ -82,6 +87,7 @@ def measure(
     Args:
         scale: of a report; verdicts on networks hold for it alone. None: a sweep, or runs of neither.
         declared: numbers of seeds at which the verdicts of a plan are read; empty: once, whatever there is.
+        sequential: each difference is looked at by itself, until it is settled.
 
     Returns:
         The measured rows, by the key of the table.
@@ -109,9 +115,14 @@ def measure(
     one_reference = len({reference for _, reference in claims}) == 1
     look = looks(declared, [difference.seeds for _, _, difference, _, _ in tested])
     share = look.level() / LEVEL if look else 1.0
+    strictest = share
     for m, reference, difference, claim, key in differences:
         size, one = (others[key], True) if claim is None else (len(claims), one_reference)
+        at_once = Family(size, one)
         family = Family(size, one, share)
+        if sequential and difference.seeds > 1:
+            family = at_look(at_once, declared, difference.seeds, noise_ratio(difference))
+            strictest = min(strictest, family.share)
         other_size = scale not in (None, "full") and (m.done_by_network or reference.done_by_network)
         exact = m.deterministic and reference.deterministic
         verdict = judge(
@@ -128,9 +139,10 @@ def measure(
             verdict,
             difference,
             reference.accuracy.value,
+            family=at_once,
         )
     for table in tables:
-        _add_metrics(table, found[table.key], noises[1:], share)
+        _add_metrics(table, found[table.key], noises[1:], strictest)
     return found
 
 

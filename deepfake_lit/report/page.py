@@ -29,6 +29,7 @@ from deepfake_lit.report.summary import in_short, other_images
 from deepfake_lit.report.tables import write_csv
 from deepfake_lit.report.unchecked import unchecked
 from deepfake_lit.report.verdict import MARGIN
+from deepfake_lit.results.looks import Sequential
 from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.commands import ReportConfig
 from deepfake_lit.settings.identity import READS
@@ -54,7 +55,7 @@ def report(cfg: ReportConfig) -> Path:
     if not found:
         raise UserError(f"there are no runs in {output}; train some, or name another output_dir")
     target = Path(cfg.output or output / "report")
-    measured = [measure(s.tables, s.scale, s.reported.get("margin", MARGIN), s.looks) for s in found]
+    measured = [measure(s.tables, s.scale, s.reported.get("margin", MARGIN), s.looks, s.sequential) for s in found]
     data = _images(cfg, measured)
     context = {
         "made": now(),
@@ -191,7 +192,11 @@ def _section(
         "scale": section.scale,
         "command": section.command,
         "tables": [_table(table, measured[table.key], drawn, rows, groups) for table in section.tables],
-        "looks": looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
+        "looks": Sequential(
+            section.looks, tuple(m.difference.seeds for m in every if m.difference and not m.deterministic)
+        )
+        if section.sequential
+        else looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
         "notes": notes(reported, measured, section.alpha, section.scale is None) if reported else [],
         "unchecked": unchecked(claimed, reported),
         "remarks": reported.get("remarks", []),

@@ -135,6 +135,7 @@ class Section:
     command: str = ""
     looks: tuple[int, ...] = ()  # numbers of seeds at which the plan's verdicts are read; empty: of no plan
     alpha: dict[str, Any] | None = None  # what `audit.alpha_finding` said of the images
+    sequential: bool = False  # each claim has as many seeds as it needed, at the most the last look's
     search: dict[str, Any] | None = None  # what `search.json` has
 
 

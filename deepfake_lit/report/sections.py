@@ -104,10 +104,12 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
     file = ".yaml" if record.get("reported") else ""
     words = [record["report"] + file, f"scale={record['scale']}", *record.get("further", [])]
     words += [f"folds={folds}"] if folds else []
+    until = record.get("until")
+    words += [f"until={until}"] if until else []
     if not {entry.get("trial", entry["row"]) for table in reported["tables"] for entry in table["rows"]} <= set(by_row):
         words.append(f"rows=[{','.join(by_row)}]")
     return Section(
-        f"{record['report']}-{record['scale']}" + (f"-folds{folds}" if folds else ""),
+        f"{record['report']}-{record['scale']}" + (f"-folds{folds}" if folds else f"-{until}" if until else ""),
         reported["title"] + (f": {folds} folds of the training images" if folds else ""),
         tables,
         record["scale"],
@@ -116,6 +118,7 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
         # A record of before looks were declared has one, at all its seeds.
         () if folds else tuple(record.get("looks") or [max(len({trial["seed"] for trial in record["trials"]}), 1)]),
         record.get("alpha"),
+        sequential=bool(until),
     )
 
 

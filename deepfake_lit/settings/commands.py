@@ -127,6 +127,10 @@ class ReproduceConfig:
     # number of folds of the training images; each row is run on each fold, with the first seed unless `seeds` names
     # several; null: no folds, the validation images
     folds: int | None = None
+    # settled: rows get more seeds, where these are the likeliest to bring a verdict, until every claim has its own; or
+    # until more seeds would hardly bring one. `looks` are then the numbers of seeds at which a claim may be looked at
+    until: str | None = None
+    budget: str | None = None  # time after which `until=settled` begins no more runs, as in 2h, 90m or 45s
 
 
 @dataclass

@@ -40,7 +40,10 @@ def test_a_command_is_one_that_the_program_takes(document, line):
     words = [word.replace("FINGERPRINT", FINGERPRINT) for word in words if word != "--help"]
     if command == "completion":
         assert words in (["bash"], ["zsh"])
-    elif command == "train":
+    elif command in ("train", "search"):
+        own = vars(commands.SearchConfig()) if command == "search" else ()
+        settings([word for word in words if word.partition("=")[0] in own], commands.SearchConfig)
+        words = [word for word in words if word.partition("=")[0] not in own]
         for word in words:
             if word.startswith("+sweep="):
                 assert word.removeprefix("+sweep=") in choices("sweep")
@@ -54,7 +57,7 @@ def test_a_command_is_one_that_the_program_takes(document, line):
         if command == "bench":
             assert set(plain) <= {*BENCHES, "gpu"}
         if command == "reproduce":
-            assert set(plain) <= {*choices("reproduce"), "all"}
+            assert {word for word in plain if not word.endswith(".yaml")} <= {*choices("reproduce"), "all"}
 
 
 def first_value(override: str) -> str:
@@ -62,6 +65,7 @@ def first_value(override: str) -> str:
     name, _, value = override.partition("=")
     if value.startswith(("tag(", "interval(")):
         return f"{name}=1e-4"
+    value = value.removeprefix("choice(").removesuffix(")")
     return override if value[:1] in "[{" else f"{name}={value.partition(',')[0]}"
 
 

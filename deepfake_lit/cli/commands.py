@@ -20,28 +20,74 @@ def train(arguments: list[str]) -> int:
     return train(arguments)
 
 
+def search(arguments: list[str]) -> int:
+    from deepfake_lit.core.errors import UserError
+    from deepfake_lit.settings.commands import SearchConfig
+
+    refuse_flags(arguments)
+    own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(SearchConfig())]
+    cfg = settings(own, SearchConfig)[1]
+    overrides = [a for a in arguments if a not in own]
+    if any(a.startswith(("+sweep=", "hydra")) for a in overrides):
+        raise UserError("+sweep= and hydra settings are for train -m; name each setting and its values")
+    try:
+        from deepfake_lit.studies.search import search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("search needs Optuna: pip install 'deepfake-lit[search]'") from None
+    record, folder = search(cfg, overrides)
+    report([f"output_dir={folder.parents[1]}"])
+    from deepfake_lit.cli import verdicts
+
+    verdicts.of_search(record, folder)
+    return 1 if any(trial["state"] == "failed" for trial in record["trials"]) else 0
+
+
 def reproduce(arguments: list[str]) -> int:
     from deepfake_lit.core.errors import UserError, one_of
     from deepfake_lit.settings.commands import ReproduceConfig
+    from deepfake_lit.settings.report_file import is_file
     from deepfake_lit.studies.plan import plans
 
     own = [a for a in arguments if "=" not in a or a.partition("=")[0] in vars(ReproduceConfig())]
     reports, cfg = settings(own, ReproduceConfig, "reports")
     if not reports:
-        raise UserError(f"name a report: {', '.join(plans())}, or all")
+        raise UserError(f"name a report: {', '.join(plans())}, all, or a .yaml file of your own")
     further = [a for a in arguments if a not in own]
     for name in reports:
-        one_of("report", name, (*plans(), "all"))
+        if not is_file(name):
+            one_of("report", name, (*plans(), "all"))
     if reports == ["all"]:
         reports = plans(cfg.scale)
     from deepfake_lit.studies.reproduce import reproduce
 
+    if cfg.budget is not None and cfg.until is None:
+        raise UserError("budget is for until=settled, which can stop after any run")
+    if cfg.until:
+        from deepfake_lit.report.until import until_settled as reproduce
     done = [reproduce(name, cfg, further) for name in reports]
     report([f"output_dir={done[0].output_dir}"])
     from deepfake_lit.cli import verdicts
 
     verdicts.of_report(Path(done[0].output_dir), [plan.name for plan in done])
     return 1 if any(trial.reason for plan in done for trial in plan.trials) else 0
+
+
+def judge(arguments: list[str]) -> None:
+    from deepfake_lit.settings.commands import JudgeConfig
+    from deepfake_lit.settings.report_file import name_of
+
+    files, cfg = settings(arguments, JudgeConfig, "files of reports", f"name a file{_as_in('judge')}")
+    from deepfake_lit.report.judge import judge
+
+    outputs = [Path(cfg.output) / name_of(file) for file in files]
+    keys = [judge(file, output) for file, output in zip(files, outputs, strict=True)]
+    from deepfake_lit.cli import verdicts
+
+    for key, output in zip(keys, outputs, strict=True):
+        report([f"output_dir={output}", "images=false"])
+        verdicts.of_report(output, [key])
 
 
 def report(arguments: list[str]) -> None:
@@ -282,7 +328,9 @@ def completion(arguments: list[str]) -> None:
 _ALL = (
     audit,
     train,
+    search,
     reproduce,
+    judge,
     report,
     evaluate,
     robustness,

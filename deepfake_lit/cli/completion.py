@@ -17,6 +17,7 @@ _deepfake_lit() {
 }
 complete -o default -F _deepfake_lit deepfake-lit
 """
+TRAINS = ("train", "search")  # commands that take the settings of a run
 ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 
@@ -46,14 +47,18 @@ def _settings(command: str) -> list[str]:
 
     schema = schema_of(command)
     names = [each.name for each in meanings(*schema)] if schema else []
-    groups = GROUPS if command == "train" else ()
+    groups = GROUPS if command in TRAINS else ()
+    names += [each.name for each in meanings(*schema_of("train"))] if command == "search" else []
     return [*groups, *(name for name in names if name not in groups)]
 
 
 def _values(command: str) -> dict[str, list[str]]:
     """Return the choices of the settings that have some, by their names."""
+    from deepfake_lit.settings.choices import PRUNERS, SAMPLERS
     from deepfake_lit.settings.conf import choices
 
     found = {"split": ["auto", "train", "validation", "test", "all"]} if command == "evaluate" else {}
-    found |= {"scale": ["full", "cpu", "smoke"]} if command == "reproduce" else {}
-    return found | ({name: choices(name) for name in GROUPS} if command == "train" else {})
+    found |= {"scale": ["full", "cpu", "smoke"], "until": ["settled"]} if command == "reproduce" else {}
+    if command == "search":
+        found |= {"pruner": [*PRUNERS], "sampler": [*SAMPLERS]}
+    return found | ({name: choices(name) for name in GROUPS} if command in TRAINS else {})

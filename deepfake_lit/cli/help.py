@@ -64,15 +64,39 @@ HELP = {
         "PATH is a folder or archive of labelled images, such as a folder with one folder for each class.\nWith "
         "-m, commas separate values, and each combination is trained. --cfg job only prints the configuration.",
     ),
+    "search": Help(
+        "search for the best settings: poor trials pause early, the winner is trained again",
+        "data.root=PATH SETTING=VALUE,VALUE... [SETTING=VALUE ...]",
+        "SearchConfig",
+        (
+            "search experiment=whitening_half data.root=PATH optimizer.lr=2e-3,4e-3,8e-3 augment.cutmix_p=0,0.5",
+            "search experiment=residual_cnn data.root=PATH 'optimizer.lr=tag(log,interval(1e-5,1e-2))' trials=20",
+        ),
+        {1: "a trial failed", 75: "interrupted: the same command continues"},
+        "Settings of train are passed on; those with several values are searched. Start the same command in several\n"
+        "terminals, and they share the trials. With more trials= it goes on. The winner is chosen on a fold of the\n"
+        "training images, and then measured on the validation images.",
+    ),
     "reproduce": Help(
         "train and measure everything in a report's tables that is not done yet, and make the page",
         "REPORT... data.root=PATH [SETTING=VALUE ...]",
         "ReproduceConfig",
-        ("reproduce report_b scale=cpu data.root=PATH", "reproduce all scale=smoke data.root=PATH"),
+        (
+            "reproduce report_b scale=cpu data.root=PATH",
+            "reproduce my_report.yaml data.root=PATH until=settled budget=2h",
+        ),
         TRAIN_ENDS,
         "PATH is the folder or archive of the competition's images. Settings of train, such as data.root, "
         "output_dir and trainer.threads, are passed on to every run. open_set and record are not reports: they "
         "are about this project's own networks.",
+    ),
+    "judge": Help(
+        "judge anybody's report: reported numbers, claims, and predictions of any program",
+        "REPORT.yaml... [SETTING=VALUE ...]",
+        "JudgeConfig",
+        ("judge claims.yaml", "judge claims.yaml output=/tmp/judged"),
+        {},
+        "docs/judge.md says what the file has, with a complete example.",
     ),
     "report": Help(
         "make a page of all runs, sweeps and reports, or publish some of them",

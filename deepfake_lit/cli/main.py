@@ -67,7 +67,7 @@ def _unwritable(error: OSError, command: str, arguments: list[str]) -> str | Non
     if remedy is None:
         return None
     setting = {"samples": "another FOLDER"}.get(command, "output=ANOTHER")
-    if command in ("audit", "train", "reproduce", "status", "demo"):
+    if command in ("audit", "train", "search", "reproduce", "status", "demo"):
         setting = "output_dir=ANOTHER"
     given = [a.partition("=")[2] for a in arguments if a.startswith(("output=", "output_dir="))]
     place = error.filename or (given or ["outputs"])[-1]  # some libraries' errors name no file

@@ -204,7 +204,7 @@ def status(
         if run.reason:
             lines.append(Text(f"{run.name}/{run.fingerprint}: {run.reason}"))
     for name, counts in sweeps.items():
-        lines.append(Text(f"sweep {name}: " + ", ".join(f"{n} {state}" for state, n in counts.items())))
+        lines.append(Text(f"{name}: " + ", ".join(f"{n} {state}" for state, n in counts.items())))
     return Group(*lines)
 
 

@@ -91,11 +91,6 @@ def train(arguments: list[str]) -> int:
     sys.argv = ["deepfake-lit train", *_arranged(arguments)]  # what Hydra parses
     try:
         job()
-    except ValueError:
-        from deepfake_lit.studies.trials import table
-
-        if not BeforeSweep.study_lock or any(row["state"] == "done" for row in table(BeforeSweep.folder)):
-            raise  # else all trials failed, and Optuna only says that there is no best one: the table tells more
     finally:
         folder = BeforeSweep.over()
     if mistakes:

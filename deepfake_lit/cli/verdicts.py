@@ -2,15 +2,20 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from deepfake_lit.cli.show import new_table
-from deepfake_lit.core.console import out
+from deepfake_lit.core.console import out, warn
 from deepfake_lit.report.claims import Claim, claims
 from deepfake_lit.report.measure import Measured, measure
+from deepfake_lit.report.notes import notes
+from deepfake_lit.report.searches import monitored, rows_of, said, section_of_search
 from deepfake_lit.report.sections import section_of_sweep, sections
+from deepfake_lit.report.unchecked import unchecked
+from deepfake_lit.report.verdict import MARGIN
 
 
 def of_sweep(folder: Path) -> None:
@@ -27,6 +32,21 @@ def of_sweep(folder: Path) -> None:
     out.print(f"  deepfake-lit report output_dir={shlex.quote(str(folder.parents[1]))}", markup=False)
 
 
+def of_search(record: dict[str, Any], folder: Path) -> None:
+    """Print the trials of a search, those that came furthest first, and what it has found."""
+    table = new_table("", "trial", "settings", "state", "epochs", monitored(record))
+    for row in rows_of(record):
+        value = "" if row.value is None else f"{row.value:.4f}"
+        table.add_row(str(row.number), escape(row.label), row.state, str(row.epochs), value)
+    out.print(table)
+    for row in rows_of(record):
+        if row.reason:
+            warn(f"trial {row.number} failed: {row.reason}")
+    section = section_of_search(folder)
+    for sentence in section and said(record, measure(section.tables)):
+        out.print(sentence, markup=False)
+
+
 def of_report(output: Path, keys: list[str]) -> None:
     """Print the differences that reports claim, beside the measured ones.
 
@@ -36,9 +56,19 @@ def of_report(output: Path, keys: list[str]) -> None:
     for section in sections(output):
         if section.key not in keys:
             continue
-        found = claims(section, measure(section.tables, section.scale))
+        measured = measure(
+            section.tables, section.scale, section.reported.get("margin", MARGIN), section.looks, section.sequential
+        )
+        found = claims(section, measured)
+        scale = f", scale {section.scale}" if section.scale else ""
         if found:
-            out.print(_claims(f"{section.title}, scale {section.scale}: what is claimed, and what was measured", found))
+            out.print(_claims(f"{section.title}{scale}: what is claimed, and what was measured", found))
+        if section.scale is None:
+            for line in [
+                *notes(section.reported, measured, None, own_predictions=True),
+                *unchecked(found, section.reported),
+            ]:
+                out.print(f"- {line}", markup=False)
 
 
 def _rows(title: str, rows: list[Measured]) -> Table:

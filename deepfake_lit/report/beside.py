@@ -79,7 +79,7 @@ def best_of(measured: list[Measured]) -> Best | None:
 
 def metric_differences(measured: list[Measured]) -> dict[str, Any] | None:
     """Return the differences of the other metrics; None where there is none."""
-    rows = [(m.row.label, m.difference.metrics) for m in measured if m.difference]
+    rows = [(m.row.label, m.difference.metrics) for m in measured if m.difference and m.difference.metrics]
     return {"metrics": {name: METRICS[name] for name in OF_IMAGES}, "rows": rows} if rows else None
 
 

@@ -14,6 +14,7 @@ class Claim:
     table: str  # title
     claimed: tuple[float, float]  # lowest and highest claim, as shares
     m: Measured  # of the row; its `difference` is None if it could not be measured
+    reference_row: str = ""  # key
 
     @property
     def middle(self) -> float:
@@ -34,6 +35,6 @@ def claims(section: Section, measured: dict[str, list[Measured]]) -> list[Claim]
                 continue
             difference = claimed(m.row.reported, reference.row.reported)
             if difference is not None:
-                claim = Claim(m.row.label, reference.row.label, table.title, difference, m)
+                claim = Claim(m.row.label, reference.row.label, table.title, difference, m, table.reference)
                 found.setdefault((m.row.key, table.reference), claim)
     return list(found.values())

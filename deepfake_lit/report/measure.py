@@ -25,6 +25,7 @@ from deepfake_lit.results.comparison import Estimate
 from deepfake_lit.results.family import LEVEL, Family
 from deepfake_lit.results.looks import Looks
 from deepfake_lit.results.result import Result
+from deepfake_lit.results.sequential import at_look, noise_ratio
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ class Measured:
 
 
 def measure(
-    tables: list[Table], scale: str | None = None, margin: float = MARGIN, declared: tuple[int, ...] = ()
+    tables: list[Table],
+    scale: str | None = None,
+    margin: float = MARGIN,
+    declared: tuple[int, ...] = (),
+    sequential: bool = False,
 ) -> dict[str, list[Measured]]:
     """Measure the rows of a report's or a sweep's tables, and judge their differences from the reference rows.
 
@@ -82,6 +87,7 @@ def measure(
     Args:
         scale: of a report; verdicts on networks hold for it alone. None: a sweep, or runs of neither.
         declared: numbers of seeds at which the verdicts of a plan are read; empty: once, whatever there is.
+        sequential: each difference is looked at by itself, until it is settled.
 
     Returns:
         The measured rows, by the key of the table.
@@ -109,9 +115,14 @@ def measure(
     one_reference = len({reference for _, reference in claims}) == 1
     look = looks(declared, [difference.seeds for _, _, difference, _, _ in tested])
     share = look.level() / LEVEL if look else 1.0
+    strictest = share
     for m, reference, difference, claim, key in differences:
         size, one = (others[key], True) if claim is None else (len(claims), one_reference)
+        at_once = Family(size, one)
         family = Family(size, one, share)
+        if sequential and difference.seeds > 1:
+            family = at_look(at_once, declared, difference.seeds, noise_ratio(difference))
+            strictest = min(strictest, family.share)
         other_size = scale not in (None, "full") and (m.done_by_network or reference.done_by_network)
         exact = m.deterministic and reference.deterministic
         verdict = judge(
@@ -128,16 +139,18 @@ def measure(
             verdict,
             difference,
             reference.accuracy.value,
+            family=at_once,
         )
     for table in tables:
-        _add_metrics(table, found[table.key], noises[1:], share)
+        _add_metrics(table, found[table.key], noises[1:], strictest)
     return found
 
 
 def _add_metrics(table: Table, measured: list[Measured], noises: list[Noises], share: float) -> None:
     """Add to the differences of a table those of the other metrics. Those of one metric are read together."""
     reference = next((row for row in table.rows if row.key == table.reference), None)
-    rows = [m for m in measured if m.difference]
+    reference_tells = any(m.row is reference and m.estimates for m in measured)
+    rows = [m for m in measured if m.difference and m.estimates and reference_tells]
     for each in noises:
         for m, further in zip(rows, further_differences([m.row for m in rows], reference, each, share), strict=True):
             m.difference.metrics[each.metric] = further
@@ -177,12 +190,13 @@ def _measured(row: Row, noises: list[Noises]) -> Measured:
     except UserError as error:
         found.problems.append(Problem(str(error), alarming=True))
         return found
-    found.estimates = {
-        each.metric: own(row, runs, [values(r, key, each.metric) for r in runs], each) for each in noises[1:]
-    }
+    # Of labels alone there is no calibration and no log loss.
+    told = [each for each in noises[1:] if all(run.has_probabilities for run in runs)]
+    found.estimates = {each.metric: own(row, runs, [values(r, key, each.metric) for r in runs], each) for each in told}
     results = [run.result for run in runs]
     found.best = _mean(result.figures("best", row.view)["accuracy"] for result in results)
-    found.metrics = {name: _of_all(results, name, row.view) for name, metric in METRICS.items() if metric.column}
+    shown = [name for name, m in METRICS.items() if m.column and (not m.of_images or name in found.estimates)]
+    found.metrics = {name: _of_all(results, name, row.view) for name in shown}
     # An ensemble's own time and speed are those of its head on logits, without the training of its members.
     timed = [r for r in results if r.kind != "ensemble" and None not in (r.wall_seconds, r.images_per_second)]
     if len(timed) == len(results):

@@ -17,20 +17,28 @@ from deepfake_lit.results.statistics import wilson_interval
 ROUNDING = 0.00051  # largest error of a share that is printed in tenths of a percent
 
 
-def notes(reported: dict[str, Any], measured: dict[str, list[Measured]], alpha: dict[str, Any] | None) -> list[str]:
+def notes(
+    reported: dict[str, Any],
+    measured: dict[str, list[Measured]],
+    alpha: dict[str, Any] | None,
+    own_predictions: bool = False,
+) -> list[str]:
     """Return all notes on a report, as sentences.
 
     Args:
         reported: the values that the report states.
         measured: by the key of the table.
         alpha: what `audit.alpha_finding` says of the images; None if it is not known.
+        own_predictions: what was measured are the predictions that the report is about.
     """
-    found = [*_sums(reported), *_averages(reported), *_intervals(reported, _agreement(measured))]
+    found = [*_sums(reported), *_counts(reported), *_averages(reported)]
+    found += _predictions(measured) if own_predictions else []
+    found += _intervals(reported, _agreement(measured))
     found += _architecture(reported)
     found += [*_one_cycle(reported), *_preprocessings(measured.get("knn_k", []))]
     if alpha and "channels" in measured:
         found.append(_alpha(alpha, measured["channels"]))
-    return [*found, *_selection(measured)] if _accuracies(reported) else found
+    return [*found, *_selection(measured, reported["selection"])] if "selection" in reported else found
 
 
 def _accuracies(reported: dict[str, Any]) -> dict[str, tuple[float, str]]:
@@ -65,6 +73,42 @@ def _sums(reported: dict[str, Any]) -> list[str]:
                     f'{accuracy:.1%} of its table "{title}".'
                 )
     return found
+
+
+def _half(value: float) -> float:
+    """Return the largest error of a share that is printed with as many digits as this one, in percent or not."""
+    digits = len(f"{value:.12f}".rstrip("0").partition(".")[2])
+    return 0.5000001 * 10.0**-digits
+
+
+def _counts(reported: dict[str, Any]) -> list[str]:
+    """Note accuracies that no whole number of images gives; those of means over seeds need not be."""
+    images, found = reported["images"], []
+    for table in reported["tables"]:
+        for row in table["rows"]:
+            if "accuracy" not in row or row.get("seeds", 1) > 1:
+                continue
+            nearest = round(row["accuracy"] * images) / images
+            if abs(nearest - row["accuracy"]) > _half(row["accuracy"]):
+                text = f"{row['label']}: no number of {images:,} images is {100 * row['accuracy']:.12g}%"
+                found.append(f"{text}; the nearest is {nearest:.4%}.")
+    return list(dict.fromkeys(found))
+
+
+def _predictions(measured: dict[str, list[Measured]]) -> list[str]:
+    """Note rows whose stated accuracy is neither that of their predictions nor that of any one file of them."""
+    found = []
+    for rows in measured.values():
+        for m in rows:
+            if m.accuracy is None or "accuracy" not in m.row.reported:
+                continue
+            stated = m.row.reported["accuracy"]
+            each = [run.result.last["accuracy"] for run in m.row.done]
+            if min(abs(stated - value) for value in [*each, m.accuracy.value]) > _half(stated):
+                which = f"the mean of its {len(each)} files" if len(each) > 1 else "its file"
+                text = f"{m.row.label}: {which} of predictions has {m.accuracy.value:.2%}"
+                found.append(f"{text}, not the {stated:.2%} that is stated.")
+    return list(dict.fromkeys(found))
 
 
 def _averages(reported: dict[str, Any]) -> list[str]:
@@ -187,14 +231,15 @@ def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
     )
 
 
-def _selection(measured: dict[str, list[Measured]]) -> list[str]:
+def _selection(measured: dict[str, list[Measured]], stated: str) -> list[str]:
+    """Note what a selection that the report states is worth here."""
     tables = sorted(measured, key=lambda key: key == "models")  # last, so that rows get its labels
     done = [m for key in tables for m in measured[key] if m.accuracy is not None and not m.row.view]
     gaps = {m.row.key: (m.best - m.accuracy.value, m.row.label) for m in done if m.done_by_network}
     if not gaps:
         return []
     mean, (most, row) = sum(gap for gap, _ in gaps.values()) / len(gaps), max(gaps.values())
-    text = "Both reports chose the epoch on the images that they report on. Here that is worth "
+    text = f"{stated} Here that is worth "
     if len(gaps) == 1:
         return [f"{text}{_points(mean)} points ({row})."]
     return [f"{text}{_points(mean)} points in the mean of {len(gaps)} rows, {_points(most)} at most ({row})."]

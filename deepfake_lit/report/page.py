@@ -23,10 +23,13 @@ from deepfake_lit.report.open_set import open_sets_of
 from deepfake_lit.report.overview import all_rows
 from deepfake_lit.report.robustness import robustness_of
 from deepfake_lit.report.rows import Row, Section, Table, command_line
+from deepfake_lit.report.searches import monitored, rows_of, said
 from deepfake_lit.report.sections import sections
 from deepfake_lit.report.summary import in_short, other_images
 from deepfake_lit.report.tables import write_csv
+from deepfake_lit.report.unchecked import unchecked
 from deepfake_lit.report.verdict import MARGIN
+from deepfake_lit.results.looks import Sequential
 from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.commands import ReportConfig
 from deepfake_lit.settings.identity import READS
@@ -52,7 +55,7 @@ def report(cfg: ReportConfig) -> Path:
     if not found:
         raise UserError(f"there are no runs in {output}; train some, or name another output_dir")
     target = Path(cfg.output or output / "report")
-    measured = [measure(s.tables, s.scale, s.reported.get("margin", MARGIN), s.looks) for s in found]
+    measured = [measure(s.tables, s.scale, s.reported.get("margin", MARGIN), s.looks, s.sequential) for s in found]
     data = _images(cfg, measured)
     context = {
         "made": now(),
@@ -177,6 +180,7 @@ def _section(
     every = list(by_row.values())
     main = _main_row(section, every)
     networks = [m for m in every if m.done_by_network]
+    told = [m for m in networks if m.estimates]
     claimed = claims(section, measured)
     drawn: set[frozenset[str]] = set()
     rows = [row for table in section.tables for row in table.rows]
@@ -188,21 +192,27 @@ def _section(
         "scale": section.scale,
         "command": section.command,
         "tables": [_table(table, measured[table.key], drawn, rows, groups) for table in section.tables],
-        "looks": looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
-        "notes": notes(reported, measured, section.alpha) if reported else [],
+        "looks": Sequential(
+            section.looks, tuple(m.difference.seeds for m in every if m.difference and not m.deterministic)
+        )
+        if section.sequential
+        else looks(section.looks, [m.difference.seeds for m in every if m.difference and not m.deterministic]),
+        "notes": notes(reported, measured, section.alpha, section.scale is None) if reported else [],
+        "unchecked": unchecked(claimed, reported),
         "remarks": reported.get("remarks", []),
         "over_time": figures.over_time(every, reported["elsewhere"]) if "elsewhere" in reported else None,
         "data": _data(every),
-        "in_short": in_short(section, measured, claimed),
+        "in_short": said(section.search, measured) if section.search else in_short(section, measured, claimed),
+        "search": section.search and {"rows": rows_of(section.search), "by": monitored(section.search)},
         "other_images": other_images(section, every),
         "classes": [
             by_class(m, reported) for m in every if m.row.done and (m is main or m.row.key in _detailed(reported))
         ],
         "confused": [],
         "cams": [],
-        "reliability": figures.reliability(_best(networks, DRAWN // 2)),
-        "risk_coverage": figures.risk_coverage(_best(networks, DRAWN // 2)),
-        "reliability_of": (min(len(networks), DRAWN // 2), len(networks)),
+        "reliability": figures.reliability(_best(told, DRAWN // 2)),
+        "risk_coverage": figures.risk_coverage(_best(told, DRAWN // 2)),
+        "reliability_of": (min(len(told), DRAWN // 2), len(told)),
     }
     if main is None:
         return found
@@ -233,7 +243,9 @@ def _data(every: list[Measured]) -> str:
     for r in results:
         fold = r.config.get("data", {}).get("fold")
         count = f"{r.best['images']:,}"
-        which = "validation images" if fold is None else f"held-out training images (data.fold={fold})"
+        which = (
+            r.data.get("what", "validation images") if fold is None else f"held-out training images (data.fold={fold})"
+        )
         if folds:
             ((of, there),) = folds.items()
             count, which = "the training images", f"in {there} of {of} folds, each by networks trained on the others,"

@@ -39,6 +39,7 @@ class Difference:
     estimate: Estimate
     reference: float  # the reference row's accuracy
     metrics: dict[str, Further] = field(default_factory=dict)  # those that are means over images
+    family: Family | None = None  # the comparisons that it is read with, at one look
 
     @property
     def errors_removed(self) -> float | None:

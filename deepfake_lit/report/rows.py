@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import METRICS
@@ -19,7 +18,6 @@ HIDDEN = of_role("place", "work")
 LAST, VIEWS = "probabilities_last", "probabilities_last_tta"
 KNOWN: dict[tuple, np.ndarray] = {}  # ids and labels of the runs that were read
 SMALL = 2**16  # bytes of probabilities that stay in memory: 50 MB for 2,000 runs of 1,250 images and 5 classes
-REPORTED = Path(__file__).parent / "reported"
 
 
 @dataclass
@@ -92,6 +90,10 @@ class Run:
         return not self.is_baseline or bool(self.result.random)
 
     @property
+    def has_probabilities(self) -> bool:
+        return not self.result.labels_only
+
+    @property
     def is_baseline(self) -> bool:
         return self.result is not None and self.result.kind == "baseline"
 
@@ -133,11 +135,8 @@ class Section:
     command: str = ""
     looks: tuple[int, ...] = ()  # numbers of seeds at which the plan's verdicts are read; empty: of no plan
     alpha: dict[str, Any] | None = None  # what `audit.alpha_finding` said of the images
-
-
-def read_reported(report: str) -> dict[str, Any]:
-    """Read the values that a report states."""
-    return yaml.safe_load((REPORTED / f"{report}.yaml").read_text(encoding="utf-8"))
+    sequential: bool = False  # each claim has as many seeds as it needed, at the most the last look's
+    search: dict[str, Any] | None = None  # what `search.json` has
 
 
 @functools.lru_cache(maxsize=4096)

@@ -9,29 +9,36 @@ from omegaconf.errors import OmegaConfBaseException
 from deepfake_lit.core.console import warn
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import read_json
-from deepfake_lit.report.rows import KNOWN, Row, Run, Section, Table, command_line, read_reported, run_at, shown
+from deepfake_lit.report.rows import KNOWN, Row, Run, Section, Table, command_line, run_at, shown
+from deepfake_lit.report.searches import runs_of_search, section_of_search
 from deepfake_lit.settings.identity import digest, identity_of, setting_of, to_dict
+from deepfake_lit.settings.report_file import read_report
 from deepfake_lit.studies.trials import runs_of, settings_of, trials
 
 OWN = ("row", "label", "view", "x", "trial", "baseline", "k")  # entries of a reported row that are not its values
 
 
 def sections(output: Path) -> list[Section]:
-    """Return the sections of the reports reproduced in an output folder, then of its sweeps, then the other runs."""
+    """Return the sections of the reports reproduced in an output folder, then of its sweeps and
+    searches, then the other runs."""
     run_at.cache_clear()  # runs may have changed since an earlier call
     KNOWN.clear()
     found, seen = [], set()
     for path in sorted((output / "reproduce").glob("*.json")):
         try:
             record = read_json(path)
-            found.append(section_of_report(output, record, read_reported(record["report"])))
+            found.append(section_of_report(output, record, record.get("reported") or read_report(record["report"])))
             seen |= {str(output / folder) for trial in record["trials"] for folder in trial["folders"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             warn(f"{path} is left out: {type(error).__name__}: {error}")
     for folder in sorted((output / "sweeps").glob("*")):
         if section := section_of_sweep(folder):
             found.append(section)
             seen |= {run.folder for table in section.tables for row in table.rows for run in row.runs}
+    for folder in sorted((output / "searches").glob("*")):
+        if section := section_of_search(folder):
+            found.append(section)
+            seen |= set(runs_of_search(folder, section.search))
     rest = section_of_rest(output, seen)
     return found + ([rest] if rest else [])
 
@@ -91,12 +98,18 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
             placed = {name: entry[name] for name in ("view", "x", "baseline", "k") if name in entry}
             rows.append(Row(key, entry["label"], runs, values, **placed))
         tables.append(Table(table["key"], table["title"], rows, table["reference"], table.get("axis")))
-    words = [record["report"], f"scale={record['scale']}", *record.get("further", [])]
+    if record["scale"] is None:
+        command = f"deepfake-lit judge {record['report']}.yaml"
+        return Section(record["report"], reported["title"], tables, None, reported, command)
+    file = ".yaml" if record.get("reported") else ""
+    words = [record["report"] + file, f"scale={record['scale']}", *record.get("further", [])]
     words += [f"folds={folds}"] if folds else []
+    until = record.get("until")
+    words += [f"until={until}"] if until else []
     if not {entry.get("trial", entry["row"]) for table in reported["tables"] for entry in table["rows"]} <= set(by_row):
         words.append(f"rows=[{','.join(by_row)}]")
     return Section(
-        f"{record['report']}-{record['scale']}" + (f"-folds{folds}" if folds else ""),
+        f"{record['report']}-{record['scale']}" + (f"-folds{folds}" if folds else f"-{until}" if until else ""),
         reported["title"] + (f": {folds} folds of the training images" if folds else ""),
         tables,
         record["scale"],
@@ -105,6 +118,7 @@ def section_of_report(output: Path, record: dict[str, Any], reported: dict[str, 
         # A record of before looks were declared has one, at all its seeds.
         () if folds else tuple(record.get("looks") or [max(len({trial["seed"] for trial in record["trials"]}), 1)]),
         record.get("alpha"),
+        sequential=bool(until),
     )
 
 

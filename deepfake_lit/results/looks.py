@@ -6,6 +6,7 @@ so that the last look is judged at nearly 5 %. What is left for a look is integr
 and Rowe, JRSS A 132, 1969).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,17 +70,56 @@ class Looks:
         return [*planned, planned[-1]] if self.late else planned
 
 
-def levels(information: list[float], level: float = LEVEL) -> list[float]:
+@dataclass(frozen=True)
+class Sequential:
+    """The looks at claims of which each has as many seeds as it needed.
+
+    Attributes:
+        declared: numbers of seeds at which a claim may be looked at, growing.
+        seeds: of the claims.
+    """
+
+    declared: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """Return how many looks there were and that they are paid for, in one line; empty if there was none."""
+        taken = [sum(n <= seeds for n in self.declared) for seeds in self.seeds if seeds > 1]
+        if not taken:
+            return ""
+        several = f"{min(taken)} to {max(taken)}" if min(taken) < max(taken) else str(taken[0])
+        return (
+            f"Each claim got seeds until it was settled, or more would hardly have settled it: {several} looks, at "
+            f"{', '.join(map(str, self.declared))} declared seeds. Looking again is paid for: p and intervals are as "
+            "at the level of a claim's last look, so that all looks together err in 5 %."
+        )
+
+
+def early(share: float, level: float) -> float:
+    """Return the error spent by a share of the information: more of it early (Kim and DeMets, Biometrika 74, 1987)."""
+    return level * share**2
+
+
+def late(share: float, level: float) -> float:
+    """Return the error spent by a share of the information, little at first: near to O'Brien and Fleming's bounds."""
+    return 4 * norm.sf(norm.isf(level / 4) / np.sqrt(share))  # half of it on either side
+
+
+def levels(
+    information: list[float], level: float = LEVEL, spending: Callable[[float, float], float] = late
+) -> list[float]:
     """Return the two-sided level of each look, so that all together err in no more than `level` of cases.
 
     Args:
         information: at each look, as a share of that of the whole plan, growing, in (0, 1]. The share of the seeds is
             the least that it can be, since the images are all there from the first look on: the later looks tell less
             anew than is counted, and err less often.
+        spending: how much of the error is spent by a share of the information.
     """
     found: list[float] = []
     for i, share in enumerate(information):
-        spent = 4 * norm.sf(norm.isf(level / 4) / np.sqrt(share))  # half of it on either side
+        spent = spending(share, level)
 
         def beyond(own: float, so_far=information[: i + 1], spent=spent) -> float:
             return exceeded(so_far, [*found, own]) - spent

@@ -56,6 +56,7 @@ class Result:
     members: list[dict[str, Any]] | None = None  # ensembles: each member with the ensemble's gain over it
     features: int | None = None  # baselines: the number of features per image
     random: bool | None = None  # baselines: whether another seed could give another result
+    labels_only: bool | None = None  # another program's answers: there are no probabilities
     seconds: dict[str, float] | None = None  # baselines: time for features, fitting and predicting
     folder: str = ""  # the run's folder; not stored in the file
 

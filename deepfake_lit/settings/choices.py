@@ -35,6 +35,19 @@ BENCHES = {
     "svm": "the SVM beside scikit-learn",
 }  # what `bench` compares
 
+PRUNERS = {
+    "hyperband": "successive halving from several first rungs in turn, in case the first epochs mislead",
+    "halving": "successive halving: one trial in `eta` goes on from a rung",
+    "median": "what is below the median of the finished trials pauses",
+    "wilcoxon": "what is worse than the best finished trial, image by image, pauses",
+    "none": "every trial goes to its end",
+}  # of a search: which trials pause
+SAMPLERS = {
+    "tpe": "Optuna's estimator of where good values are",
+    "random": "anywhere",
+    "grid": "every combination of listed values",
+}  # of a search: what is tried
+
 UNTRAINED = ("mean", "vote")  # ways to combine an ensemble's members that have nothing to fit
 
 

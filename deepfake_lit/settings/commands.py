@@ -130,6 +130,31 @@ class ReproduceConfig:
     # number of folds of the training images; each row is run on each fold, with the first seed unless `seeds` names
     # several; null: no folds, measured on the validation images
     folds: int | None = None
+    # settled: rows get more seeds, where these are the likeliest to bring a verdict, until every claim has its own; or
+    # until more seeds would hardly bring one. `looks` are then the numbers of seeds at which a claim may be looked at
+    until: str | None = None
+    budget: str | None = None  # time after which `until=settled` begins no more runs, as in 2h, 90m or 45s
+
+
+@dataclass
+class SearchConfig:
+    trials: int = 40  # number of configurations that are tried; the same command with more of them goes on
+    pruner: str = "hyperband"  # halving | hyperband | median | wilcoxon | none: which trials pause before their end
+    sampler: str = "tpe"  # tpe | random | grid (every combination of listed values): which configurations are tried
+    # epochs of the first rung, where a trial is first compared with others; null: a ninth of trainer.max_epochs
+    first: int | None = None
+    eta: int = 3  # each rung is so many times as far as the one before, and about one trial in so many goes on from it
+    # trials are measured on the first of so many folds of the training images, and trained on the others; null: on the
+    # validation images, which are then no fair test of the winner. data.folds= and data.fold= choose another fold
+    folds: int | None = 5
+    seeds: list[int] = setting([0, 1, 2])  # of the winner, which is trained again on all training images
+    # null: a file in the search's folder; or a URL that Optuna knows, such as postgresql://HOST/NAME
+    storage: str | None = None
+
+
+@dataclass
+class JudgeConfig:
+    output: str = "outputs/judge"  # folder of what is written, with a folder for each report
 
 
 @dataclass

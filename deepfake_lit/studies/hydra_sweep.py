@@ -1,13 +1,10 @@
 """What Hydra is told about a sweep before its first trial."""
 
-import contextlib
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
@@ -17,52 +14,20 @@ from deepfake_lit.settings.identity import NOT_IDENTITY, digest, of_role, settin
 
 
 class BeforeSweep(Callback):
-    """A Hydra callback that keeps a sweep's folder, and sets up Optuna so that the same command continues a sweep.
-
-    With a fixed seed Optuna asks for the same trials again, and finished trials answer at once. So nothing of an
-    unfinished study is needed: `study.db` in the sweep's folder is made anew, and ends with as many trials as were
-    asked for. Hydra turns a callback's errors into warnings, so this class does no more than that.
-    """
+    """A Hydra callback that keeps a sweep's folder. Hydra turns a callback's errors into warnings, so this class does
+    no more than that."""
 
     folder: Path | None = None
-    study_lock: FileLock | None = None
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        BeforeSweep.folder = folder = Path(config.hydra.sweep.dir)
+        BeforeSweep.folder = Path(config.hydra.sweep.dir)
         _side_by_side(config)
         _tell_trials(config)
-        sweeper = config.hydra.sweeper
-        if "OptunaSweeper" not in sweeper._target_:
-            return
-        if sweeper.storage is not None:
-            print(
-                f"deepfake-lit: hydra.sweeper.storage: a sweep keeps its study in {folder}/study.db; "
-                "leave this setting out",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with open_dict(sweeper):
-            sweeper.direction = "maximize"  # accuracy
-            sweeper.max_failure_rate = 1.0  # a failed trial is listed and does not end the sweep
-            if sweeper.sampler.get("seed", 0) is None:
-                sweeper.sampler.seed = 0
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".study.lock", timeout=0)
-            with contextlib.suppress(Timeout):  # another terminal has the file: this one's study stays in memory
-                lock.acquire()
-                BeforeSweep.study_lock = lock  # held until the sweep ends, or this process
-                (folder / "study.db").unlink(missing_ok=True)
-                sweeper.storage, sweeper.study_name = f"sqlite:///{folder.absolute()}/study.db", folder.name
 
     @classmethod
     def over(cls) -> Path | None:
-        """Release the study and return the folder of the sweep that has ended; None if it was a single run."""
-        if cls.study_lock:
-            cls.study_lock.release()
-        folder, cls.folder, cls.study_lock = cls.folder, None, None
+        """Return the folder of the sweep that has ended; None if it was a single run."""
+        folder, cls.folder = cls.folder, None
         return folder
 
 

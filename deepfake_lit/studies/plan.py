@@ -2,17 +2,17 @@
 
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import yaml
 
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.settings.commands import ReproduceConfig
-from deepfake_lit.settings.compose import config_dir
+from deepfake_lit.settings.conf import choices
 from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
+from deepfake_lit.settings.report_file import is_file, name_of, read_report
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # another row's checkpoint or pipeline; @all: of every seed
+LOOKS = (3, 4, 5, 6, 7, 8, 9, 10)  # numbers of seeds at which `until=settled` looks at a claim
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
 
 
@@ -51,10 +51,13 @@ class Plan:
     output_dir: str = "outputs"
     folds: int | None = None
     then: str | None = None  # the command that measures the networks
+    until: str | None = None  # settled: rows have as many seeds as their claims needed
+    reported: dict[str, Any] | None = None  # what a report's file has that is not one of conf/reproduce/
 
     @property
     def name(self) -> str:
-        return f"{self.report}-{self.scale}" + (f"-folds{self.folds}" if self.folds else "")
+        further = f"-folds{self.folds}" if self.folds else f"-{self.until}" if self.until else ""
+        return f"{self.report}-{self.scale}{further}"
 
     def trial(self, row: str, seed: int, fold: int | None = None) -> Trial:
         return next(t for t in self.trials if t.key == (row, seed, fold))
@@ -66,35 +69,37 @@ def plans(scale: str | None = None) -> list[str]:
     Raises:
         UserError: no report has that scale.
     """
-    names = sorted(path.stem for path in (config_dir() / "reproduce").glob("*.yaml"))
+    names = choices("reproduce")
     if scale is None:
         return names
-    one_of("scale", scale, {name: None for plan in names for name in _plan(plan)["scales"]})
-    return [name for name in names if scale in _plan(name)["scales"]]
-
-
-def _plan(report: str) -> dict[str, Any]:
-    return yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text(encoding="utf-8"))
+    one_of("scale", scale, {name: None for plan in names for name in read_report(plan)["scales"]})
+    return [name for name in names if scale in read_report(name)["scales"]]
 
 
 def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     """Return the trials of a report at a scale, in the order in which they must run.
 
     Args:
+        report: a name in conf/reproduce/, or a file of one's own.
         further: overrides of every run.
 
     Raises:
         UserError: there is no such report, scale or row, or nothing would run.
     """
-    one_of("report", report, plans())
-    tree = _plan(report)
+    tree = read_report(report)
+    if "rows" not in tree:
+        raise UserError(f"{report} says of no row what is trained for it, under rows; `judge` needs none")
+    tree.setdefault("scales", {"full": {"seeds": [0, 1, 2]}})
     one_of("scale", cfg.scale, tree["scales"])
     scale = tree["scales"][cfg.scale]
     for row in cfg.rows or ():
         one_of("rows", row, tree["rows"])
-    wanted = tree["rows"] if cfg.rows is None else _with_needed(cfg.rows, tree["rows"])
+    wanted = tree["rows"] if cfg.rows is None else with_needed(cfg.rows, tree["rows"])
     if cfg.folds is not None and (cfg.folds < 2 or cfg.looks):
         raise UserError("folds needs 2 or more" if cfg.folds < 2 else "looks are at numbers of seeds: leave out folds")
+    if cfg.until is not None:
+        cfg = _until(cfg)
+        wanted = [row for row in wanted if not _of_all_seeds(tree["rows"][row])]
     seeds = (scale["seeds"][:1] if cfg.folds else scale["seeds"]) if cfg.seeds is None else cfg.seeds
     if not wanted or not seeds:
         raise UserError("rows and seeds need at least one each")
@@ -115,9 +120,30 @@ def read_plan(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     looks = cfg.looks or scale.get("looks") or [max(len(seeds), len(scale["seeds"]))]
     if looks != sorted(set(looks)) or looks[0] < 1:
         raise UserError(f"looks: {looks} are no numbers of seeds that grow, as [3,6,10] are")
+    reported = tree if is_file(report) else None
     return Plan(
-        report, cfg.scale, list(seeds), trials, list(looks), _lasting(further), folds=cfg.folds, then=tree.get("then")
+        name_of(report),
+        cfg.scale,
+        list(seeds),
+        trials,
+        list(looks),
+        _lasting(further),
+        folds=cfg.folds,
+        then=tree.get("then"),
+        until=cfg.until,
+        reported=reported,
     )
+
+
+def _until(cfg: ReproduceConfig) -> ReproduceConfig:
+    """Return the settings of a plan that has as many seeds as the last look allows."""
+    one_of("until", cfg.until, ["settled"])
+    if cfg.seeds is not None or cfg.folds is not None:
+        raise UserError("until=settled chooses the seeds itself: leave out seeds and folds; looks=[3,6,10] limits them")
+    looks = cfg.looks or list(LOOKS)
+    if looks[0] < 2:
+        raise UserError(f"looks: {looks} begins with one seed, of which there is no verdict")
+    return replace(cfg, seeds=list(range(looks[-1])), looks=looks)
 
 
 def _of_all_seeds(overrides: list[str]) -> bool:
@@ -130,7 +156,7 @@ def _lasting(overrides: list[str]) -> list[str]:
     return [o for o in overrides if setting_of(o) not in NOT_IDENTITY]
 
 
-def _with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
+def with_needed(rows: list[str], every: dict[str, list[str]]) -> list[str]:
     """Return the rows, with those whose checkpoints they take, in the plan's order."""
     needed, left = set(), list(rows)
     while left:

@@ -6,6 +6,7 @@ scale, from which the page is made.
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.identity import setting_of
 from deepfake_lit.settings.schema import Config
 from deepfake_lit.studies.estimate import TimeLeft
-from deepfake_lit.studies.plan import Plan, ReproduceConfig, filled, read_plan, without_references
+from deepfake_lit.studies.plan import Plan, ReproduceConfig, Trial, filled, read_plan, without_references
 from deepfake_lit.training.run import open_run_data, run
 
 OF_A_ROW = ("data.folds", "data.fold", "data.leave_out")  # which of the images a row is on
@@ -35,24 +36,49 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
     Raises:
         UserError: there is no such report, scale or row, or the data cannot be used.
     """
-    plan = read_plan(report, cfg, further)
-    one_device("reproduce")
-    checked = compose([o for o in without_references(plan.trials[0]) if setting_of(o) not in OF_A_ROW])
-    data, plan.output_dir = open_run_data(checked), checked.output_dir
-    record = Path(plan.output_dir) / "reproduce" / f"{plan.name}.json"
-    before = _before(record, plan, data.hash)
-    kept = _kept(before, plan)
-    _keep_looks(before, plan)
-    planned = {trial.key for trial in plan.trials}
-    others = [t for t in kept if _key(t) not in planned]
-    alpha = alpha_finding(data)
-    clock = TimeLeft(plan, data)
-    for trial in plan.trials:
+    it = Reproduction(report, cfg, further)
+    clock = TimeLeft(it.plan, it.data)
+    for trial in it.plan.trials:
+        it.run(trial, clock.left)
+        clock.done(trial)
+        it.write()
+    if it.plan.then and not it.plan.folds:
+        _measure_unknown(it.plan, it.checked)
+    return it.plan
+
+
+class Reproduction:
+    """A report's plan on its images, and what has been run of it.
+
+    Raises:
+        UserError: there is no such report, scale or row, or the data cannot be used.
+    """
+
+    def __init__(self, report: str, cfg: ReproduceConfig, further: list[str]):
+        self.plan = plan = read_plan(report, cfg, further)
+        one_device("reproduce")
+        self.checked = compose([o for o in without_references(plan.trials[0]) if setting_of(o) not in OF_A_ROW])
+        self.data, plan.output_dir = open_run_data(self.checked), self.checked.output_dir
+        self.path = Path(plan.output_dir) / "reproduce" / f"{plan.name}.json"
+        before = _before(self.path, plan, self.data.hash)
+        kept = _kept(before, plan)
+        _keep_looks(before, plan)
+        planned = {trial.key for trial in plan.trials}
+        self.others = [t for t in kept if _key(t) not in planned]
+        self.alpha = alpha_finding(self.data)
+
+    def run(self, trial: Trial, left: Callable[[], str] = str) -> None:
+        """Run a trial, or find it finished; if it fails, it keeps the reason.
+
+        Args:
+            left: says how much time is left.
+        """
+        plan = self.plan
         try:
             overrides = [filled(o, trial, plan) for o in trial.overrides]
-            console.note(f"\n{report}, {cfg.scale}: {trial.name}   {clock.left()}")
+            console.note(f"\n{plan.report}, {plan.scale}: {trial.name}   {left()}")
             its = compose(overrides)
-            results = run(its, as_set(data, its.data), wait=True).every
+            results = run(its, as_set(self.data, its.data), wait=True).every
             folders = [os.path.relpath(result.folder, plan.output_dir) for result in results]
             trial.overrides, trial.folders = overrides, folders
         except Unfinished:
@@ -63,12 +89,16 @@ def reproduce(report: str, cfg: ReproduceConfig, further: list[str]) -> Plan:
             trial.reason = f"{type(error).__name__}: {error}"
         if trial.reason:
             console.warn(f"{trial.name}, failed: {trial.reason}")
-        clock.done(trial)
-        trials = [*map(asdict, plan.trials), *others]
-        write_json(record, asdict(plan) | {"trials": trials, "data_hash": data.hash, "alpha": alpha})
-    if plan.then and not plan.folds:
-        _measure_unknown(plan, checked)
-    return plan
+
+    def record(self) -> dict[str, Any]:
+        """Return what is kept of the report, for the page."""
+        planned = [t for t in self.plan.trials if not self.plan.until or t.folders or t.reason]
+        trials = [*map(asdict, planned), *self.others]
+        return asdict(self.plan) | {"trials": trials, "data_hash": self.data.hash, "alpha": self.alpha}
+
+    def write(self) -> None:
+        """Write the record."""
+        write_json(self.path, self.record())
 
 
 def _measure_unknown(plan: Plan, cfg: Config) -> None:

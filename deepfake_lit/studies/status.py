@@ -18,7 +18,7 @@ from deepfake_lit.studies.trials import table
 class RunStatus:
     name: str
     fingerprint: str
-    state: str  # done | running | interrupted | failed | unreadable
+    state: str  # done | running | interrupted | paused (in a search) | failed | unreadable
     settings: dict[str, Any]  # those that can change the result, by dotted name
     epochs: int = 0  # finished
     max_epochs: int | None = None  # None: a baseline
@@ -28,7 +28,7 @@ class RunStatus:
 
 
 def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]:
-    """Return all runs in the order of their names, and for every sweep the number of trials in each state.
+    """Return all runs in the order of their names, and for every sweep and search the number of trials in each state.
 
     Raises:
         UserError: there is no such output folder.
@@ -40,8 +40,25 @@ def look(cfg: StatusConfig) -> tuple[list[RunStatus], dict[str, dict[str, int]]]
     sweeps = {}
     for folder in sorted(output.glob("sweeps/*")):
         states = [row["state"] for row in table(folder)]
-        sweeps[folder.name] = {state: states.count(state) for state in dict.fromkeys(states)}
+        sweeps[f"sweep {folder.name}"] = {state: states.count(state) for state in dict.fromkeys(states)}
+    for path in sorted(output.glob("searches/*/search.json")):
+        sweeps[f"search {path.parent.name}"] = _of_search(path, {run.fingerprint: run for run in runs})
     return runs, sweeps
+
+
+def _of_search(path: Path, runs: dict[str, RunStatus]) -> dict[str, int]:
+    """Return the number of a search's trials in each state. The runs of those that pause are told so."""
+    try:
+        trials = read_json(path)["trials"]
+        states = []
+        for trial in trials:
+            run = runs.get(Path(trial["folder"] or "").name)
+            if run and run.state == "interrupted" and trial["state"] == "paused":
+                run.state = "paused"
+            states.append(run.state if run and trial["state"] == "going" else trial["state"])
+    except (ValueError, KeyError, TypeError):
+        return {"unreadable": 1}
+    return {state: states.count(state) for state in dict.fromkeys(states)}
 
 
 def run_status(folder: Path) -> RunStatus:

@@ -162,6 +162,25 @@ class CheckpointWriter(Checkpoint):
         self.seconds += time.monotonic() - start
 
 
+class Paused(SystemExit):
+    """The end of a training at the epoch that `run` was asked to stop at. As an exit, it is no failure."""
+
+
+class Pause(Checkpoint):
+    """A callback that writes a checkpoint and raises `Paused` when so many epochs are over and more are planned.
+
+    The plan stays that of the whole training, so the run goes on as if it had never stopped.
+    """
+
+    def __init__(self, writer: CheckpointWriter, epochs: int):
+        self.writer, self.epochs = writer, epochs
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.current_epoch >= self.epochs:
+            self.writer.write_between_epochs(trainer)
+            raise Paused(UNFINISHED)
+
+
 class Interrupts(Checkpoint):
     """A callback that writes a checkpoint of the current step and ends the run when a signal arrives.
 

@@ -30,7 +30,7 @@ from deepfake_lit.settings.schema import Config
 from deepfake_lit.training.averaging import build_average
 from deepfake_lit.training.build import build_parts
 from deepfake_lit.training.callbacks import History
-from deepfake_lit.training.checkpointing import CheckpointWriter, Interrupts
+from deepfake_lit.training.checkpointing import CheckpointWriter, Interrupts, Pause
 from deepfake_lit.training.classifier import Classifier
 from deepfake_lit.training.ensemble import gains
 from deepfake_lit.training.lineage import lineage_of, member_of, pinned
@@ -38,7 +38,7 @@ from deepfake_lit.training.resume import PlannedAnew, checkpoint_to_resume, put_
 from deepfake_lit.training.trainer import build_trainer, quiet_lightning, refusals
 
 
-def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Results:
+def run(cfg: Config, data: ImageData | None = None, wait: bool = False, stop_after: int | None = None) -> Results:
     """Train, evaluate and write the result to `<output_dir>/runs/<name>/<fingerprint>/`.
 
     The results of the baselines are written beside it. The same configuration on the same data is the same run: a
@@ -47,9 +47,11 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Resul
     Args:
         data: the images that `open_run_data` returns, if they are open already.
         wait: True waits until another process has left this run; False raises an error.
+        stop_after: number of epochs after which a training that has more pauses; None: it goes to its end.
 
     Raises:
         UserError: the data or the configuration cannot be used, or another process is in this run.
+        Paused: the training has come to `stop_after`; without it, the same call goes on from there.
     """
     baselines = Baselines(cfg)
     cfg = pinned(cfg)
@@ -66,7 +68,7 @@ def run(cfg: Config, data: ImageData | None = None, wait: bool = False) -> Resul
             baselines.run(data)
         else:
             with recorded_failure(folder):
-                result = _train_and_evaluate(cfg, data, folder, baselines)
+                result = _train_and_evaluate(cfg, data, folder, baselines, stop_after)
     return Results(baselines.results, result)
 
 
@@ -84,7 +86,9 @@ def _folder(cfg: Config, data: ImageData) -> Path:
 
 
 @hardware.enough_memory()
-def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: Baselines) -> Result:
+def _train_and_evaluate(
+    cfg: Config, data: ImageData, folder: Path, baselines: Baselines, stop_after: int | None
+) -> Result:
     check_against_data(cfg, len(data.class_names), data.size)
     if cfg.data.groups:
         grouped_classes(cfg.data.groups, data.class_names)  # so that a mistake shows before hours of training
@@ -99,7 +103,7 @@ def _train_and_evaluate(cfg: Config, data: ImageData, folder: Path, baselines: B
 
     trained = None
     while trained is None:
-        trained = _train(cfg, data, folder, baselines, machine)
+        trained = _train(cfg, data, folder, baselines, machine, stop_after)
     trainer, module, history, writer = trained
 
     split = data.splits["validation"]
@@ -154,7 +158,7 @@ def _announce(cfg: Config, data: ImageData, folder: Path, machine: hardware.Hard
 
 
 def _train(
-    cfg: Config, data: ImageData, folder: Path, baselines: Baselines, machine: hardware.Hardware
+    cfg: Config, data: ImageData, folder: Path, baselines: Baselines, machine: hardware.Hardware, stop_after: int | None
 ) -> tuple[pl.Trainer, Classifier, History, CheckpointWriter] | None:
     """Train to the end, and resume from the newest checkpoint if there is one.
 
@@ -165,6 +169,7 @@ def _train(
     t = cfg.trainer
     writer = CheckpointWriter(folder, cfg.monitor, t.checkpoint_minutes, t.early_stopping, average, t.keep_epochs or 0)
     callbacks = [*([average] if average else []), history, writer, Interrupts(writer), baselines]
+    callbacks += [Pause(writer, stop_after)] if stop_after else []
     with quiet_lightning():
         start, step = checkpoint_to_resume(folder, cfg, data.hash, module)
         if start and start.parent != folder:

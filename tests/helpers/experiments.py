@@ -14,7 +14,11 @@ SLOPE = 0.102  # accuracy per unit of the latent score
 
 
 def experiment(random, rows, seeds, noise, points=0.0, images=1250, failed=0, heavy=False, seed_noise=0.2):
-    """Return right or wrong, (R, S, N): row 0 is the reference, all others are better by `points` at most."""
+    """Return right or wrong, (R, S, N): row 0 is the reference, all others are better by `points` at most.
+
+    Args:
+        points: one number, or one for each of the other rows.
+    """
     draw = (
         (lambda shape: random.standard_t(3, shape) / np.sqrt(3))
         if heavy
@@ -27,7 +31,7 @@ def experiment(random, rows, seeds, noise, points=0.0, images=1250, failed=0, he
         + random.normal(0, seed_noise / 100 / SLOPE, (1, seeds, 1))
         + random.normal(0, 0.75, (rows, seeds, images))
     )
-    score[1:] += points / 100 / SLOPE
+    score[1:] += np.reshape(points, (-1, 1, 1)) / 100 / SLOPE
     answers = (score > 0).astype(int)
     for _ in range(failed):
         answers[random.integers(1, rows), random.integers(seeds)] = random.random(images) < 0.2

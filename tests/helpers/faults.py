@@ -40,11 +40,13 @@ def start(
     number: float = 0,
     every_step: bool = True,
     sweep: list[str] | None = None,
+    command: str = "",
 ):
     """The process of a run that was started, forked from one that has imported everything.
 
     Args:
         sweep: overrides with several values; None: one run.
+        command: that is typed in place of `train`.
         fuse: what kills it: "step" before the number-th training step, "file" at the number-th time that a file of it
             is opened, renamed or removed, "write" half way through the number-th file written, "time" after so many
             seconds. "size" lets no file grow beyond so many bytes, as on a full disk; "locked" lets it write no file
@@ -55,7 +57,7 @@ def start(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers.faults"])
-    process = context.Process(target=_run, args=(str(output), overrides, fuse, number, every_step, sweep))
+    process = context.Process(target=_run, args=(str(output), overrides, fuse, number, every_step, sweep, command))
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # else the server of Python 3.11 does not find this module
     try:
@@ -71,7 +73,7 @@ def ended(process) -> int:
     return process.exitcode
 
 
-def _run(output: str, overrides: list[str], fuse: str, number: float, every_step: bool, sweep) -> None:
+def _run(output: str, overrides: list[str], fuse: str, number: float, every_step: bool, sweep, command: str) -> None:
     log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -123,9 +125,9 @@ def _run(output: str, overrides: list[str], fuse: str, number: float, every_step
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))
     overrides = [*overrides, f"trainer.checkpoint_minutes={0 if every_step else 1000}", f"output_dir={output}"]
-    if sweep:
+    if sweep or command:
         try:
-            main(["train", "-m", *overrides, *sweep])
+            main([command, *overrides] if command else ["train", "-m", *overrides, *sweep])
         except SystemExit as end:
             if end.code:
                 raise

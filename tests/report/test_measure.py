@@ -8,16 +8,17 @@ from helpers.made_up_runs import record
 
 from deepfake_lit.report.measure import measure
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.report.rows import Section, read_reported
+from deepfake_lit.report.rows import Section
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.results.family import LEVEL
 from deepfake_lit.results.looks import Looks
+from deepfake_lit.settings.report_file import read_report
 
 
 def declared(path: Path, looks: list[int] | None) -> Section:
     tree = json.loads(path.read_text()) | ({"looks": looks} if looks else {})
     path.write_text(json.dumps(tree))
-    return section_of_report(path.parent.parent, tree, read_reported("report_b"))
+    return section_of_report(path.parent.parent, tree, read_report("report_b"))
 
 
 def test_a_first_look_of_several_is_paid_for(tmp_path):

@@ -8,15 +8,15 @@ from helpers.made_up_runs import record
 from deepfake_lit.report.measure import measure
 from deepfake_lit.report.overview import all_rows
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.report.rows import read_reported
 from deepfake_lit.report.sections import section_of_report
+from deepfake_lit.settings.report_file import read_report
 
 ROWS = {"cnn": [0.94, 0.945, 0.94], "lr_1e-4": [0.90, 0.905, 0.90], "dropout_0.0": [0.95, 0.95, 0.95]}
 
 
 def test_each_row_comes_once_and_the_best_first(tmp_path):
     tree = record(tmp_path, ROWS)
-    section = section_of_report(tmp_path, json.loads(tree.read_text()), read_reported("report_b"))
+    section = section_of_report(tmp_path, json.loads(tree.read_text()), read_report("report_b"))
     measured = measure(section.tables, section.scale)
     rows = all_rows([section], [measured])
     values = [row["m"].accuracy.value for row in rows]

@@ -16,7 +16,6 @@ from deepfake_lit.report.measure import measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.pairs import recall_differences
-from deepfake_lit.report.rows import REPORTED, read_reported
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.results.comparison import estimate
 from deepfake_lit.results.family import Family
@@ -24,14 +23,16 @@ from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.noise import of_pair, row_noise
 from deepfake_lit.results.result import read_result, write_result
 from deepfake_lit.settings.compose import compose
+from deepfake_lit.settings.conf import choices
+from deepfake_lit.settings.report_file import read_report
 from deepfake_lit.training.run import run
 
-REPORTS = sorted(path.stem for path in REPORTED.glob("*.yaml"))
+REPORTS = choices("reproduce")
 
 
 def measured(path: Path, table: str):
     tree = json.loads(path.read_text())
-    section = section_of_report(path.parent.parent, tree, read_reported("report_b"))
+    section = section_of_report(path.parent.parent, tree, read_report("report_b"))
     return {m.row.label: m for m in measure(section.tables, section.scale)[table]}
 
 
@@ -65,7 +66,7 @@ def test_p_is_corrected_for_the_comparisons_of_the_table(tmp_path):
 def test_recalls_are_compared_class_by_class(tmp_path):
     path = record(tmp_path, {"cnn": [0.94, 0.945, 0.94], "lr_1e-4": [0.90, 0.905, 0.90]})
     tree = json.loads(path.read_text())
-    section = section_of_report(path.parent.parent, tree, read_reported("report_b"))
+    section = section_of_report(path.parent.parent, tree, read_report("report_b"))
     table = next(t for t in section.tables if t.key == "learning_rate")
     rows = {m.row.key: m.row for m in measure(section.tables)["learning_rate"]}
     found = recall_differences([rows["lr_1e-4"]], rows["cnn"], table.rows)
@@ -132,12 +133,12 @@ def test_runs_on_other_images_are_not_compared(tmp_path):
 
 
 def test_report_b_s_contradictions_are_computed_from_its_numbers():
-    text = "\n".join(notes(read_reported("report_b"), {}, None))
+    text = "\n".join(notes(read_report("report_b"), {}, None))
     assert "1,136 of 1,250 = 90.88%, not the 94.3%" in text
     assert "takes 25x25 to 13x13, not to the 12x12" in text
     assert "peak of 0.0003 starts at 1.2e-05, not at 0.0003" in text
     assert "94.3% of 1,250 images, has a 95 % interval of 92.9% to 95.5%" in text
-    mended = read_reported("report_b")
+    mended = read_report("report_b")
     mended["confusion"]["cnn"][4] = [6, 4, 3, 0, 225]
     mended["recalls"]["cnn"] = [232, 237, 235, 250, 225]
     mended["architecture"]["cnn"]["sides"] = [100, 50, 25, 13]
@@ -149,14 +150,14 @@ def test_report_b_s_contradictions_are_computed_from_its_numbers():
 
 
 def test_report_a_s_numbers_agree_with_each_other():
-    text = "\n".join(notes(read_reported("report_a"), {}, None))
+    text = "\n".join(notes(read_report("report_a"), {}, None))
     assert "confusion" not in text
     assert "the mean of its" not in text
 
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_reported_values_are_well_formed(name):
-    tree = read_reported(name)
+    tree = read_report(name)
     rows = {row["row"] for table in tree["tables"] for row in table["rows"]}
     for table in tree["tables"]:
         assert table["reference"] in {None, *(row["row"] for row in table["rows"])}  # None: rows on different images
@@ -170,7 +171,7 @@ def test_alpha_is_said_to_carry_nothing_beside_the_measured_difference(tmp_path)
     path = record(tmp_path, {"cnn": [0.9, 0.91, 0.9], "rgb": [0.9, 0.9, 0.91]})
     channels = list(measured(path, "channels").values())
     alpha = {"opaque": 10, "images": 10, "verdict": "alpha is constant 255 in 10 of 10 images"}
-    (note,) = [n for n in notes(read_reported("report_b"), {"channels": channels}, alpha) if n.startswith("Alpha")]
+    (note,) = [n for n in notes(read_report("report_b"), {"channels": channels}, alpha) if n.startswith("Alpha")]
     assert "cannot come from transparency" in note
     assert f"{100 * channels[1].difference.value:+.1f} points" in note
     assert "Claimed: +2.2" in note
@@ -181,7 +182,7 @@ def test_accuracy_stands_over_time_beside_what_others_state(tmp_path):
     made_up(tmp_path / "runs" / "net" / "speedrun-1", 0.91, 1, wall_seconds=180.0)
     text = report(ReportConfig(str(tmp_path), images=False)).read_text()
     (plot,) = re.findall(r'<svg[^>]*aria-label="Validation accuracy over minutes.*?</svg>', text, flags=re.DOTALL)
-    others = [entry["label"] for entry in read_reported("record")["elsewhere"]]
+    others = [entry["label"] for entry in read_report("record")["elsewhere"]]
     for label in ("speedrun", "speedrun to 95 %", *others):
         assert f">{label}<" in plot
     assert "record, mean over views" not in plot  # not run

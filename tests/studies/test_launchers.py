@@ -1,4 +1,4 @@
-"""Sweeps by other launchers than Hydra's own, and by Optuna's sweeper, killed and typed again."""
+"""Sweeps by other launchers than Hydra's own, killed and typed again."""
 
 import os
 import signal
@@ -73,41 +73,6 @@ def test_a_killed_sweep_goes_on_by_any_launcher(package, launcher, settings, unb
     assert [run.fingerprint for run in runs] == [folder.name for folder in folders]
     for folder in folders:
         assert faults.differences(folder, unbroken / "runs" / "default" / folder.name) == []
-
-
-def test_an_optuna_study_goes_on_and_ends_with_the_trials_asked_for(settings, tmp_path):
-    optuna = pytest.importorskip("optuna", reason="hydra-optuna-sweeper is not installed")
-    sweep = ["optimizer.lr=tag(log,interval(0.001,0.1))"]
-    command = [*settings, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=1"]
-
-    def study(output: Path) -> list[tuple]:
-        (path,) = output.glob("sweeps/*/study.db")
-        (found,) = optuna.get_all_study_summaries(f"sqlite:///{path}")
-        trials = optuna.load_study(found.study_name, f"sqlite:///{path}").trials
-        return [(trial.params, trial.value, trial.state.name) for trial in trials]
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert ended(faults.start(whole, command, sweep=sweep)) == 0, log(whole)
-    for step in (4, 10, 13):  # of the first trial, the second, and then the third
-        assert ended(faults.start(killed, command, "step", step, sweep=sweep)) == -signal.SIGKILL
-    two = [faults.start(killed, command, sweep=sweep) for _ in range(2)]
-    assert [ended(process) for process in two] == [0, 0], log(killed)
-    assert study(killed) == study(whole)
-    assert [state for *_, state in study(killed)] == ["COMPLETE"] * 4
-    assert len(list((killed / "runs" / "default").iterdir())) == 4
-    assert log(killed).count("epoch 2/2") == 4
-
-
-def test_an_optuna_study_of_failures_and_of_another_place(settings, tmp_path):
-    pytest.importorskip("optuna", reason="hydra-optuna-sweeper is not installed")
-    output = tmp_path / "sweep"
-    command = [*settings, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
-    sweep = ["data.class_sampling=choice([1,1],[1])"]
-    assert ended(faults.start(output, command, sweep=["data.class_sampling=[1,1]", "seed=choice(1,2)"])) == 1
-    assert "needs a weight of 0 or more for each of 5 classes" in log(output).replace("\n", " ")
-    assert "Traceback" not in log(output)
-    assert ended(faults.start(output, [*command, "hydra.sweeper.storage=sqlite:///x.db"], sweep=sweep)) == 2
-    assert "leave this setting out" in log(output)
 
 
 def chosen_jobs(*given: str) -> int:

@@ -11,11 +11,11 @@ import yaml
 
 from deepfake_lit.cli.main import main
 from deepfake_lit.core.errors import UserError
-from deepfake_lit.report.rows import read_reported
 from deepfake_lit.results.neutral import without_paths
+from deepfake_lit.settings import report_file
 from deepfake_lit.settings.compose import compose, config_dir
+from deepfake_lit.settings.report_file import read_report
 from deepfake_lit.studies import estimate
-from deepfake_lit.studies import plan as plans_module
 from deepfake_lit.studies import reproduce as module
 from deepfake_lit.studies.plan import ReproduceConfig, filled, plans, read_plan
 from deepfake_lit.studies.reproduce import reproduce
@@ -41,7 +41,7 @@ def test_every_row_of_every_plan_composes(report, scale):
 @pytest.mark.parametrize("report", plans())
 def test_every_reported_row_is_run_and_none_in_vain(report):
     tree = yaml.safe_load((config_dir() / "reproduce" / f"{report}.yaml").read_text())
-    reported = {row["row"].partition(":")[0] for table in read_reported(report)["tables"] for row in table["rows"]}
+    reported = {row["row"].partition(":")[0] for table in read_report(report)["tables"] for row in table["rows"]}
     assert reported - {"knn_standardised"} == set(tree["rows"])  # both preprocessings are the row knn
 
 
@@ -92,13 +92,15 @@ def test_all_is_every_plan_that_has_the_scale(capsys):
 def test_a_row_can_be_made_of_all_seeds_of_another(tmp_path, monkeypatch):
     (tmp_path / "reproduce").mkdir()
     (tmp_path / "reproduce" / "seeds.yaml").write_text(
+        "title: x\nimages: 3\ntables: [{title: x, rows: [{row: net}]}]\n"
         "rows:\n"
         "  net: [experiment=demo]\n"
         "  svm: [experiment=svm]\n"
         "  mean: [experiment=ensemble, 'model.members=[{net:last@all},{svm:model@all}]']\n"
         "scales: {full: {seeds: [0, 1]}}\n"
     )
-    monkeypatch.setattr(plans_module, "config_dir", lambda: tmp_path)
+    monkeypatch.setattr(report_file, "config_dir", lambda: tmp_path)
+    monkeypatch.setattr(report_file, "choices", lambda group: ["seeds"])
     plan = read_plan("seeds", ReproduceConfig(rows=["mean"]), [])
     assert [(t.row, t.seed) for t in plan.trials] == [("net", 0), ("net", 1), ("svm", 0), ("svm", 1), ("mean", 0)]
     for trial in plan.trials[:4]:  # the baseline has no randomness: one run for both seeds

@@ -101,14 +101,14 @@ def test_in_a_sweep_the_trial_has_failed_and_the_others_have_not(settings, tmp_p
 
 
 @pytest.mark.slow
-def test_it_cannot_win_a_study(settings, tmp_path):
-    optuna = pytest.importorskip("optuna", reason="hydra-optuna-sweeper is not installed")
-    study = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
-    sweep = ["optimizer=sgd", "optimizer.lr=choice(1e30,0.01)", f"output_dir={tmp_path}"]
-    assert exit_status(["train", "-m", *settings, *study, *sweep]) == 1
-    (path,) = tmp_path.glob("sweeps/*/study.db")
-    (found,) = optuna.get_all_study_summaries(f"sqlite:///{path}")
-    loaded = optuna.load_study(found.study_name, f"sqlite:///{path}")
-    by_rate = {str(trial.params["optimizer.lr"]): trial.state.name for trial in loaded.trials}
-    assert by_rate == {"1e+30": "FAIL", "0.01": "COMPLETE"}
-    assert loaded.best_trial.params["optimizer.lr"] == 0.01
+def test_it_cannot_win_a_search(settings, tmp_path, capsys):
+    pytest.importorskip("optuna", reason="the extra search is not installed")
+    space = ["optimizer=sgd", "optimizer.lr=1e30,0.01", "pruner=none", "seeds=[0]", "folds=2", f"output_dir={tmp_path}"]
+    assert exit_status(["search", *settings, *space]) == 1
+    said = capsys.readouterr()
+    assert "failed: the training diverged in epoch 1" in " ".join(said.err.split())
+    (path,) = tmp_path.glob("searches/*/search.json")
+    record = json.loads(path.read_text())
+    states = {float(trial["params"]["optimizer.lr"]): trial["state"] for trial in record["trials"]}
+    assert states == {1e30: "failed", 0.01: "done"}
+    assert record["trials"][record["winner"]["number"]]["params"]["optimizer.lr"] == "0.01"

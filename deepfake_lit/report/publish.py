@@ -10,6 +10,7 @@ from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.files import atomic, read_json, write_json
 from deepfake_lit.report.page import ReportConfig, report
 from deepfake_lit.report.rows import shown
+from deepfake_lit.report.searches import runs_of_search
 from deepfake_lit.results.files import read_predictions, write_predictions
 from deepfake_lit.results.neutral import without_paths
 from deepfake_lit.results.state import failure
@@ -25,8 +26,8 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
     `deepfake-lit report output_dir=TARGET images=false` makes the page again anywhere.
 
     Args:
-        records: names of reproduced reports (`<output_dir>/reproduce/NAME.json`) or of sweeps
-            (`<output_dir>/sweeps/NAME`), or "runs" for every run.
+        records: names of reproduced reports (`<output_dir>/reproduce/NAME.json`), of sweeps
+            (`<output_dir>/sweeps/NAME`) or searches (`<output_dir>/searches/NAME`), or "runs" for every run.
 
     Returns:
         The page.
@@ -39,6 +40,9 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
         if (source / "sweeps" / name).is_dir():
             _publish_sweep(source, target, name)
             continue
+        if (source / "searches" / name).is_dir():
+            _publish_search(source, target, name)
+            continue
         if name == "runs":
             for folder in sorted(source.glob("runs/*/*")):
                 _copy(folder, target / folder.relative_to(source), source)
@@ -48,10 +52,12 @@ def publish(cfg: ReportConfig, records: list[str]) -> Path:
             record = read_json(path)
         except FileNotFoundError:
             names = sorted(
-                [p.stem for p in source.glob("reproduce/*.json")] + [p.name for p in source.glob("sweeps/*")]
+                [p.stem for p in source.glob("reproduce/*.json")]
+                + [p.name for kind in ("sweeps", "searches") for p in source.glob(f"{kind}/*")]
             )
+            known = ", ".join(names) or "none"
             raise UserError(
-                f"{source} has no report or sweep {name}; it has {', '.join(names) or 'none'}, and runs for every run"
+                f"{source} has no report, sweep or search {name}; it has {known}, and runs for every run"
             ) from None
         for trial in record["trials"]:
             trial["overrides"] = shown(trial["overrides"])
@@ -74,6 +80,14 @@ def _publish_sweep(source: Path, target: Path, name: str) -> None:
         entry["overrides"] = shown(entry["overrides"])
         kept = without_paths(entry, source)
         write_json(target / "sweeps" / name / "trials" / f"{digest(entry['overrides'])}.json", kept)
+
+
+def _publish_search(source: Path, target: Path, name: str) -> None:
+    record = read_json(source / "searches" / name / "search.json")
+    for run in map(Path, runs_of_search(source / "searches" / name, record)):
+        _copy(run, target / "runs" / run.parent.name / run.name, source)
+    record["fixed"] = shown(record["fixed"])
+    write_json(target / "searches" / name / "search.json", without_paths(record, source))
 
 
 def _keep_last_epoch(path: Path) -> None:

@@ -89,7 +89,7 @@ def _normalise(tree: dict[str, Any]) -> None:
         tree["margin"] /= unit
     for table in tree.setdefault("tables", []):
         table.setdefault("key", re.sub(r"\W+", "_", table["title"].lower()).strip("_") or "table")
-        table.setdefault("reference", "")
+        table["reference"] = table.get("reference") or ""
         for row in table["rows"]:
             row.setdefault("label", row["row"])
             if "right" in row:

@@ -289,5 +289,5 @@ def test_a_malformed_file_is_one_line(what, files, capsys):
 
 
 def test_reports_that_are_none_are_refused():
-    with pytest.raises(UserError, match="report is 'report_c'; it must be one of record"):
+    with pytest.raises(UserError, match="report is 'report_c'; it must be one of"):
         read_report("report_c")

@@ -277,3 +277,8 @@ def test_killed_trainings_go_on_bit_for_bit_and_two_terminals_share_a_study(samp
     assert "The optimism of the search is" in page
     assert "of the epochs" in page or "that all of them take in full" in page
     assert os.path.exists(whole / "report" / "index.html")
+    published = tmp_path / "published"
+    assert exit_status(["report", section.key, f"output_dir={whole}", f"output={published}"]) == 0
+    again = (published / "report.md").read_text()
+    assert next(line for line in page.splitlines() if "optimism" in line) in again
+    assert str(tmp_path) not in "".join(p.read_text() for p in published.glob("searches/*/*"))

@@ -2,7 +2,6 @@
 
 import os
 import re
-from pathlib import Path
 
 # Of data.*, what decides how a network sees images. Commands that only open a data set use none of it.
 NETWORKS_OWN = (
@@ -29,7 +28,7 @@ def settings(arguments: list[str], schema: type, plain: str = "", needed: str = 
     from deepfake_lit.settings.messages import explain
 
     refuse_flags(arguments)
-    named = [a for a in arguments if "=" not in a or Path(a).exists()]
+    named = [a for a in arguments if "=" not in a or os.path.exists(a)]  # a long text is no path, and no error
     if named and not plain:
         known = ", ".join(f"{name}=" for name in vars(schema()))
         raise UserError(f"{named[0]!r} is nothing that this command takes; its settings are {known}")

@@ -139,6 +139,7 @@ SITUATIONS = {
     "a number for a list": (PLAIN + " model.dropout=2", r"must be a list; its default is model.dropout=\[0.25,", 2),
     "a result": ("predict {json} images={data}", "{json} is not a readable checkpoint; .* are best.ckpt and last", 2),
     "a text": ("export {text} output={out}", "{text} is not a readable checkpoint", 2),
+    "a long setting": ("export {text} output={out} about=" + 300 * "a", "{text} is not a readable checkpoint", 2),
     "a folder without": ("export {empty} output={out}", "{empty} is a folder without best.ckpt", 2),
     "a start that is none": (TRAIN + " init_from={json}", "{json} is not a readable checkpoint", 2),
     "diverged, predict": (

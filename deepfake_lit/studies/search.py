@@ -173,7 +173,7 @@ class Search:
 
     def _answers(self, trial: SearchTrial, epoch: int) -> np.ndarray:
         """Return the probability that a trial gave the right class of each held-out image."""
-        return np.load(self._answers_file(trial.number, epoch))
+        return np.load(self._answers_file(trial.number, epoch), allow_pickle=False)
 
     def _answers_file(self, number: int, epoch: int) -> Path:
         return self.folder / "answers" / f"{number}-{epoch:03d}.npy"

@@ -132,10 +132,10 @@ def evaluate(arguments: list[str]) -> None:
 
     checkpoints, cfg = settings(arguments, EvaluateConfig, "checkpoints", f"name a checkpoint{_as_in('evaluate')}")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
     from deepfake_lit.prediction.evaluate import evaluate
 
-    show.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
+    show_answers.evaluation(evaluate(checkpoints, cfg), Path(cfg.output))
 
 
 def robustness(arguments: list[str]) -> None:
@@ -143,10 +143,10 @@ def robustness(arguments: list[str]) -> None:
 
     checkpoints, cfg = settings(arguments, RobustnessConfig, "checkpoints", f"name a checkpoint{_as_in('robustness')}")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
     from deepfake_lit.prediction.robustness import robustness
 
-    show.robustness(robustness(checkpoints, cfg), Path(cfg.output))
+    show_answers.robustness(robustness(checkpoints, cfg), Path(cfg.output))
 
 
 def calibrate(arguments: list[str]) -> None:
@@ -154,10 +154,10 @@ def calibrate(arguments: list[str]) -> None:
 
     checkpoints, cfg = settings(arguments, CalibrateConfig, "checkpoints", f"name a checkpoint{_as_in('calibrate')}")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
     from deepfake_lit.prediction.calibrate import calibrate
 
-    show.calibrations(calibrate(checkpoints, cfg))
+    show_answers.calibrations(calibrate(checkpoints, cfg))
 
 
 def open_set(arguments: list[str]) -> None:
@@ -165,10 +165,10 @@ def open_set(arguments: list[str]) -> None:
 
     checkpoints, cfg = settings(arguments, OpenSetConfig, "checkpoints", f"name a checkpoint{_as_in('open_set')}")
     refuse_unused(arguments, NETWORKS_OWN, "the checkpoint has its own")
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
     from deepfake_lit.prediction.open_set import open_set
 
-    show.open_set(open_set(checkpoints, cfg), Path(cfg.output))
+    show_answers.open_set(open_set(checkpoints, cfg), Path(cfg.output))
 
 
 def predict(arguments: list[str]) -> int:
@@ -177,7 +177,7 @@ def predict(arguments: list[str]) -> int:
     # A path is taken as it was typed: as a setting's value a folder 007 would be a number, and "[1] x" a broken list.
     typed = [a for a in arguments if a.startswith("images=") and a[7:] and Path(a[7:]).expanduser().exists()]
     plain, cfg = settings([a for a in arguments if a not in typed], PredictConfig, "checkpoints and images")
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
     from deepfake_lit.prediction.inputs import are_images
     from deepfake_lit.prediction.predict import predict
 
@@ -191,7 +191,7 @@ def predict(arguments: list[str]) -> int:
 
         raise UserError(f"name a checkpoint and images{_as_in('predict')}")
     found = predict(checkpoints, cfg)
-    show.predictions(found, Path(cfg.output))
+    show_answers.predictions(found, Path(cfg.output))
     return 1 if found.unreadable else 0
 
 
@@ -213,9 +213,9 @@ def explain(arguments: list[str]) -> None:
     image = explainer.see(Path(images[0]).name, data)
     explanation = explainer.explain(image, explainer.answers([image]))
     write_page(Path(cfg.output), explainer, explanation)
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
 
-    show.explanation(explanation, Path(cfg.output))
+    show_answers.explanation(explanation, Path(cfg.output))
 
 
 def app(arguments: list[str]) -> None:
@@ -250,9 +250,9 @@ def weights(arguments: list[str]) -> None:
         from deepfake_lit.core.errors import UserError
 
         raise UserError(f"{arguments[0]!r} is nothing that this command takes")
-    from deepfake_lit.cli import show
+    from deepfake_lit.cli import show_answers
 
-    show.weights()
+    show_answers.weights()
 
 
 def bench(arguments: list[str]) -> int:

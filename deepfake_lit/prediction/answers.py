@@ -1,10 +1,11 @@
 """What checkpoints say of images: the class or none of these, how sure, and which classes it may be."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 NONE = "none_of_these"
+Parts = TypeVar("Parts", bound=tuple)
 
 
 class Answers(NamedTuple):
@@ -63,6 +64,6 @@ def guarantees(answers: Answers, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-def joined(parts: list[Answers]) -> Answers:
-    """Return the answers of several batches as one."""
-    return Answers(*(None if each[0] is None else np.concatenate(each) for each in zip(*parts, strict=True)))
+def joined(parts: list[Parts]) -> Parts:
+    """Return what was found of several batches as one: named tuples of arrays, or of None in all of them."""
+    return type(parts[0])(*(None if each[0] is None else np.concatenate(each) for each in zip(*parts, strict=True)))

@@ -19,7 +19,6 @@ from deepfake_lit.prediction.evaluate import open_labelled, unknown_figures
 from deepfake_lit.prediction.inference import has_features
 from deepfake_lit.prediction.predictor import Predictor
 from deepfake_lit.prediction.unfamiliarity import SCORES, Kept, mean_probabilities
-from deepfake_lit.prediction.unfamiliarity import joined as together
 from deepfake_lit.results.figures import figures_of
 from deepfake_lit.results.provenance import now
 from deepfake_lit.results.statistics import wilson_interval
@@ -135,7 +134,7 @@ def _seen(
     predictor: Predictor, kept: Kept, splits: list[SplitImages], labels: np.ndarray, cfg: CalibrateConfig
 ) -> _Seen:
     parts = [predictor.look_at_split(split, cfg.views, cfg.batch_size, "looking") for split in splits]
-    views = [together(list(each)) for each in zip(*parts, strict=True)]
+    views = [joined(list(each)) for each in zip(*parts, strict=True)]
     scores = np.mean([SCORES[cfg.score].of(kept, view) for view in views], 0)
     hashes = np.array([fact.pixel_hash for split in splits for fact in split.facts])
     return _Seen(mean_probabilities(views), scores, labels, hashes)
@@ -161,7 +160,7 @@ def _out_of_fold(main: Predictor, data: ImageData, cfg: CalibrateConfig, machine
         folds.add((own.data.folds, own.data.fold))
         held_out = as_set(data, own.data).splits["validation"]
         parts.append(_seen(one, _of_training(one, data, cfg), [held_out], held_out.labels, cfg))
-    return _Seen(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    return joined(parts)
 
 
 class _Fit:

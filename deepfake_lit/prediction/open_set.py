@@ -12,6 +12,7 @@ from deepfake_lit.data.distortions import GRID
 from deepfake_lit.data.images import ImageData, SplitImages
 from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.data.strangers import STRANGERS, strangers
+from deepfake_lit.prediction.answers import joined
 from deepfake_lit.prediction.calibrate import training_split
 from deepfake_lit.prediction.evaluate import open_labelled
 from deepfake_lit.prediction.predictor import Predictor
@@ -128,7 +129,7 @@ def _look(path: str, cfg: OpenSetConfig, machine: hardware.Hardware) -> tuple[Lo
             predictor.look_at_places([tensors(pixels[i : i + step], None)], ["identity"])[0]
             for i in range(0, len(pixels), step)
         ]
-        seen = Seen(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        seen = joined(parts)
         others[kind] = number_of[seen.logits.argmax(1)], scored([seen])
     looked = Looked(
         tuple(predictor.left_out),

@@ -14,7 +14,7 @@ from deepfake_lit.core.groups import grouped_classes
 from deepfake_lit.data.images import SplitImages
 from deepfake_lit.data.views import by_place, check_places
 from deepfake_lit.prediction import calibration
-from deepfake_lit.prediction.answers import Answers
+from deepfake_lit.prediction.answers import Answers, joined
 from deepfake_lit.prediction.calibration import Calibration
 from deepfake_lit.prediction.checkpoint import ENTRY, checkpoint_file, read_checkpoint
 from deepfake_lit.prediction.classes import align
@@ -22,7 +22,7 @@ from deepfake_lit.prediction.ensemble import ensemble_from
 from deepfake_lit.prediction.inference import look, split_windows
 from deepfake_lit.prediction.member import Member, check_fit, fit_of, together
 from deepfake_lit.prediction.trained import trained_from
-from deepfake_lit.prediction.unfamiliarity import Seen, joined, mean_probabilities
+from deepfake_lit.prediction.unfamiliarity import Seen, mean_probabilities
 
 
 def load_member(path: Path) -> Member:

@@ -61,11 +61,6 @@ def mean_probabilities(seen: list[Seen]) -> np.ndarray:
     return np.mean([softmax(each.logits) for each in seen], 0).astype(np.float32)
 
 
-def joined(parts: list[Seen]) -> Seen:
-    """Return what was made of several batches as one."""
-    return Seen(*(None if each[0] is None else np.concatenate(each) for each in zip(*parts, strict=True)))
-
-
 def max_softmax(kept: Kept, seen: Seen) -> np.ndarray:
     """Return the negative logarithm of the largest probability, which orders images as the probability does."""
     return logsumexp(seen.logits) - seen.logits.max(1)

@@ -94,7 +94,6 @@ class Search:
         direction = "maximize" if better(self.monitor) == "max" else "minimize"
         name = self._name(overrides, [cfg.pruner, cfg.sampler, cfg.eta, at_first, self.held_out])
         self.folder = self.output / "searches" / name
-        (self.folder / "locks").mkdir(parents=True, exist_ok=True)
         self.rungs = Rungs(cfg.pruner, at_first, cfg.eta, epochs, direction, name)
         self.study = Study(self.folder, cfg.storage, self.space, cfg.sampler, self.rungs, self._answers)
 

@@ -45,6 +45,7 @@ class Study:
         self.grid = grid_of(space) if sampler == "grid" else None
         self.lock = FileLock(folder / ".lock")
         self.held: dict[int, FileLock] = {}  # the trials that this process is in
+        (folder / "locks").mkdir(parents=True, exist_ok=True)
         with self.lock:
             self.storage = _open(folder, storage)
             self.id = self._id()
@@ -98,8 +99,6 @@ class Study:
     def _take(self, number: int) -> bool:
         """Return whether no other living process is in a trial. The kernel gives back the lock of one that dies."""
         lock = FileLock(self.folder / "locks" / str(number))
-        lock_folder = Path(lock.lock_file).parent
-        lock_folder.mkdir(exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -119,7 +118,8 @@ class Study:
         tried = [trial.params for trial in trials]
         if self.grid is not None:
             return next((params for params in self.grid if params not in tried), None)
-        if (size_of(self.space) or len(tried) + 1) <= len(tried):
+        size = size_of(self.space)
+        if size is not None and len(tried) >= size:
             return None
         seen = [_seen(trial, self.space, self.rungs.direction) for trial in trials]
         for attempt in range(TRIES):  # seeds follow from the trial's number, so that a killed search draws the same

@@ -8,7 +8,8 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 
 from deepfake_lit.prediction import unfamiliarity
-from deepfake_lit.prediction.unfamiliarity import NEIGHBOURS, SCORES, Seen, joined, mean_probabilities
+from deepfake_lit.prediction.answers import joined
+from deepfake_lit.prediction.unfamiliarity import NEIGHBOURS, SCORES, Seen, mean_probabilities
 
 
 def clusters(random, count: int, away: float = 0.0) -> tuple[Seen, np.ndarray]:

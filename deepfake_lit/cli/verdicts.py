@@ -16,6 +16,7 @@ from deepfake_lit.report.searches import monitored, rows_of, said, section_of_se
 from deepfake_lit.report.sections import section_of_sweep, sections
 from deepfake_lit.report.unchecked import unchecked
 from deepfake_lit.report.verdict import MARGIN
+from deepfake_lit.settings.report_file import DIRECTIONS
 
 
 def of_sweep(folder: Path) -> None:
@@ -88,10 +89,10 @@ def _claims(title: str, found: list[Claim]) -> Table:
     table = new_table(title, "difference", "claimed, points", "measured, points", "95 %", "verdict")
     for claim in found:
         low, high = (f"{100 * end:+.1f}" for end in claim.claimed)
-        d = claim.m.difference
+        stated = DIRECTIONS.get(claim.claimed, low if low == high else f"{low} to {high}")
+        d = claim.difference
         cells = [f"{100 * d.value:+.1f}", _ends(d.interval, 100), d.verdict.text] if d else ["", "", "not measured"]
-        name = escape(f"{claim.reference} to {claim.row}")
-        table.add_row(name, low if low == high else f"{low} to {high}", *cells)
+        table.add_row(escape(f"{claim.reference} to {claim.what}"), stated, *cells)
     return table
 
 

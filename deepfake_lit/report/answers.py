@@ -15,19 +15,37 @@ def which(row: Row, epoch: str) -> str:
     return f"{epoch}_{row.view}" if row.view else epoch
 
 
-def right(run: Run, key: str, label: int | None = None) -> np.ndarray:
-    """Return whether each image, or each with a label, is right: bool (N,), in the order of the run's images."""
-    labels = run.predictions["labels"]
-    found = run.answers(key) == labels
-    return found if label is None else found[labels == label]
+def right(run: Run, key: str) -> np.ndarray:
+    """Return whether each image is right: bool (N,), in the order of the run's images."""
+    return run.answers(key) == run.predictions["labels"]
 
 
 def values(run: Run, key: str, metric: str = "accuracy", label: int | None = None) -> np.ndarray:
-    """Return a metric of each image, or of each with a label: float or bool (N,)."""
+    """Return what each image gives to a metric that is their mean: float or bool (N,).
+
+    Args:
+        metric: accuracy, one of the `METRICS` that are means over images, or recall or precision of a class.
+        label: the number of that class. Recall is a mean over its images alone.
+    """
     if metric == "accuracy":
-        return right(run, key, label)
-    found = run.of_images(key, metric)
-    return found if label is None else found[run.predictions["labels"] == label]
+        return right(run, key)
+    if metric == "recall":
+        return right(run, key)[run.predictions["labels"] == label]
+    if metric == "precision":
+        return _of_precision(run.answers(key) == label, run.predictions["labels"] == label)
+    return run.of_images(key, metric)
+
+
+def _of_precision(answered: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return what each image gives to the precision of a class, float (N,).
+
+    Their mean is the precision and their spread is its, since a ratio is treated as linear near its value (the delta
+    method). Without an answer of the class it is 0, as in scikit-learn.
+    """
+    if not answered.any():
+        return np.zeros(len(answered))
+    precision = (answered & true).sum() / answered.sum()
+    return precision + answered * (true - precision) / answered.mean()
 
 
 def same(ids: np.ndarray, others: np.ndarray) -> bool:

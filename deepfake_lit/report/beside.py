@@ -8,7 +8,7 @@ import numpy as np
 from deepfake_lit.core.metrics import METRICS, SHOWN_CLASSES
 from deepfake_lit.report.answers import right, same, which
 from deepfake_lit.report.measure import OF_IMAGES, Measured
-from deepfake_lit.report.pairs import recall_differences
+from deepfake_lit.report.pairs import class_differences
 from deepfake_lit.report.rows import Row, Table
 from deepfake_lit.results.family import LEVEL
 from deepfake_lit.results.selection import optimism
@@ -83,13 +83,16 @@ def metric_differences(measured: list[Measured]) -> dict[str, Any] | None:
     return {"metrics": {name: METRICS[name] for name in OF_IMAGES}, "rows": rows} if rows else None
 
 
-def recalls(table: Table, measured: list[Measured], every: list[Row], most: int) -> dict[str, Any] | None:
-    """Return the differences of recalls by class; None where a table has too many rows or classes to be read so."""
+def by_class(table: Table, measured: list[Measured], every: list[Row], most: int) -> dict[str, Any] | None:
+    """Return the differences of recall and precision; None where a table has too many rows or classes to be read so."""
     several = [run.result.data["class_names"] for m in measured for run in m.row.done]
     classes = several[0] if several else []
     if not 2 < len(classes) <= SHOWN_CLASSES or len(measured) > most or any(names != classes for names in several):
         return None
     reference = next((row for row in table.rows if row.key == table.reference), None)
     rows = [m.row for m in measured if m.difference]
-    found = recall_differences(rows, reference, every) if rows else {}
-    return {"classes": classes, "rows": [(row.label, found[row.key]) for row in rows]} if rows else None
+    if not rows:
+        return None
+    found = class_differences(rows, reference, every)
+    of_metric = {name: [(row.label, each[row.key]) for row in rows] for name, each in found.items()}
+    return {"classes": classes, "rows": of_metric}

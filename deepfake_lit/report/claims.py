@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from deepfake_lit.report.measure import Measured
+from deepfake_lit.report.pairs import Difference
 from deepfake_lit.report.rows import Section
 from deepfake_lit.report.verdict import claimed
 
@@ -13,8 +14,15 @@ class Claim:
     reference: str  # label
     table: str  # title
     claimed: tuple[float, float]  # lowest and highest claim, as shares
-    m: Measured  # of the row; its `difference` is None if it could not be measured
+    m: Measured  # of the row
+    difference: Difference | None  # None if it could not be measured
     reference_row: str = ""  # key
+    recall_of: str = ""  # the class whose recall it is about; empty: it is about the accuracy
+
+    @property
+    def what(self) -> str:
+        """Return the row, and what of it is claimed, if that is not the accuracy."""
+        return self.row + (f": recall of class {self.recall_of}" if self.recall_of else "")
 
     @property
     def middle(self) -> float:
@@ -22,19 +30,28 @@ class Claim:
 
 
 def claims(section: Section, measured: dict[str, list[Measured]]) -> list[Claim]:
-    """Return the claims in the order of the tables; the same pair of rows in two tables is one claim.
+    """Return the claims in the order of the tables; the same claim in two tables is one.
 
     Args:
         measured: by the key of the table.
     """
-    found: dict[tuple[str, str], Claim] = {}
+    found: dict[tuple[str, str, str], Claim] = {}
     for table in section.tables:
         reference = next((m for m in measured[table.key] if m.row.key == table.reference), None)
         for m in measured[table.key]:
             if reference is None or m is reference:
                 continue
-            difference = claimed(m.row.reported, reference.row.reported)
-            if difference is not None:
-                claim = Claim(m.row.label, reference.row.label, table.title, difference, m, table.reference)
-                found.setdefault((m.row.key, table.reference), claim)
+            for recall_of, difference in claimed(m.row.reported, reference.row.reported).items():
+                measured_one = m.recall_differences.get(recall_of) if recall_of else m.difference
+                claim = Claim(
+                    m.row.label,
+                    reference.row.label,
+                    table.title,
+                    difference,
+                    m,
+                    measured_one,
+                    table.reference,
+                    recall_of,
+                )
+                found.setdefault((m.row.key, table.reference, recall_of), claim)
     return list(found.values())

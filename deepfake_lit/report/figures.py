@@ -204,13 +204,13 @@ def _a_row_each(axes: Axes, labels: list[str]) -> None:
 def claimed_differences(found: list[Claim]) -> str | None:
     """Draw claimed and measured differences, one per line. Claims of `SMALL` or more are left out: they would squeeze
     the others."""
-    drawn = [c for c in found if c.m.difference is not None and abs(c.middle) < SMALL][:MOST]
+    drawn = [c for c in found if c.difference is not None and abs(c.middle) < SMALL][:MOST]
     if not drawn:
         return None
     figure = Figure(figsize=(WIDTH, 1.1 + 0.42 * len(drawn)), layout="constrained")
     axes = figure.subplots()
     for single in (False, True):
-        rows = [(i, c.m.difference) for i, c in enumerate(drawn) if _of_one_seed(c.m) is single]
+        rows = [(i, c.difference) for i, c in enumerate(drawn) if _of_one_seed(c.m) is single]
         if rows:
             values = 100 * np.array([d.value for _, d in rows])
             ends = 100 * np.array([d.interval for _, d in rows]).T
@@ -221,7 +221,7 @@ def claimed_differences(found: list[Claim]) -> str | None:
     middles = [100 * c.middle for c in drawn]
     claimed = {"color": COLOURS[1], "marker": "D", "linestyle": "none", "markersize": 6, "fillstyle": "none"}
     axes.plot(middles, range(len(drawn)), label="claimed", **claimed)
-    _a_row_each(axes, [f"{c.row}\nfrom {c.reference}" for c in drawn])
+    _a_row_each(axes, [f"{c.what}\nfrom {c.reference}" for c in drawn])
     _legend_below(figure)
     return _svg(figure, "Claimed and measured differences")
 

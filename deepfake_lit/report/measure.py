@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.errors import UserError, did_you_mean
 from deepfake_lit.core.metrics import METRICS
 from deepfake_lit.report.answers import OtherImages, right, values, which
 from deepfake_lit.report.pairs import (
@@ -57,6 +57,7 @@ class Measured:
     data: list[str] = field(default_factory=list)  # hashes
     problems: list[Problem] = field(default_factory=list)  # failed, missing, mixed
     difference: Difference | None = None
+    recall_differences: dict[str, Difference] = field(default_factory=dict)  # of the classes that a claim is about
 
     @property
     def deterministic(self) -> bool:
@@ -70,6 +71,23 @@ class Measured:
     @property
     def done_by_network(self) -> bool:
         return any(not run.is_baseline for run in self.row.done)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A difference before it is judged."""
+
+    m: Measured
+    reference: Measured
+    table: str  # key
+    difference: Estimate
+    claim: tuple[float, float] | None
+    of_reference: float  # accuracy, or recall
+    recall_of: str = ""  # the class; empty: it is a difference in accuracy
+
+    @property
+    def exact(self) -> bool:
+        return self.m.deterministic and self.reference.deterministic
 
 
 def measure(
@@ -95,42 +113,30 @@ def measure(
     every = [row for table in tables for row in table.rows]
     noises = [noises_of(every, metric) for metric in ("accuracy", *OF_IMAGES)]
     found = {table.key: [_measured(row, noises) for row in table.rows] for table in tables}
-    differences: list[tuple[Measured, Measured, Estimate, tuple[float, float] | None, str]] = []
-    for table in tables:
-        reference = next((m for m in found[table.key] if m.row.key == table.reference), None)
-        for m in found[table.key]:
-            if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
-                continue
-            try:
-                difference = compared(m.row, reference.row, noises[0])
-                m.problems += _doubts(m, reference)
-            except UserError as error:
-                m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
-                continue
-            differences.append((m, reference, difference, claimed(m.row.reported, reference.row.reported), table.key))
+    differences = _compare(tables, found, noises[0])
     # Without randomness a claim is right to the digits or not, which is no test.
-    tested = [each for each in differences if each[3] is None or not (each[0].deterministic and each[1].deterministic)]
-    claims = {(m.row.key, reference.row.key) for m, reference, _, claim, _ in tested if claim is not None}
-    others = Counter(key for _, _, _, claim, key in tested if claim is None)
-    one_reference = len({reference for _, reference in claims}) == 1
-    look = looks(declared, [difference.seeds for _, _, difference, _, _ in tested])
+    tested = [each for each in differences if each.claim is None or not each.exact]
+    claims = {(e.m.row.key, e.reference.row.key, e.recall_of) for e in tested if e.claim is not None}
+    others = Counter(each.table for each in tested if each.claim is None)
+    one_reference = len({(reference, recall_of) for _, reference, recall_of in claims}) == 1
+    look = looks(declared, [each.difference.seeds for each in tested])
     share = look.level() / LEVEL if look else 1.0
     strictest = share
-    for m, reference, difference, claim, key in differences:
-        size, one = (others[key], True) if claim is None else (len(claims), one_reference)
+    for each in differences:
+        m, reference, difference, claim = each.m, each.reference, each.difference, each.claim
+        size, one = (others[each.table], True) if claim is None else (len(claims), one_reference)
         at_once = Family(size, one)
         family = Family(size, one, share)
         if sequential and difference.seeds > 1:
             family = at_look(at_once, declared, difference.seeds, noise_ratio(difference))
             strictest = min(strictest, family.share)
         other_size = scale not in (None, "full") and (m.done_by_network or reference.done_by_network)
-        exact = m.deterministic and reference.deterministic
         verdict = judge(
-            difference, family, claim, deterministic=exact, scale=scale if other_size else None, margin=margin
+            difference, family, claim, deterministic=each.exact, scale=scale if other_size else None, margin=margin
         )
         if other_size and scale == "smoke":
             verdict = Verdict("none")
-        m.difference = Difference(
+        judged = Difference(
             difference.value,
             difference.interval(family.level()),
             family.adjusted(difference.p()),
@@ -138,12 +144,55 @@ def measure(
             None if claim is None else sum(claim) / 2,
             verdict,
             difference,
-            reference.accuracy.value,
+            each.of_reference,
             family=at_once,
         )
+        if each.recall_of:
+            m.recall_differences[each.recall_of] = judged
+        else:
+            m.difference = judged
     for table in tables:
         _add_metrics(table, found[table.key], noises[1:], strictest)
     return found
+
+
+def _compare(tables: list[Table], found: dict[str, list[Measured]], noises: Noises) -> list[_Compared]:
+    """Return the differences of all rows from their reference rows; note at the rows why one cannot be had."""
+    every = [row for table in tables for row in table.rows]
+    of_class: dict[int, Noises] = {}
+    differences: list[_Compared] = []
+    for table in tables:
+        reference = next((m for m in found[table.key] if m.row.key == table.reference), None)
+        for m in found[table.key]:
+            if reference is None or m is reference or m.accuracy is None or reference.accuracy is None:
+                continue
+            claims = claimed(m.row.reported, reference.row.reported)
+            try:
+                difference = compared(m.row, reference.row, noises)
+                claim = claims.pop("", None)
+                differences.append(_Compared(m, reference, table.key, difference, claim, reference.accuracy.value))
+                m.problems += _doubts(m, reference)
+                for name, claim in claims.items():
+                    label = _number_of_class(m.row, name)
+                    if label not in of_class:
+                        of_class[label] = noises_of(every, "recall", label)
+                    difference = compared(m.row, reference.row, of_class[label])
+                    recall = _recall(reference.row, label)
+                    differences.append(_Compared(m, reference, table.key, difference, claim, recall, name))
+            except UserError as error:
+                m.problems.append(Problem(str(error), isinstance(error, OtherImages)))
+    return differences
+
+
+def _number_of_class(row: Row, name: str) -> int:
+    names = row.done[0].result.data["class_names"]
+    if name not in names:
+        raise UserError(f"its images have no class {name}, of which a claim is{did_you_mean(name, names)}")
+    return names.index(name)
+
+
+def _recall(row: Row, label: int) -> float:
+    return _mean(values(run, which(row, "last"), "recall", label).mean() for run in row.done)
 
 
 def _add_metrics(table: Table, measured: list[Measured], noises: list[Noises], share: float) -> None:

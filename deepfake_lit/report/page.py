@@ -33,6 +33,7 @@ from deepfake_lit.results.looks import Sequential
 from deepfake_lit.results.provenance import code_version, now
 from deepfake_lit.settings.commands import ReportConfig
 from deepfake_lit.settings.identity import READS
+from deepfake_lit.settings.report_file import DIRECTIONS
 from deepfake_lit.settings.schema import DataConfig
 
 DRAWN = 12  # most rows in a plot
@@ -126,7 +127,7 @@ def _points(value: float | None) -> str:
 
 def _range(ends: tuple[float, float]) -> str:
     first, last = map(_points, ends)
-    return first if first == last else f"{first} to {last}"
+    return DIRECTIONS.get(tuple(ends), first if first == last else f"{first} to {last}")
 
 
 def _states(found: list[Section]) -> Counter:
@@ -290,7 +291,7 @@ def _table(
         groups: classes that are put together.
     """
     rows = []
-    has_reported = any("accuracy" in m.row.reported or "gain" in m.row.reported for m in measured)
+    has_reported = any({"accuracy", "gain", "recall_gain"} & m.row.reported.keys() for m in measured)
     axis = figures.along_axis(table, measured)
     fold = not has_reported and not axis and len(measured) > UNFOLDED
     if fold:
@@ -331,7 +332,7 @@ def _table(
         "metric_differences": beside.metric_differences(measured),
         "pooled": max((m.difference.estimate.rows for m in measured if m.difference), default=1),
         "several_seeds": any(len(m.row.done) > 1 for m in trained),
-        "recalls": beside.recalls(table, measured, every, DRAWN),
+        "by_class": beside.by_class(table, measured, every, DRAWN),
         "left_out": max(len(trained) - DRAWN, 0),
     }
 

@@ -13,6 +13,8 @@ from deepfake_lit.results.comparison import Estimate, estimate, fold_estimate, p
 from deepfake_lit.results.family import Family
 from deepfake_lit.results.noise import Noise, accuracy_noise, of_pair, row_noise
 
+SHARES = ("accuracy", "recall")  # metrics that count images that are right
+
 
 @dataclass
 class Further:
@@ -37,7 +39,7 @@ class Difference:
     claimed: float | None  # the same difference between the reported values
     verdict: Verdict
     estimate: Estimate
-    reference: float  # the reference row's accuracy
+    reference: float  # the reference row's accuracy or recall
     metrics: dict[str, Further] = field(default_factory=dict)  # those that are means over images
     family: Family | None = None  # the comparisons that it is read with, at one look
 
@@ -63,7 +65,7 @@ class Noises:
     """The noise of a training in one figure: of the differences of rows, and of the rows' own values; by row's key."""
 
     metric: str = "accuracy"
-    label: int | None = None  # of the images that count; None: all
+    label: int | None = None  # of the class, of a recall or precision
     of_differences: dict[str, Noise] = field(default_factory=dict)
     of_values: dict[str, Noise] = field(default_factory=dict)
 
@@ -113,7 +115,7 @@ def own(row: Row, runs: list[Run], several: list[np.ndarray], noises: Noises) ->
         several: the figure of each image, for every run.
     """
     noise = None if row.view else noises.of_values.get(row.key)
-    kind = "share" if noises.metric == "accuracy" else "measure"
+    kind = "share" if noises.metric in SHARES else "measure"
     if runs[0].fold is None:
         return estimate(stacked(runs, several), noise, kind)
     means = by_fold(runs, several)
@@ -153,13 +155,13 @@ def compared(row: Row, reference: Row, noises: Noises) -> Estimate:
             raise OtherImages("it was evaluated on other images than the reference row")
         first.append(values(a, which(row, "last"), noises.metric, noises.label))
         second.append(values(b, which(reference, "last"), noises.metric, noises.label))
-    of_accuracy, over_folds = noises.metric == "accuracy", pairs[0][0].fold is not None
-    if len(pairs) == 1 and of_accuracy and not over_folds:
+    of_shares, over_folds = noises.metric in SHARES, pairs[0][0].fold is not None
+    if len(pairs) == 1 and of_shares and not over_folds:
         return paired_estimate(first[0], second[0])
     known = [noises.of_differences.get(each.key) for each in (row, reference)]
     paired = not row.view and not reference.view and all(known)
     noise = of_pair(known, known[0] is known[1]) if paired else None
-    kind = "difference" if of_accuracy else "measure"
+    kind = "difference" if of_shares else "measure"
     differences = [a.astype(float) - b for a, b in zip(first, second, strict=True)]
     if not over_folds:
         return estimate(np.stack(differences), noise, kind)
@@ -180,12 +182,15 @@ def further_differences(rows: list[Row], reference: Row, noises: Noises, share: 
     return [_further(compared(row, reference, noises), family) for row in rows]
 
 
-def recall_differences(rows: list[Row], reference: Row, every: list[Row]) -> dict[str, list[Further]]:
-    """Return the differences of the recalls of all classes, by the key of the row. All of them are one family."""
+def class_differences(rows: list[Row], reference: Row, every: list[Row]) -> dict[str, dict[str, list[Further]]]:
+    """Return the differences of recall and precision of all classes, by the key of the row. They are one family."""
     labels = range(len(reference.done[0].result.data["class_names"]))
-    noises = [noises_of(every, label=label) for label in labels]
-    family = Family(len(rows) * len(labels), one_reference=False)
-    return {row.key: [_further(compared(row, reference, each), family) for each in noises] for row in rows}
+    family = Family(2 * len(rows) * len(labels), one_reference=False)
+    found = {}
+    for metric in ("recall", "precision"):
+        noises = [noises_of(every, metric, label) for label in labels]
+        found[metric] = {row.key: [_further(compared(row, reference, each), family) for each in noises] for row in rows}
+    return found
 
 
 def _further(found: Estimate, family: Family) -> Further:

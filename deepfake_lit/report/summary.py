@@ -34,7 +34,7 @@ def in_short(section: Section, measured: dict[str, list[Measured]], found: list[
     text = f"The best row is {best.row.label}: {100 * best.accuracy.value:.1f} % after the last epoch"
     sentences = [f"{text} ({100 * low:.1f} to {100 * high:.1f})."] if len(rows) > 1 else []
     if found:
-        kinds = Counter(c.m.difference.verdict.kind if c.m.difference else "none" for c in found)
+        kinds = Counter(c.difference.verdict.kind if c.difference else "none" for c in found)
         parts = [f"{kinds[kind]} {WORDS[kind][kinds[kind] > 1]}" for kind in WORDS if kinds[kind]]
         sentences.append(f"Of {len(found)} claimed differences {_and(parts)}." if parts else "No claim is judged yet.")
     else:

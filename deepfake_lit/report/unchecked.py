@@ -12,6 +12,7 @@ from scipy.stats import t as student_t
 from deepfake_lit.report.claims import Claim
 from deepfake_lit.results.comparison import POWER
 from deepfake_lit.results.family import LEVEL
+from deepfake_lit.settings.report_file import DIRECTIONS
 
 # Correlations of what two networks have right: of strangers, and of networks of one kind (0.72 to 0.88 in the published
 # tables of this project).
@@ -26,8 +27,11 @@ def unchecked(found: list[Claim], reported: dict[str, Any]) -> list[str]:
 
 
 def _said(claim: Claim, reported: dict[str, Any]) -> str:
-    size, text = abs(claim.middle), f"{claim.row} in place of {claim.reference}, {100 * claim.middle:+.1f} points: "
-    first, second = (_stated(reported, label) for label in (claim.row, claim.reference))
+    text = f"{claim.what} in place of {claim.reference}, "
+    if claim.claimed in DIRECTIONS:
+        return f"{text}{DIRECTIONS[claim.claimed]}: the report does not say by how much, so a test may take any number."
+    size, text = abs(claim.middle), f"{text}{100 * claim.middle:+.1f} points: "
+    first, second = ({} if claim.recall_of else _stated(reported, label) for label in (claim.row, claim.reference))
     parts = []
     if "accuracy" in first and "accuracy" in second:
         counts = [images_needed(first["accuracy"], second["accuracy"], size, phi) for phi in AGREEMENT]

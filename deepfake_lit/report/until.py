@@ -74,11 +74,11 @@ def _open(it: Reproduction, reported: dict) -> list[Open]:
     measured = measure(
         section.tables, section.scale, reported.get("margin", MARGIN), section.looks, sequential=section.sequential
     )
-    claimed = [(c.m, c.reference_row) for c in claims(section, measured)]
-    found = claimed or [(m, table.reference) for table in section.tables for m in measured[table.key]]
+    claimed = [(c.m, c.difference, c.reference_row) for c in claims(section, measured)]
+    found = claimed or [(m, m.difference, table.reference) for table in section.tables for m in measured[table.key]]
     trial_of = {row["row"]: row.get("trial", row["row"]) for table in reported["tables"] for row in table["rows"]}
     return [
-        Open((trial_of[m.row.key.partition("+")[0]], trial_of[reference]), m.difference.estimate, m.difference.family)
-        for m, reference in found
-        if m.difference and m.difference.verdict.kind == "unsettled"
+        Open((trial_of[m.row.key.partition("+")[0]], trial_of[reference]), difference.estimate, difference.family)
+        for m, difference, reference in found
+        if difference and difference.verdict.kind == "unsettled"
     ]

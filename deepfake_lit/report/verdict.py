@@ -7,6 +7,7 @@ from typing import Any
 from deepfake_lit.results.comparison import Estimate
 from deepfake_lit.results.family import LEVEL, Family
 from deepfake_lit.results.statistics import newcombe
+from deepfake_lit.settings.report_file import DIRECTIONS
 
 MARGIN = 0.01  # two accuracies that differ by less are the same, unless a report's YAML says otherwise
 ROUNDING = 0.00101  # largest error of a difference of two shares that are printed in tenths of a percent
@@ -77,14 +78,17 @@ def _points(share: float | None) -> str:
     return f"{shown} point{'' if shown == '1' else 's'}"
 
 
-def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float] | None:
-    """Return the difference that a report claims, lowest and highest; None if it claims none."""
+def claimed(reported: dict[str, Any], reference: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the differences that a report claims, each lowest and highest.
+
+    The key is the class whose recall differs, or empty for the accuracy.
+    """
+    found: dict[str, tuple[float, float]] = {}
     if "gain" in reported:  # "+0.3-0.5 %"
-        return tuple(reported["gain"])
-    if "accuracy" not in reported or "accuracy" not in reference:
-        return None
-    difference = reported["accuracy"] - reference["accuracy"]
-    return difference, difference
+        found[""] = tuple(reported["gain"])
+    elif "accuracy" in reported and "accuracy" in reference:
+        found[""] = (reported["accuracy"] - reference["accuracy"],) * 2
+    return found | {name: tuple(gain) for name, gain in reported.get("recall_gain", {}).items()}
 
 
 def judge(
@@ -110,7 +114,7 @@ def judge(
     middle = 0.0 if claim is None else sum(claim) / 2
     p = family.adjusted(difference.p())
     against = bool(middle) and (difference.value > 0) != (middle > 0)
-    if deterministic and claim is not None:
+    if deterministic and claim is not None and claim not in DIRECTIONS:
         if claim[0] - ROUNDING <= difference.value <= claim[1] + ROUNDING:
             return Verdict("reproduced")
         return Verdict("contradicted", p=0.0)
@@ -125,7 +129,8 @@ def judge(
     if of_claim < LEVEL and (against if p < LEVEL else beside.startswith("smaller")):
         return Verdict("unseen" if scale else "contradicted", p=of_claim, **over)
     if p < LEVEL:
-        size = "the other way round" if against else beside if of_claim < LEVEL else "as large as claimed"
+        as_claimed = "as claimed" if claim in DIRECTIONS else "as large as claimed"
+        size = "the other way round" if against else beside if of_claim < LEVEL else as_claimed
         return Verdict("real", size if claim else "", **over, scale=scale)
     if difference.p_of_margin(margin) < family.level():  # corrected, as the interval beside it is
         return Verdict("same", points=margin, **over, scale=scale)

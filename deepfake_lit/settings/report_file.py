@@ -14,6 +14,8 @@ from deepfake_lit.settings.conf import choices, config_dir
 
 SCHEMA = Path(__file__).parent / "report.schema.yaml"
 FIGURES = ("accuracy", "std", "train_accuracy", "test_accuracy")
+MORE, LESS = (0.0, 1.0), (-1.0, 0.0)  # claims of a direction alone
+DIRECTIONS = {MORE: "more", LESS: "less"}
 
 
 def is_file(report: str) -> bool:
@@ -53,7 +55,7 @@ def read_report(report: str) -> dict[str, Any]:
         path = config_dir() / "reproduce" / f"{report}.yaml"
     tree = _read(path)
     _check_schema(tree, path)
-    _normalise(tree)
+    _normalise(tree, path)
     _check_rows(tree, path)
     return tree
 
@@ -82,7 +84,7 @@ def _at(place: Any) -> str:
     return f"{text}: " if text else ""
 
 
-def _normalise(tree: dict[str, Any]) -> None:
+def _normalise(tree: dict[str, Any], path: Path) -> None:
     """Bring all figures to shares, and claims into tables; fill in keys and labels."""
     unit = 100.0 if tree.pop("unit", "share") == "percent" else 1.0
     if unit != 1.0 and "margin" in tree:
@@ -101,21 +103,29 @@ def _normalise(tree: dict[str, Any]) -> None:
                 row["others"] = [round(each / unit, 12) for each in row["others"]]
             if "gain" in row:
                 row["gain"] = _ends(row["gain"], unit)
+            if "recall_gain" in row:
+                row["recall_gain"] = {str(c): _ends(gain, unit) for c, gain in row["recall_gain"].items()}
     labels = {row["row"]: row["label"] for table in tree["tables"][::-1] for row in table["rows"]}
     by_reference: dict[str, list[dict[str, Any]]] = {}
     for claim in tree.pop("claims", ()):
         by_reference.setdefault(claim["than"], []).append(claim)
     for reference, claims in by_reference.items():
-        rows = [{"row": reference, "label": labels.get(reference, reference)}]
+        rows = {reference: {"row": reference, "label": labels.get(reference, reference)}}
         for claim in claims:
-            label = labels.get(claim["better"], claim["better"])
-            rows.append({"row": claim["better"], "label": label, "gain": _ends(claim["by"], unit)})
+            name, by = claim["better"], _ends(claim["by"], unit)
+            row = rows.setdefault(name, {"row": name, "label": labels.get(name, name)})
+            of = row.setdefault("recall_gain", {}) if "recall_of" in claim else row
+            if (of_what := str(claim.get("recall_of", "gain"))) in of:
+                raise UserError(f"{path}: two claims say by how much {name} is better than {reference}")
+            of[of_what] = by
         title = f"Claims beside {labels.get(reference, reference)}"
         key = "claims" if len(by_reference) == 1 else f"claims_{re.sub(r'[^a-zA-Z0-9]+', '_', reference)}"
-        tree["tables"].append({"key": key, "title": title, "reference": reference, "rows": rows})
+        tree["tables"].append({"key": key, "title": title, "reference": reference, "rows": [*rows.values()]})
 
 
 def _ends(value: Any, unit: float) -> list[float]:
+    if isinstance(value, str):
+        return list(MORE if value == "more" else LESS)
     ends = sorted(value if isinstance(value, list) else [value, value])
     return [round(end / unit, 12) for end in ends]
 
@@ -142,10 +152,11 @@ def _check_rows(tree: dict[str, Any], path: Path) -> None:
                     raise UserError(
                         f"{title}: {name} of {row['row']} is {row[name]}, more than 1; for percent say unit: percent"
                     )
-            if any(abs(end) > 1 for end in row.get("gain", ())):
-                raise UserError(
-                    f"{title}: what {row['row']} gains is {row['gain']}, more than 1; for percent say unit: percent"
-                )
+            for gain in (row.get("gain", ()), *row.get("recall_gain", {}).values()):
+                if any(abs(end) > 1 for end in gain):
+                    raise UserError(
+                        f"{title}: what {row['row']} gains is {gain}, more than 1; for percent say unit: percent"
+                    )
     for what in ("predictions", "confusion", "per_class", "macro", "recalls", "architecture", "one_cycle"):
         for row in tree.get(what, ()):
             if row not in known:

@@ -101,6 +101,40 @@ def test_the_command_prints_verdicts_contradictions_and_what_it_would_take(files
     assert (files / "out" / "claims" / "report" / "index.html").exists()
 
 
+def test_a_claim_is_about_a_recall_or_has_a_direction_alone(files, capsys):
+    claims = [
+        {"better": "b", "than": "a", "by": "more"},
+        {"better": "b", "than": "a", "by": [0.05, 0.5], "recall_of": "fake"},
+        {"better": "b", "than": "a", "by": "less", "recall_of": "real"},
+        {"better": "c", "than": "a", "by": "more", "recall_of": "real"},
+    ]
+    _, tables = measured_in(files, claims=claims)
+    b = next(m for m in tables["claims"] if m.row.key == "b")
+    shares = {}
+    for row in SHARES:
+        right = np.mean([answers(SHARES[row], seed + ord(row)) == TRUTH for seed in SEEDS], 0)
+        shares[row] = {name: right[name == TRUTH].mean() for name in ("fake", "real")}
+    for name, difference in b.recall_differences.items():
+        assert difference.value == pytest.approx(shares["b"][name] - shares["a"][name])
+        assert difference.reference == pytest.approx(shares["a"][name])
+    assert b.recall_differences.keys() == {"fake", "real"}
+    assert b.difference.verdict.text == "real, as claimed"
+    assert b.recall_differences["fake"].verdict.text == "real, as large as claimed"
+    assert exit_status(["judge", str(files / "claims.yaml"), f"output={files}/out"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "c: recall of class real in place of a, more: the report does not say by how much" in said
+    page = (files / "out" / "claims" / "report" / "report.md").read_text()
+    assert "| B: recall of class fake in place of a | +5.0 to +50.0 |" in page
+    assert "| B: recall of class real in place of a | less |" in page
+
+
+def test_a_claim_about_a_class_that_is_not_there_is_told(files):
+    _, tables = measured_in(files, claims=[{"better": "b", "than": "a", "by": "more", "recall_of": "fakes"}])
+    (b,) = (m for m in tables["claims"] if m.row.key == "b")
+    assert not b.recall_differences
+    assert "its images have no class fakes, of which a claim is; did you mean fake?" in map(str, b.problems)
+
+
 def in_every_form(folder: Path) -> dict[str, Path]:
     found = answers(0.8, 3)
     real = np.where(found == "real", 0.75, 0.25)
@@ -259,6 +293,10 @@ MALFORMED = {
     "another program's pickle": (changed(predictions={"a": "pickled.npz"}), "cannot be read as predictions"),
     "no ids": ({"a0.csv": "x,prediction\n1,real\n"}, "a0.csv has no column of the images"),
     "no answers": ({"a0.csv": "id,when\n1,now\n"}, "a0.csv has no column of answers"),
+    "a claim twice": (
+        changed(claims=[{"better": "b", "than": "a", "by": x} for x in (1, 2)]),
+        "two claims say by how much b",
+    ),
     "an image twice": ({"a0.csv": "id,prediction\n1,real\n1,real\n"}, "has the image 1 twice"),
     "too few images": ({"a0.csv": "id,prediction\ni000,real\n"}, "lacks 199 of the 200 images"),
     "an unknown class": (

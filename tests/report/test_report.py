@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.made_up_runs import made_up, record
+from sklearn.metrics import precision_score, recall_score
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.report.answers import values
 from deepfake_lit.report.measure import measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.page import ReportConfig, report
-from deepfake_lit.report.pairs import recall_differences
+from deepfake_lit.report.pairs import class_differences
+from deepfake_lit.report.rows import run_at
 from deepfake_lit.report.sections import section_of_report
 from deepfake_lit.results.comparison import estimate
 from deepfake_lit.results.family import Family
@@ -63,23 +66,32 @@ def test_p_is_corrected_for_the_comparisons_of_the_table(tmp_path):
     assert both["learning rate 1e-4"].difference.p >= alone["learning rate 1e-4"].difference.p
 
 
-def test_recalls_are_compared_class_by_class(tmp_path):
+def test_recall_and_precision_are_compared_class_by_class(tmp_path):
     path = record(tmp_path, {"cnn": [0.94, 0.945, 0.94], "lr_1e-4": [0.90, 0.905, 0.90]})
     tree = json.loads(path.read_text())
     section = section_of_report(path.parent.parent, tree, read_report("report_b"))
     table = next(t for t in section.tables if t.key == "learning_rate")
     rows = {m.row.key: m.row for m in measure(section.tables)["learning_rate"]}
-    found = recall_differences([rows["lr_1e-4"]], rows["cnn"], table.rows)
-    (key,) = found
-    shares = []
-    for row in (key, "cnn"):
-        arrays = [np.load(tmp_path / "runs" / "net" / f"{row}-{seed}" / "predictions.npz") for seed in range(3)]
-        labels = arrays[0]["labels"]
-        right = np.array([a["probabilities"].argmax(1) == labels for a in arrays])
-        shares.append([right[:, labels == label].mean() for label in range(5)])
-    assert [d.value for d in found[key]] == pytest.approx(np.subtract(*shares))
-    assert all(d.interval[0] <= d.value <= d.interval[1] for d in found[key])
-    assert all((d.p < 0.05) == (not d.interval[0] <= 0 <= d.interval[1]) for d in found[key])
+    found = class_differences([rows["lr_1e-4"]], rows["cnn"], table.rows)
+    assert list(found) == ["recall", "precision"]
+    for which, metric in enumerate((recall_score, precision_score)):
+        shares = []
+        for row in ("lr_1e-4", "cnn"):
+            arrays = [np.load(tmp_path / "runs" / "net" / f"{row}-{seed}" / "predictions.npz") for seed in range(3)]
+            shares.append(np.mean([metric(a["labels"], a["probabilities"].argmax(1), average=None) for a in arrays], 0))
+        differences = found[("recall", "precision")[which]]["lr_1e-4"]
+        assert [d.value for d in differences] == pytest.approx(np.subtract(*shares))
+        assert all(d.interval[0] <= d.value <= d.interval[1] for d in differences)
+        assert all((d.p < 0.05) == (not d.interval[0] <= 0 <= d.interval[1]) for d in differences)
+
+
+def test_the_spread_of_a_precision_is_that_of_resampled_images(tmp_path):
+    run = run_at(made_up(tmp_path / "run", 0.9, 0), 0)
+    found = values(run, "last", "precision", 3)
+    random, labels, answers = np.random.default_rng(0), run.predictions["labels"], run.answers("last")
+    drawn = random.integers(0, len(labels), (2000, len(labels)))
+    resampled = ((labels == 3) & (answers == 3))[drawn].sum(1) / (answers == 3)[drawn].sum(1)
+    assert found.std() / np.sqrt(len(labels)) == pytest.approx(resampled.std(), rel=0.1)
 
 
 def test_scales_have_a_say_in_verdicts(tmp_path):

@@ -7,6 +7,7 @@ from helpers.made_up_runs import N
 from deepfake_lit.report.verdict import judge
 from deepfake_lit.results.comparison import Estimate, estimate
 from deepfake_lit.results.family import Family
+from deepfake_lit.settings.report_file import MORE
 
 
 def spread(value: float, sd: float, seeds: int = 3, single: float = 2.0) -> Estimate:
@@ -51,6 +52,23 @@ PAIR = "differs in this one pair of trainings"
 def test_verdicts(difference, claim, settings, kind, words):
     found = judge(difference, Family(1), claim and (claim, claim), **settings)
     assert (found.kind, found.text) == (kind, words)
+
+
+@pytest.mark.parametrize(
+    ("difference", "settings", "words"),
+    [
+        (spread(0.03, 0.01), {}, "real, as claimed"),
+        (spread(0.2, 0.01), {}, "real, as claimed"),
+        (spread(-0.06, 0.01), {}, "contradicted"),
+        (spread(-0.03, 0.01), {}, "real, the other way round"),  # one more pair could go in the claimed direction
+        (spread(0.01, 0.01), {}, "not settled"),
+        (spread(0.03, 0.01, seeds=1), {}, "differs in this one pair of trainings, in the claimed direction"),
+        (spread(0.03, 0.01, seeds=1), {"deterministic": True}, "real, as claimed"),
+        (spread(0.0005, 0.01, seeds=1), {"deterministic": True}, "not settled"),
+    ],
+)
+def test_a_claim_of_a_direction_alone_has_a_verdict(difference, settings, words):
+    assert judge(difference, Family(1), MORE, **settings).text == words
 
 
 def test_a_claim_is_contradicted_by_a_p_that_is_corrected_for_all_claims():

@@ -36,16 +36,17 @@ def row_noise(accuracies: np.ndarray) -> list[Noise | None]:
     if len(rows) < 2:
         return found
     table = accuracies[rows]
+    table = table[:, np.isfinite(table).any(0)]
     centred = table - np.nanmean(table, 1, keepdims=True)
     freedom = np.isfinite(table).sum(1) - 1.0
     # What the median row shows of each seed is not moved by failed trainings.
-    spread = np.nanvar(centred - (np.nanmedian if len(rows) > 2 else np.nanmean)(centred, 0), 1, ddof=1)
+    spread = _variances(centred - (np.nanmedian if len(rows) > 2 else np.nanmean)(centred, 0))
     alike = np.argsort(spread, kind="stable")[: max(2, (len(rows) + 1) // 2)].tolist()
     while True:
         pooled = _pooled(table[alike], len(alike) / len(rows))
         others = [i for i in range(len(rows)) if i not in alike]
         # The rows so far tell the effect of a seed, with an error of their own.
-        own = np.nanvar(centred - np.nanmean(centred[alike], 0), 1, ddof=1) / (1 + 1 / len(alike))
+        own = _variances(centred - _means(centred[alike])) / (1 + 1 / len(alike))
         limit = f_distribution.isf(OUTLIER, freedom, max(pooled.freedom, 1.0)) * pooled.variance
         nearest = sorted((i for i in others if own[i] <= limit[i]), key=lambda i: own[i])
         if not nearest or pooled.freedom <= 0:
@@ -55,6 +56,21 @@ def row_noise(accuracies: np.ndarray) -> list[Noise | None]:
     for i, row in enumerate(rows):
         found[row] = pooled if i in alike else Noise(float(own[i]), float(freedom[i]))
     return found
+
+
+def _means(table: np.ndarray) -> np.ndarray:
+    """Return the mean of each column without its gaps, NaN where there are only gaps."""
+    there = np.isfinite(table)
+    count = there.sum(0)
+    return np.where(count, np.where(there, table, 0.0).sum(0) / np.maximum(count, 1), np.nan)
+
+
+def _variances(table: np.ndarray) -> np.ndarray:
+    """Return the variance of each row without its gaps, NaN where it has fewer than two values."""
+    there = np.isfinite(table)
+    count = there.sum(1)
+    away = np.where(there, table - _means(table.T)[:, None], 0.0)
+    return np.where(count > 1, (away**2).sum(1) / np.maximum(count - 1, 1), np.nan)
 
 
 def _pooled(table: np.ndarray, share: float) -> Noise:

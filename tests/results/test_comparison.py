@@ -48,6 +48,13 @@ def test_missing_trainings_leave_gaps_that_nothing_falls_into():
     assert (noise.variance, noise.freedom) == (pytest.approx(square), freedom)
     table[4, 1:] = np.nan
     assert row_noise(table)[4] is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_seeds_that_no_other_row_has_are_no_matter():
+    table = np.full((3, 5), np.nan)
+    table[0, :2], table[1, :2], table[2, 2:4] = (0.90, 0.91), (0.90, 0.92), (0.88, 0.90)
+    assert row_noise(table)[1].variance == pytest.approx(1e-4 / 3)
     assert row_noise(table[:1]) == [None]
 
 

@@ -101,7 +101,9 @@ def _end_to_end(cfg: BenchConfig) -> Comparison:
             callbacks = [ours, History(path / "history.csv"), writer]
             trainer = build_trainer(run, machine, path, callbacks, describe(run, data), 0)
             trainer.fit(build_classifier(run, data, machine), module)
-            loader = DataLoader(_Files(source, split, augmented), run.data.batch_size, True, num_workers=cores())
+            # A fork after CUDA and threads have been used can wait for ever.
+            workers = {"num_workers": cores(), "multiprocessing_context": "forkserver"}
+            loader = DataLoader(_Files(source, split, augmented), run.data.batch_size, True, **workers)
             contiguous = build_classifier(run, data, hardware.Hardware(machine.device, "", 0, "fp32", False)).net
             options = {"max_steps": STEPS, "accelerator": run.trainer.accelerator, "devices": 1, "callbacks": [usual]}
             quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}

@@ -75,6 +75,11 @@ def calibrations(reports: list[dict[str, Any]]) -> None:
         for name, figures in (("before", before), ("calibrated", after)):
             table.add_row(name, f"{figures['accuracy']:.4f}", *(f"{figures[metric]:.4f}" for metric in shown))
         out.print(table)
+        mean, least, most = after["error_of_perfect"]
+        out.print(
+            f"perfect probabilities would show a calibration error of {mean:.4f} on {after['images']:,} images "
+            f"({least:.4f} to {most:.4f} in 9 of 10 cases)"
+        )
         low, high = after["coverage_interval"]
         low_rejected, high_rejected = after["rejected_interval"]
         out.print(

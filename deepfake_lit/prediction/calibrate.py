@@ -85,6 +85,7 @@ def _calibrate(path: str, cfg: CalibrateConfig, machine: hardware.Hardware) -> d
     whole = fit(fitted)
     after = whole.answers(known.p, known.scores) if cfg.folds else fit.by_fold(known)
     figures = figures_of(after.probabilities, known.labels) | _intervals(after, known.labels)
+    figures["error_of_perfect"] = list(calibration.error_of_perfect(after.probabilities))
     checkpoint[ENTRY][calibration.ENTRY] = whole.to_entry()
     with atomic(output, "wb") as stream:
         torch.save({name: checkpoint[name] for name in ("state_dict", ENTRY, "epoch") if name in checkpoint}, stream)

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from deepfake_lit.core.errors import UserError
+from deepfake_lit.core.metrics import calibration_gaps
 from deepfake_lit.prediction.answers import Answers
 from deepfake_lit.prediction.unfamiliarity import SCORES, Kept, Seen, logsumexp, softmax
 
 ENTRY = "calibration"  # of what a checkpoint says of itself
 METHODS = ("temperature", "vector")
 LEAST = 1e-12  # a smaller probability counts as this
+DRAWS = 200  # of labels, as perfect probabilities would have them
 
 
 @dataclass
@@ -122,6 +124,22 @@ def conformal_threshold(p: np.ndarray, labels: np.ndarray, coverage: float) -> f
     true = np.sort(p[np.arange(len(labels)), labels])
     rank = math.floor((len(labels) + 1) * (1 - coverage))  # that many of the true ones may lie below
     return float(true[rank - 1]) if rank > 0 else 0.0
+
+
+def error_of_perfect(p: np.ndarray) -> tuple[float, float, float]:
+    """Return the calibration error that these probabilities would show if they were perfect: mean, 5 % and 95 %.
+
+    It is not 0, since the share that is right in a bin of few images is not its probability. The labels are drawn from
+    the probabilities (Vaicenavicius et al. 2019, arXiv 1902.06977).
+
+    Args:
+        p: float (N, K).
+    """
+    random, sums = np.random.default_rng(0), p.astype(np.float64).cumsum(1)
+    errors = [
+        calibration_gaps(p, (random.random((len(p), 1)) * sums[:, -1:] > sums).sum(1)).mean() for _ in range(DRAWS)
+    ]
+    return float(np.mean(errors)), *map(float, np.quantile(errors, [0.05, 0.95]))
 
 
 def rejection_threshold(unfamiliarity: np.ndarray, rejected: float) -> float:

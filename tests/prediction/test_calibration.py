@@ -9,7 +9,13 @@ import torch
 from deepfake_lit.core.errors import UserError
 from deepfake_lit.core.metrics import calibration_error
 from deepfake_lit.prediction.answers import Answers, guarantees
-from deepfake_lit.prediction.calibration import Calibration, conformal_threshold, fit_scaling, rejection_threshold
+from deepfake_lit.prediction.calibration import (
+    Calibration,
+    conformal_threshold,
+    error_of_perfect,
+    fit_scaling,
+    rejection_threshold,
+)
 from deepfake_lit.prediction.unfamiliarity import Seen, softmax
 
 
@@ -40,6 +46,21 @@ def test_vector_scaling_finds_what_one_temperature_cannot():
     scale, bias = fit_scaling(p, labels, "vector")
     np.testing.assert_allclose(scale, 2.0, rtol=0.1)
     np.testing.assert_allclose(bias - bias.mean(), wrong, atol=0.1)
+
+
+def test_a_perfect_network_has_the_calibration_error_that_is_foretold():
+    random, below, above, errors, means = np.random.default_rng(7), 0, 0, [], []
+    for _ in range(60):
+        p, labels = answered(random, 500, 1.0)
+        mean, low, high = error_of_perfect(p)
+        error = calibration_error(p, labels)
+        below, above = below + (error < low), above + (error > high)
+        errors.append(error)
+        means.append(mean)
+    assert below + above <= 14  # 6 are expected
+    assert np.mean(errors) == pytest.approx(np.mean(means), rel=0.1)
+    p, labels = answered(random, 500, 2.5)
+    assert calibration_error(p, labels) > error_of_perfect(p)[2]
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])

@@ -205,6 +205,16 @@ def _add_metrics(table: Table, measured: list[Measured], noises: list[Noises], s
             m.difference.metrics[each.metric] = further
 
 
+def each_row(measured: dict[str, list[Measured]]) -> list[Measured]:
+    """Return every row once, without those of views, with the label that the table of models has for it."""
+    found: dict[str, Measured] = {}
+    for key in sorted(measured, key=lambda key: key != "models"):
+        for m in measured[key]:
+            if not m.row.view:
+                found.setdefault(m.row.key, m)
+    return list(found.values())
+
+
 def looks(declared: tuple[int, ...], seeds: list[int]) -> Looks | None:
     """Return the looks at a plan's verdicts, given the seeds of its differences; None if there was no look."""
     now = max(seeds, default=0)

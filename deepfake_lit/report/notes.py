@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deepfake_lit.report.answers import right
-from deepfake_lit.report.measure import Measured
+from deepfake_lit.report.measure import Measured, each_row
 from deepfake_lit.report.verdict import interval_of_values
 from deepfake_lit.results.statistics import wilson_interval
 
@@ -233,12 +233,10 @@ def _alpha(alpha: dict[str, Any], channels: list[Measured]) -> str:
 
 def _selection(measured: dict[str, list[Measured]], stated: str) -> list[str]:
     """Note what a selection that the report states is worth here."""
-    tables = sorted(measured, key=lambda key: key == "models")  # last, so that rows get its labels
-    done = [m for key in tables for m in measured[key] if m.accuracy is not None and not m.row.view]
-    gaps = {m.row.key: (m.best - m.accuracy.value, m.row.label) for m in done if m.done_by_network}
+    gaps = [(m.best - m.accuracy.value, m.row.label) for m in each_row(measured) if m.accuracy and m.done_by_network]
     if not gaps:
         return []
-    mean, (most, row) = sum(gap for gap, _ in gaps.values()) / len(gaps), max(gaps.values())
+    mean, (most, row) = sum(gap for gap, _ in gaps) / len(gaps), max(gaps)
     text = f"{stated} Here that is worth "
     if len(gaps) == 1:
         return [f"{text}{_points(mean)} points ({row})."]

@@ -17,7 +17,7 @@ from deepfake_lit.report import beside, figures, images
 from deepfake_lit.report.claims import claims
 from deepfake_lit.report.classes import by_class
 from deepfake_lit.report.detection import detection
-from deepfake_lit.report.measure import Measured, looks, measure
+from deepfake_lit.report.measure import Measured, each_row, looks, measure
 from deepfake_lit.report.notes import notes
 from deepfake_lit.report.open_set import open_sets_of
 from deepfake_lit.report.overview import all_rows
@@ -174,11 +174,7 @@ def _section(
     section: Section, measured: dict[str, list[Measured]], data: ImageData | None, cfg: ReportConfig
 ) -> dict[str, Any]:
     reported, groups = section.reported, cfg.groups
-    tables = sorted(measured, key=lambda key: key != "models")  # its rows have the plainest names
-    by_row: dict[str, Measured] = {}
-    for m in (m for key in tables for m in measured[key] if not m.row.view):
-        by_row.setdefault(m.row.key, m)
-    every = list(by_row.values())
+    every = each_row(measured)
     main = _main_row(section, every)
     networks = [m for m in every if m.done_by_network]
     told = [m for m in networks if m.estimates]

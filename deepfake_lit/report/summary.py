@@ -3,7 +3,7 @@
 from collections import Counter
 
 from deepfake_lit.report.claims import Claim
-from deepfake_lit.report.measure import Measured
+from deepfake_lit.report.measure import Measured, each_row
 from deepfake_lit.report.rows import Section
 
 NAMED = 5  # rows that a sentence names
@@ -26,7 +26,7 @@ def in_short(section: Section, measured: dict[str, list[Measured]], found: list[
         measured: by the key of the table.
         found: the claims of the section.
     """
-    rows = list({m.row.key: m for table in measured.values() for m in table if m.accuracy and not m.row.view}.values())
+    rows = [m for m in each_row(measured) if m.accuracy]
     if not rows:
         return ["No run is done yet."]
     best = max(rows, key=lambda m: m.accuracy.value)

@@ -29,6 +29,11 @@ def test_claims_are_counted_by_their_verdicts():
     )
 
 
+def test_the_best_row_has_the_name_that_the_table_of_models_has_for_it():
+    (sentences,) = summaries("report_a").values()
+    assert sentences[0].startswith("The best row is Ensemble of DeepFakeNet2 (jitter and erasing) and VGG16: ")
+
+
 @pytest.mark.slow
 def test_rows_of_a_sweep_that_really_differ_are_named():
     sentences = summaries("record")["ideas-efff90e1"]

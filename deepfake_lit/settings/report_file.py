@@ -113,6 +113,8 @@ def _normalise(tree: dict[str, Any], path: Path) -> None:
         rows = {reference: {"row": reference, "label": labels.get(reference, reference)}}
         for claim in claims:
             name, by = claim["better"], _ends(claim["by"], unit)
+            if name == reference:
+                raise UserError(f"{path}: a claim says that {name} is better than itself")
             row = rows.setdefault(name, {"row": name, "label": labels.get(name, name)})
             of = row.setdefault("recall_gain", {}) if "recall_of" in claim else row
             if (of_what := str(claim.get("recall_of", "gain"))) in of:

@@ -293,6 +293,7 @@ MALFORMED = {
     "another program's pickle": (changed(predictions={"a": "pickled.npz"}), "cannot be read as predictions"),
     "no ids": ({"a0.csv": "x,prediction\n1,real\n"}, "a0.csv has no column of the images"),
     "no answers": ({"a0.csv": "id,when\n1,now\n"}, "a0.csv has no column of answers"),
+    "a claim on itself": (changed(claims=[{"better": "b", "than": "b", "by": 0.1}]), "b is better than itself"),
     "a claim twice": (
         changed(claims=[{"better": "b", "than": "a", "by": x} for x in (1, 2)]),
         "two claims say by how much b",

@@ -9,7 +9,7 @@ from deepfake_lit.core import console, hardware
 from deepfake_lit.core.errors import UserError, one_of
 from deepfake_lit.core.files import check_writable, write_json
 from deepfake_lit.data.distortions import GRID
-from deepfake_lit.data.images import ImageData, SplitImages
+from deepfake_lit.data.images import ImageData, SplitImages, with_fold
 from deepfake_lit.data.preprocess import tensors
 from deepfake_lit.data.strangers import STRANGERS, strangers
 from deepfake_lit.prediction.answers import joined
@@ -50,7 +50,8 @@ class Looked(NamedTuple):
 def open_set(checkpoints: list[str], cfg: OpenSetConfig) -> dict[str, Any]:
     """Return the figures of every score for networks with classes left out, also written to `cfg.output`.
 
-    Checkpoints with the same classes left out are one hold-out with several seeds. Writes `open_set.json`.
+    Checkpoints with the same classes left out are one hold-out with several seeds. One that was trained on a fold is
+    measured on the training images that it has not seen. Writes `open_set.json`.
 
     Raises:
         UserError: a checkpoint has left out no class, or the data are not those that it was trained on.
@@ -111,13 +112,16 @@ def _look(path: str, cfg: OpenSetConfig, machine: hardware.Hardware) -> tuple[Lo
     if member.meta["data_hash"] != data.hash:
         raise UserError(f"{path} was trained on other images than those in {data.root}, which its scores need")
     train = training_split(predictor, data)
-    (own,) = predictor.look_at_split(train, ["identity"], cfg.batch_size, "training images")
-    kept = {name: score.fit(own, train.labels) if score.fit else {} for name, score in SCORES.items()}
+    (seen,) = predictor.look_at_split(train, ["identity"], cfg.batch_size, "training images")
+    kept = {name: score.fit(seen, train.labels) if score.fit else {} for name, score in SCORES.items()}
 
     def scored(views: list[Seen]) -> dict[str, np.ndarray]:
         return {name: np.mean([s.of(kept[name], view) for view in views], 0) for name, s in SCORES.items()}
 
-    (split,) = splits
+    (split,), own = splits, member.config.data
+    name = split.name
+    if own.folds is not None:
+        split, name = with_fold(data, own.folds, own.fold).splits["validation"], "held-out training"
     labels = numbers[split.labels]
     views = predictor.look_at_split(split, cfg.views, cfg.batch_size, "unknown and known images")
     number_of = np.array([int(np.flatnonzero(numbers == i)[0]) for i in range(len(predictor.class_names))])
@@ -141,7 +145,7 @@ def _look(path: str, cfg: OpenSetConfig, machine: hardware.Hardware) -> tuple[Lo
         scored(views),
         others,
     )
-    return looked, data, split.name
+    return looked, data, name
 
 
 def _others(split: SplitImages, known: np.ndarray, size: tuple[int, int]):

@@ -82,6 +82,17 @@ def test_the_page_and_the_terminal_show_it(measured, samples, tmp_path, capsys):
     assert "what is taken for what" in capsys.readouterr().out
 
 
+def test_a_network_on_a_fold_is_measured_on_the_training_images_that_it_has_not_seen(settings, samples, tmp_path):
+    fold = ["data.folds=2", "data.fold=1", "data.leave_out=[3]", "trainer.max_epochs=1"]
+    cfg = OpenSetConfig(output=str(tmp_path / "open_set"))
+    cfg.data.root = str(samples)
+    found = open_set([trained(settings, tmp_path, *fold)], cfg)
+    images = len((samples / "train.csv").read_text().split()) - 1
+    assert found["data"]["split"] == "held-out training"
+    assert found["data"]["images"] == images // 2
+    assert found["hold_outs"][0]["unknown"] == images // 10
+
+
 def test_a_network_of_all_classes_is_refused(settings, samples, tmp_path):
     cfg = OpenSetConfig(output=str(tmp_path / "open_set"))
     cfg.data.root = str(samples)

@@ -19,7 +19,7 @@ from deepfake_lit.core.system import STOP_SIGNALS, batch_of
 from deepfake_lit.data.augment import augment, mix_batch
 from deepfake_lit.data.images import ImageData, SplitImages
 from deepfake_lit.data.laundering import launder, used
-from deepfake_lit.data.outliers import filtered
+from deepfake_lit.data.outliers import outliers
 from deepfake_lit.data.preprocess import PIXEL_BYTES, Preprocess, tensors
 from deepfake_lit.data.windows import Windows
 from deepfake_lit.settings.schema import AugmentConfig, DataConfig
@@ -345,13 +345,15 @@ class ImageDataModule(pl.LightningDataModule):
         size = self.cfg.batch_size
         keys = batch_keys(self.seed, self._drawn(), raw.epoch, raw.step, raw.indices)
         images = augment(self.preprocess.planes(raw.pixels, raw.transparency), keys, self.augment_cfg, size)
-        outliers = [None] * len(raw.labels.split(size))
+        of_no_class = [None] * len(raw.labels.split(size))
         if self.augment_cfg.outliers_p:
             chosen = chance(keys, "outliers", self.augment_cfg.outliers_p)
-            images, outliers = filtered(images, keys, chosen), chosen.split(size)
+            kind = self.augment_cfg.outliers_kind
+            images, chosen = outliers(images, raw.labels, keys, chosen, kind, size)
+            of_no_class = chosen.split(size)
         images = self.preprocess.normalise(images).contiguous(memory_format=self.memory_format)
         mixed = []
-        batches = zip(images.split(size), raw.labels.split(size), outliers, strict=True)
+        batches = zip(images.split(size), raw.labels.split(size), of_no_class, strict=True)
         for step, (part, labels, own) in enumerate(batches, raw.step):
             place = self.seed, raw.epoch, step
             part, targets = mix_batch(part, labels, self.num_classes, self.augment_cfg, *place, own)

@@ -58,6 +58,7 @@ def check(cfg: Config) -> None:
     require(min(a.cutmix_alpha, a.mixup_alpha) > 0, "augment.cutmix_alpha and mixup_alpha must be above 0")
     require(a.mix_epochs is None or a.mix_epochs >= 0, "augment.mix_epochs must not be negative")
     one_of("augment.interpolation", a.interpolation, ("bilinear", "nearest"))
+    one_of("augment.outliers_kind", a.outliers_kind, ("filter", "traces"))
     require(a.blur_kernel % 2 == 1 and a.blur_kernel > 0, "augment.blur_kernel must be odd")
     require(a.crop is None or a.crop > 0, "augment.crop must be above 0")
     require(a.window is None or a.window >= 8, "augment.window must be at least 8 pixels")

@@ -92,9 +92,11 @@ class AugmentConfig:
     cutmix_within_class: bool = setting(False, since="2026-11-25")
     mixup_p: float = 0.0  # probability that a batch is mixed by MixUp
     mixup_alpha: float = 0.2  # as for CutMix
-    # probability that an image is turned into one of no class, by a random filter; its target is then the same for all
-    # classes. The network becomes unsure of what it has not seen
+    # probability that an image is turned into one of no class; its target is then the same for all classes. The network
+    # becomes unsure of what it has not seen
     outliers_p: float = setting(0.0, since="2026-11-28")
+    # how: filter (a random filter) | traces (high frequencies mixed with those of an image of another class)
+    outliers_kind: str = setting("filter", since="2026-11-28")
     # number of first epochs that use CutMix and MixUp; null: in all epochs
     mix_epochs: int | None = setting(None, since="2026-11-26")
     # largest shift of an image in pixels, with its border mirrored; null: no shift

@@ -1,12 +1,13 @@
 """Training images of no class: what the filters change, and what the network is to say of them."""
 
 import torch
+from torch.nn import functional as F
 
 from deepfake_lit.core.randomness import sample_keys
 from deepfake_lit.data.augment import mix_batch
 from deepfake_lit.data.datamodule import ImageDataModule
 from deepfake_lit.data.images import cache_dir, open_data
-from deepfake_lit.data.outliers import STRONGEST, WEAKEST, filtered
+from deepfake_lit.data.outliers import STRONGEST, WEAKEST, filtered, outliers
 from deepfake_lit.settings.compose import compose
 from deepfake_lit.settings.schema import AugmentConfig
 
@@ -36,12 +37,26 @@ def test_an_image_gets_its_filter_in_whatever_batch():
     torch.testing.assert_close(few, filtered(IMAGES, KEYS, chosen)[7:9])
 
 
+def test_traces_are_mixed_with_those_of_another_class_of_the_batch():
+    labels, every = torch.arange(400) % 4 // 2, torch.ones(400, dtype=torch.bool)  # 0, 0, 1, 1, ...
+    found, chosen = outliers(IMAGES, labels, KEYS, every, "traces", 50)
+    partners = torch.cat([part.roll(1) for part in torch.arange(400).split(50)])
+    assert torch.equal(chosen, labels != labels[partners])
+    torch.testing.assert_close(found[~chosen], IMAGES[~chosen], rtol=0, atol=0)
+    low = F.avg_pool2d(found - IMAGES, 16)
+    assert low[chosen].abs().max() < 0.02  # the subject stays
+    between = F.cosine_similarity((found - IMAGES).flatten(1), (IMAGES[partners] - IMAGES).flatten(1))
+    assert between[chosen].min() > 0.5
+    again, _ = outliers(IMAGES[50:100], labels[50:100], KEYS[50:100], every[:50], "traces", 50)
+    torch.testing.assert_close(again, found[50:100], rtol=0, atol=0)
+
+
 def test_the_target_of_an_outlier_is_the_same_for_all_classes():
-    outliers = torch.tensor([False, True, False])
+    chosen = torch.tensor([False, True, False])
     labels = torch.tensor([0, 1, 3])
-    _, targets = mix_batch(IMAGES[:3], labels, 4, AugmentConfig(), 0, 0, 0, outliers)
+    _, targets = mix_batch(IMAGES[:3], labels, 4, AugmentConfig(), 0, 0, 0, chosen)
     assert targets.tolist() == [[1, 0, 0, 0], [0.25] * 4, [0, 0, 0, 1]]
-    _, mixed = mix_batch(IMAGES[:3], labels, 4, AugmentConfig(cutmix_p=1.0), 0, 0, 0, outliers)
+    _, mixed = mix_batch(IMAGES[:3], labels, 4, AugmentConfig(cutmix_p=1.0), 0, 0, 0, chosen)
     torch.testing.assert_close(mixed.sum(1), torch.ones(3))
 
 

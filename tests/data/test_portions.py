@@ -17,6 +17,8 @@ from deepfake_lit.settings.schema import AugmentConfig, DataConfig
 CHOICES = sorted(path.stem for path in Path(__file__).parents[2].joinpath("conf", "augment").glob("*.yaml"))
 OTHERS = {
     "window": AugmentConfig(window=24, vflip=0.5, rot90=0.5, perspective=0.3, scale=[0.9, 1.1], shear=5, mixup_p=1.0),
+    "outliers": AugmentConfig(outliers_p=0.5),
+    "traces": AugmentConfig(outliers_p=0.5, outliers_kind="traces"),
     "crop": AugmentConfig(
         crop=3, interpolation="bilinear", rotation=20, fill=0.2, cutmix_p=1, cutmix_within_class=True
     ),

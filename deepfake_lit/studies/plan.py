@@ -12,7 +12,7 @@ from deepfake_lit.settings.identity import NOT_IDENTITY, setting_of
 from deepfake_lit.settings.report_file import is_file, name_of, read_report
 
 REFERENCE = r"{(\w+)(?::(best|last|model))?(@all)?}"  # another row's checkpoint or pipeline; @all: of every seed
-LOOKS = (3, 4, 5, 6, 7, 8, 9, 10)  # numbers of seeds at which `until=settled` looks at a claim
+LOOKS = (3, 4, 5, 6, 7, 8, 10, 12, 14)  # numbers of seeds at which `until=settled` looks at a claim
 FILES = {"": "best.ckpt", "best": "best.ckpt", "last": "last.ckpt", "model": "model.skops"}
 
 

@@ -32,7 +32,8 @@ def in_short(section: Section, measured: dict[str, list[Measured]], found: list[
     best = max(rows, key=lambda m: m.accuracy.value)
     low, high = best.accuracy.interval()
     text = f"The best row is {best.row.label}: {100 * best.accuracy.value:.1f} % after the last epoch"
-    sentences = [f"{text} ({100 * low:.1f} to {100 * high:.1f})."] if len(rows) > 1 else []
+    alike = len({tuple(m.row.done[0].result.data["class_names"]) for m in rows}) == 1
+    sentences = [f"{text} ({100 * low:.1f} to {100 * high:.1f})."] if len(rows) > 1 and alike else []
     if found:
         kinds = Counter(c.difference.verdict.kind if c.difference else "none" for c in found)
         parts = [f"{kinds[kind]} {WORDS[kind][kinds[kind] > 1]}" for kind in WORDS if kinds[kind]]

@@ -74,12 +74,22 @@ def test_the_page_and_the_terminal_show_it(measured, samples, tmp_path, capsys):
     mean = found["mean"]["knn"]["auroc"]
     assert f"{mean['value']:.3f} ({mean['interval'][0]:.3f} to {mean['interval'][1]:.3f})" in text
     assert "| class 3, never seen | " in text
+    section = text[text.index("## None of these") :]
+    assert all(len({line.count("|") for line in table}) == 1 for table in _tables(section))
     assert 'id="open_set"' in page.read_text()
     (output / "open_set" / "open_set.json").write_text("{}")
     assert 'id="open_set"' not in report(ReportConfig(output_dir=str(output), images=False)).read_text()
     capsys.readouterr()
     assert exit_status(["open_set", paths[0], f"data.root={samples}", f"output={tmp_path / 'one'}"]) == 0
     assert "what is taken for what" in capsys.readouterr().out
+
+
+def _tables(text: str) -> list[list[str]]:
+    """The tables of a Markdown text, as lines without a gap; each has a title, a rule and rows."""
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 2
+    assert all(len(table) > 2 and set(table[1]) == {"|", "-"} for table in tables)
+    return tables
 
 
 def test_a_network_on_a_fold_is_measured_on_the_training_images_that_it_has_not_seen(settings, samples, tmp_path):

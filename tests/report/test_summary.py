@@ -34,6 +34,10 @@ def test_the_best_row_has_the_name_that_the_table_of_models_has_for_it():
     assert sentences[0].startswith("The best row is Ensemble of DeepFakeNet2 (jitter and erasing) and VGG16: ")
 
 
+def test_rows_on_different_images_have_no_best_one():
+    assert summaries("open_set") == {"open_set-full": []}
+
+
 @pytest.mark.slow
 def test_rows_of_a_sweep_that_really_differ_are_named():
     sentences = summaries("record")["ideas-efff90e1"]

@@ -152,7 +152,7 @@ def test_report_a_s_path_is_one_command(small, tmp_path, capsys):
         main(arguments)
     said = capsys.readouterr().err
     assert "epoch 1/" not in said  # nothing is trained again
-    assert "11 runs, 11 of them finished or of seconds" in said
+    assert "16 runs, 16 of them finished or of seconds" in said
 
 
 def test_the_record_and_its_ensembles_are_one_command(small, tmp_path):

@@ -60,17 +60,12 @@ def row_noise(accuracies: np.ndarray) -> list[Noise | None]:
 
 def _means(table: np.ndarray) -> np.ndarray:
     """Return the mean of each column without its gaps, NaN where there are only gaps."""
-    there = np.isfinite(table)
-    count = there.sum(0)
-    return np.where(count, np.where(there, table, 0.0).sum(0) / np.maximum(count, 1), np.nan)
+    return np.ma.masked_invalid(table).mean(0).filled(np.nan)
 
 
 def _variances(table: np.ndarray) -> np.ndarray:
     """Return the variance of each row without its gaps, NaN where it has fewer than two values."""
-    there = np.isfinite(table)
-    count = there.sum(1)
-    away = np.where(there, table - _means(table.T)[:, None], 0.0)
-    return np.where(count > 1, (away**2).sum(1) / np.maximum(count - 1, 1), np.nan)
+    return np.ma.masked_invalid(table).var(1, ddof=1).filled(np.nan)
 
 
 def _pooled(table: np.ndarray, share: float) -> Noise:

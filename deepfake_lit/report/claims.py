@@ -15,9 +15,13 @@ class Claim:
     table: str  # title
     claimed: tuple[float, float]  # lowest and highest claim, as shares
     m: Measured  # of the row
-    difference: Difference | None  # None if it could not be measured
-    reference_row: str = ""  # key
-    recall_of: str = ""  # the class whose recall it is about; empty: it is about the accuracy
+    reference_row: str  # key
+    recall_of: str  # the class whose recall it is about; empty: it is about the accuracy
+
+    @property
+    def difference(self) -> Difference | None:
+        """Return the measured difference; None if it could not be measured."""
+        return self.m.recall_differences.get(self.recall_of) if self.recall_of else self.m.difference
 
     @property
     def what(self) -> str:
@@ -42,16 +46,7 @@ def claims(section: Section, measured: dict[str, list[Measured]]) -> list[Claim]
             if reference is None or m is reference:
                 continue
             for recall_of, difference in claimed(m.row.reported, reference.row.reported).items():
-                measured_one = m.recall_differences.get(recall_of) if recall_of else m.difference
-                claim = Claim(
-                    m.row.label,
-                    reference.row.label,
-                    table.title,
-                    difference,
-                    m,
-                    measured_one,
-                    table.reference,
-                    recall_of,
-                )
+                pair = m.row.label, reference.row.label
+                claim = Claim(*pair, table.title, difference, m, table.reference, recall_of)
                 found.setdefault((m.row.key, table.reference, recall_of), claim)
     return list(found.values())

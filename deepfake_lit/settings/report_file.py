@@ -116,10 +116,12 @@ def _normalise(tree: dict[str, Any], path: Path) -> None:
             if name == reference:
                 raise UserError(f"{path}: a claim says that {name} is better than itself")
             row = rows.setdefault(name, {"row": name, "label": labels.get(name, name)})
-            of = row.setdefault("recall_gain", {}) if "recall_of" in claim else row
-            if (of_what := str(claim.get("recall_of", "gain"))) in of:
+            gains, what = row, "gain"
+            if "recall_of" in claim:
+                gains, what = row.setdefault("recall_gain", {}), str(claim["recall_of"])
+            if what in gains:
                 raise UserError(f"{path}: two claims say by how much {name} is better than {reference}")
-            of[of_what] = by
+            gains[what] = by
         title = f"Claims beside {labels.get(reference, reference)}"
         key = "claims" if len(by_reference) == 1 else f"claims_{re.sub(r'[^a-zA-Z0-9]+', '_', reference)}"
         tree["tables"].append({"key": key, "title": title, "reference": reference, "rows": [*rows.values()]})

@@ -26,6 +26,7 @@ from deepfake_lit.results.family import LEVEL, Family
 from deepfake_lit.results.looks import Looks
 from deepfake_lit.results.result import Result
 from deepfake_lit.results.sequential import at_look, noise_ratio
+from deepfake_lit.settings.report_file import DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def measure(
             difference.interval(family.level()),
             family.adjusted(difference.p()),
             difference.seeds,
-            None if claim is None else sum(claim) / 2,
+            None if claim is None or claim in DIRECTIONS else sum(claim) / 2,
             verdict,
             difference,
             each.of_reference,

@@ -36,7 +36,7 @@ class Difference:
     interval: tuple[float, float]
     p: float  # corrected for the comparisons that it is read with, as is the interval
     seeds: int
-    claimed: float | None  # the same difference between the reported values
+    claimed: float | None  # the same difference between the reported values; None: no size is claimed
     verdict: Verdict
     estimate: Estimate
     reference: float  # the reference row's accuracy or recall

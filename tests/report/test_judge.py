@@ -123,6 +123,7 @@ def test_a_claim_is_about_a_recall_or_has_a_direction_alone(files, capsys):
     assert exit_status(["judge", str(files / "claims.yaml"), f"output={files}/out"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "c: recall of class real in place of a, more: the report does not say by how much" in said
+    assert b.difference.claimed is None  # no size is claimed
     page = (files / "out" / "claims" / "report" / "report.md").read_text()
     assert "| B: recall of class fake in place of a | +5.0 to +50.0 |" in page
     assert "| B: recall of class real in place of a | less |" in page
